@@ -1,0 +1,46 @@
+"""Luma out of a colour image, and a fused luma back into it (ITU-R BT.601, full range).
+
+Cb and Cr are multiples of `B - Y` and `R - Y`, so exchanging Y while keeping both is adding the same
+difference to R, G and B. Nothing has to be converted there and back, and no rounding is added.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+"""An image `(H, W)` or `(H, W, 3)` of 8 or 16 bits."""
+
+
+def luma(image: Pixels) -> NDArray[np.float32]:
+    """Return BT.601 luma in [0, 1] as float32 `(H, W)`; a grey image is its own luma."""
+    scale = np.float32(1 / np.iinfo(image.dtype).max)
+    if image.ndim == 2:
+        return image.astype(np.float32) * scale
+    weighted: NDArray[np.float32] = (image @ LUMA_WEIGHTS) * scale
+    return weighted
+
+
+def luma8(image: Pixels) -> NDArray[np.float32]:
+    """Return luma on the 0..255 scale, rounded half up to whole levels: what the metrics measure."""
+    rounded: NDArray[np.float32] = np.floor(luma(image) * np.float32(255) + np.float32(0.5))
+    return rounded
+
+
+def exchange_luma(image: Pixels, fused: NDArray[np.float32], dtype: np.dtype[Any] | None = None) -> Pixels:
+    """Give an image another luma and keep its Cb and Cr.
+
+    `fused` is luma in [0, 1], `(H, W)`; the result has the shape of `image` and its depth, unless `dtype`
+    asks for another. Values that leave the range are clipped, which is the only change of colour.
+    """
+    dtype = np.dtype(dtype or image.dtype)
+    top = np.float32(np.iinfo(dtype).max)
+    fused_top = fused * top
+    if image.ndim == 3:
+        scaled = image.astype(np.float32) * (top / np.float32(np.iinfo(image.dtype).max))
+        fused_top = scaled + (fused_top - luma(image) * top)[..., None]
+    rounded: Pixels = np.rint(np.clip(fused_top, 0, top)).astype(dtype)
+    return rounded

@@ -1,0 +1,92 @@
+"""Network configurations by name.
+
+`paper` is the network of the paper. Every departure from it is a field that is off there.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Everything that decides the shape of the network.
+
+    Raises ValueError, naming the field and the rule, when a value cannot work.
+    """
+
+    channels: int = 48
+    """Width C of the first level; the four levels have C, 2C, 4C and 8C channels."""
+    blocks: tuple[int, int, int, int] = (4, 6, 6, 8)
+    heads: tuple[int, int, int, int] = (1, 2, 4, 8)
+    refinement_blocks: int = 4
+    expansion: float = 2.66
+    """Hidden width of the gated feed-forward, in units of its input."""
+    text_dim: int = 512
+    """Dimension T of the text embedding."""
+    squeeze_divisor: int = 8
+    """Squeeze and excitation has this many times fewer hidden units than channels."""
+    scpm_retention: float = 0.7
+    tcpm_retention: float = 0.5
+    attention_retention: float = 0.9
+    prior_size: int = 224
+    """Side of the square view that the semantic prior sees, in pixels."""
+    prior_depths: tuple[int, ...] = (3, 3, 27, 3)
+    prior_widths: tuple[int, ...] = (128, 256, 512, 1024)
+    prior_trained: bool = False
+    """The semantic prior is trained with the rest instead of being a frozen pretrained ConvNeXt."""
+    stem_stride: int = 1
+    """Pixel-unshuffle before the patch embedding and pixel-shuffle after the output convolution."""
+    text_hidden: int | None = None
+    """Hidden width of the text mapping; None is T, as in the paper."""
+    residual: bool = False
+    """Add the element-wise maximum of both sources to the output."""
+    skip_unperturbed: bool = False
+    """Add TCPM's unperturbed joint features to its output."""
+
+    def __post_init__(self) -> None:
+        """Check what no type says."""
+        widths = [self.channels * 2**level for level in range(4)]
+        for width, heads in zip(widths, self.heads, strict=True):
+            if width % heads:
+                raise ValueError(f"heads: expected divisors of the widths {widths}, got {self.heads}")
+        if self.channels % 2:
+            raise ValueError(f"channels: expected an even number, got {self.channels}")
+        for name in ("scpm_retention", "tcpm_retention", "attention_retention"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a share in (0, 1], got {getattr(self, name)}")
+        if len(self.prior_depths) != 4 or len(self.prior_widths) != 4:
+            raise ValueError("prior_depths, prior_widths: expected four numbers each, one a stage of the ConvNeXt")
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides of the network's input are padded to a multiple of this many pixels."""
+        return 8 * self.stem_stride
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "NetworkConfig":
+        """Build a configuration from its JSON form; raises ValueError for a field that this version lacks."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"network configuration has fields this version does not know: {', '.join(unknown)}")
+        arguments: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**arguments)
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    "paper": NetworkConfig(),
+    "tiny": NetworkConfig(
+        channels=12,
+        expansion=2.0,
+        blocks=(1, 1, 2, 1),
+        refinement_blocks=1,
+        squeeze_divisor=2,
+        text_dim=384,
+        text_hidden=32,
+        prior_depths=(1, 1, 2, 1),
+        prior_widths=(8, 16, 32, 64),
+        prior_trained=True,
+        stem_stride=2,
+        residual=True,
+        skip_unperturbed=True,
+    ),
+}

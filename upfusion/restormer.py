@@ -1,0 +1,106 @@
+"""The building blocks of both encoders and the decoder: Restormer (Zamir et al. 2022, arXiv 2111.09881).
+
+Shape suffixes: B batch, C channels, H height, W width, N heads, P pixels (H * W).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer norm over the channels of each pixel, with the biased variance and 1e-5 under the root."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x_BHWC = x_BCHW.permute(0, 2, 3, 1)
+        normed_BHWC: Tensor = F.layer_norm(x_BHWC, self.weight.shape, self.weight, self.bias)
+        return normed_BHWC.permute(0, 3, 1, 2)
+
+
+class TransposedAttention(nn.Module):
+    """Multi-head self-attention between channels, linear in the number of pixels (section 3.1 of Restormer)."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv_depthwise = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False)
+        self.project = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        q, k, v = self.qkv_depthwise(self.qkv(x_BCHW)).chunk(3, dim=1)
+        heads = self.temperature.shape[0]
+        scores = channel_scores(split_heads(q, heads), split_heads(k, heads)) * self.temperature
+        mixed = scores.softmax(dim=-1) @ split_heads(v, heads)
+        projected: Tensor = self.project(mixed.reshape(x_BCHW.shape))
+        return projected
+
+
+def split_heads(x_BCHW: Tensor, heads: int) -> Tensor:
+    """Split channels into heads and flatten the pixels: (B, N, C/N, P)."""
+    batch, channels, height, width = x_BCHW.shape
+    return x_BCHW.reshape(batch, heads, channels // heads, height * width)
+
+
+def channel_scores(q_BNCP: Tensor, k_BNCP: Tensor) -> Tensor:
+    """Cosine similarity of every query channel with every key channel: (B, N, C, C).
+
+    The channels' lengths divide the small product instead of the two large factors: the same value, and
+    two passes over full-resolution tensors less.
+    """
+    q_length = q_BNCP.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    k_length = k_BNCP.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    scores_BNCC: Tensor = (q_BNCP @ k_BNCP.transpose(-2, -1)) / q_length / k_length.transpose(-2, -1)
+    return scores_BNCC
+
+
+class GatedFeedForward(nn.Module):
+    """Gated feed-forward with a 3x3 depthwise convolution (section 3.2 of Restormer)."""
+
+    def __init__(self, channels: int, expansion: float) -> None:
+        super().__init__()
+        hidden = int(channels * expansion)
+        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=False)
+        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        gate, value = self.depthwise(self.project_in(x_BCHW)).chunk(2, dim=1)
+        projected: Tensor = self.project_out(F.gelu(gate) * value)
+        return projected
+
+
+class RestormerBlock(nn.Module):
+    """Pre-norm residual block: channel attention, then gated feed-forward."""
+
+    def __init__(self, channels: int, heads: int, expansion: float) -> None:
+        super().__init__()
+        self.attention_norm = ChannelLayerNorm(channels)
+        self.attention = TransposedAttention(channels, heads)
+        self.feed_forward_norm = ChannelLayerNorm(channels)
+        self.feed_forward = GatedFeedForward(channels, expansion)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        mixed_BCHW: Tensor = x_BCHW + self.attention(self.attention_norm(x_BCHW))
+        out_BCHW: Tensor = mixed_BCHW + self.feed_forward(self.feed_forward_norm(mixed_BCHW))
+        return out_BCHW
+
+
+def restormer_level(channels: int, heads: int, blocks: int, expansion: float) -> nn.Sequential:
+    """Stack the blocks of one level."""
+    return nn.Sequential(*(RestormerBlock(channels, heads, expansion) for _ in range(blocks)))
+
+
+def downsample(channels: int) -> nn.Sequential:
+    """Halve the size and double the channels: (B, C, H, W) -> (B, 2C, H/2, W/2)."""
+    return nn.Sequential(nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+
+
+def upsample(channels: int) -> nn.Sequential:
+    """Double the size and halve the channels: (B, C, H, W) -> (B, C/2, 2H, 2W)."""
+    return nn.Sequential(nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False), nn.PixelShuffle(2))

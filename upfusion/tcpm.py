@@ -1,0 +1,93 @@
+"""TCPM: text-guided channel perturbation (UP-Fusion, arXiv 2511.12432, section "TCPM").
+
+Shape suffixes: B batch, C channels of one source, D both sources' channels (2C), T text dimension, H height,
+W width, N heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upfusion.restormer import ChannelLayerNorm, GatedFeedForward, channel_scores, split_heads
+from upfusion.selection import keep_top_channels, sort_channels
+
+
+class TextGuidedChannelPerturbation(nn.Module):
+    """Join the features of both sources, perturbed in channel order by a text.
+
+    The half of the joint channels that squeeze and excitation values most is expanded to all and re-ordered
+    by weights computed from the text; the result asks (Q) and the unperturbed features answer (K, V) in a
+    channel cross-attention that keeps only the strongest share of each row.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        squeeze_divisor: int,
+        text_dim: int,
+        text_hidden: int,
+        expansion: float,
+        retention: float,
+        attention_retention: float,
+        skip_unperturbed: bool,
+    ) -> None:
+        super().__init__()
+        both = 2 * channels
+        self.retention = retention
+        self.skip_unperturbed = skip_unperturbed
+        hidden = max(1, both // squeeze_divisor)
+        self.squeeze = nn.Linear(both, hidden, bias=False)
+        self.excite = nn.Linear(hidden, both, bias=False)
+        self.expand = nn.Conv2d(max(1, int(retention * both)), both, 1)
+        self.text_hidden = nn.Linear(text_dim, text_hidden)
+        self.text_weight = nn.Linear(text_hidden, both)
+        self.join = nn.Conv2d(both, channels, 1)
+        self.query_norm = ChannelLayerNorm(channels)
+        self.key_value_norm = ChannelLayerNorm(channels)
+        self.attention = SparseCrossAttention(channels, heads, attention_retention)
+        self.feed_forward_norm = ChannelLayerNorm(channels)
+        self.feed_forward = GatedFeedForward(channels, expansion)
+
+    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, text_BT: Tensor) -> Tensor:
+        """Join the features of source A and source B, both (B, C, H, W), into one (B, C, H, W)."""
+        joint_BDHW = torch.cat([a_BCHW, b_BCHW], dim=1)
+        plain_BCHW = self.join(joint_BDHW)
+        query_BCHW = self.query_norm(self.join(self.perturb(joint_BDHW, text_BT)))
+        attended_BCHW = self.attention(query_BCHW, self.key_value_norm(plain_BCHW))
+        out_BCHW: Tensor = attended_BCHW + self.feed_forward(self.feed_forward_norm(attended_BCHW))
+        return out_BCHW + plain_BCHW if self.skip_unperturbed else out_BCHW
+
+    def perturb(self, joint_BDHW: Tensor, text_BT: Tensor) -> Tensor:
+        """Prune the joint channels, expand them back and re-order them by the text: (B, D, H, W)."""
+        pooled_BD = joint_BDHW.mean(dim=(2, 3))
+        content_BD = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled_BD))))
+        expanded_BDHW = self.expand(keep_top_channels(joint_BDHW, content_BD, self.retention))
+        return sort_channels(expanded_BDHW, self.text_weight(F.relu(self.text_hidden(text_BT))))
+
+
+class SparseCrossAttention(nn.Module):
+    """Cross-attention between channels that keeps the largest `retention` share of each row's scores."""
+
+    def __init__(self, channels: int, heads: int, retention: float) -> None:
+        super().__init__()
+        self.kept = max(1, int(retention * (channels // heads)))
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.scale = nn.Parameter(torch.full((1,), 0.2))
+        self.query = nn.Conv2d(channels, channels, 1, bias=False)
+        self.query_depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.key_value = nn.Conv2d(channels, 2 * channels, 1, bias=False)
+        self.key_value_depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels, bias=False)
+        self.project = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, query_BCHW: Tensor, key_value_BCHW: Tensor) -> Tensor:
+        """Attend from the query features to the key and value features, all (B, C, H, W)."""
+        heads = self.temperature.shape[0]
+        q = self.query_depthwise(self.query(query_BCHW))
+        k, v = self.key_value_depthwise(self.key_value(key_value_BCHW)).chunk(2, dim=1)
+        scores_BNCC = channel_scores(split_heads(q, heads), split_heads(k, heads)) * self.temperature
+        strongest = scores_BNCC.topk(self.kept, dim=-1).indices
+        mask = torch.full_like(scores_BNCC, float("-inf")).scatter(-1, strongest, 0.0)
+        mixed = (scores_BNCC + mask).softmax(dim=-1) @ split_heads(v, heads) * self.scale
+        projected: Tensor = self.project(mixed.reshape(query_BCHW.shape))
+        return projected
