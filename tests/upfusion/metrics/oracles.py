@@ -1,0 +1,89 @@
+"""Reference values of the metrics, made with the field's own evaluators."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from upfusion.metrics import METRICS
+
+FOLDER = Path(__file__).parents[4] / "shared" / "oracles"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pair, one way of fusing it, and what a metric must give; None where it has no meaning."""
+
+    a: str
+    b: str
+    fused: str
+    crop: tuple[int, int, int, int] | None
+    expected: float | None
+
+    def images(self) -> tuple[Tensor, Tensor, Tensor]:
+        a, b = _image(self.a), _image(self.b)
+        recipes = {"a": a, "b": b, "max": torch.maximum(a, b), "mean": ((a + b) / 2 + 0.5).floor()}
+        f = recipes[self.fused] if self.fused in recipes else _image(self.fused)
+        if self.crop is None:
+            return a, b, f
+        top, left, height, width = self.crop
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return a[..., rows, columns], b[..., rows, columns], f[..., rows, columns]
+
+
+def oracle(definition: str, convert: Callable[[float], float] = float) -> pytest.MarkDecorator:
+    """Give a test every `case` of a definition; `convert` turns the evaluator's value into ours."""
+    if not (FOLDER / "oracles.json").exists():
+        missing = pytest.mark.skip(reason=f"no reference values in {FOLDER}")
+        return pytest.mark.parametrize("case", [pytest.param(None, marks=missing)])
+    rows = [row for row in _rows() if row["metric"] == definition]
+    assert rows, f"no case of {definition} in {FOLDER}"
+    return pytest.mark.parametrize(
+        "case", [pytest.param(_case(row, convert), id=row["id"].split("#")[0]) for row in rows]
+    )
+
+
+def assert_agrees(name: str, case: Case) -> None:
+    """Compare our metric with the reference: float64 to 1e-9, float32 to 1e-3."""
+    a, b, f = case.images()
+    exact = METRICS[name](a, b, f).item()
+    single = METRICS[name](a.float(), b.float(), f.float()).item()
+    if case.expected is None:
+        assert math.isnan(exact)
+        assert math.isnan(single)
+    else:
+        assert exact == pytest.approx(case.expected, rel=1e-9, abs=1e-12)
+        assert single == pytest.approx(case.expected, rel=1e-3, abs=1e-6)
+
+
+@lru_cache
+def _rows() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((FOLDER / "oracles.json").read_text())["cases"]
+    return rows
+
+
+def _case(row: dict[str, Any], convert: Callable[[float], float]) -> Case:
+    value = float(row["value"])
+    known = math.isfinite(value) and not row["degenerate"]
+    return Case(
+        a=row["visible"],
+        b=row["infrared"],
+        fused=row["fused"],
+        crop=row["crop"] and tuple(row["crop"]),
+        expected=convert(value) if known else None,
+    )
+
+
+@lru_cache(maxsize=8)
+def _image(path: str) -> Tensor:
+    with Image.open(FOLDER / path) as image:
+        return torch.from_numpy(np.asarray(image, dtype=np.float64))[None, None]
