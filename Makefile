@@ -1,0 +1,62 @@
+# `make` alone lists what there is. Every target sets up what it needs in .venv; the machine itself needs no more
+# than make and Python 3.11, 3.12 or 3.13 with venv. `make PYTHON=python3.12 test` chooses the Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+
+# A Python that was asked for gets its own stamp, so that an environment made with another one is made again.
+MADE := $(VENV)/.made$(if $(filter-out file default undefined,$(origin PYTHON)),-with-$(notdir $(PYTHON)))
+
+# Waiting threads sleep: without it two threads on busy cores were ten times slower than one.
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test quality format bench
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.installed-runtime ## make a small archive, fuse it and write the report, all into demo/
+	$(BIN)/upfusion demo --out demo
+
+test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some: make test ARGS=tests/pipelines
+	$(BIN)/pytest $(ARGS)
+
+quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-quality ## repair the format, and lint where that is safe
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: $(VENV)/.installed-runtime ## run the timed comparisons in benchmarks/
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+$(VENV)/.installed-runtime: pyproject.toml $(MADE)
+	@echo "installing upfusion and what it runs on into $(VENV): about 4 minutes the first time, 6 GB"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test $(VENV)/.installed-quality: $(VENV)/.installed-%: pyproject.toml $(MADE)
+	@echo "installing the tools of the group '$*' into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --group $*
+	@touch $@
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	  echo "upfusion needs Python 3.11, 3.12 or 3.13; $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "$(PYTHON) lacks venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@# pip knows dependency groups from 25.1 on
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $(VENV)/.made $@

@@ -1,0 +1,63 @@
+"""What every test can use."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from s3fs import S3FileSystem
+
+from pipelines.cluster import Cluster
+
+from . import object_store as servers
+
+STORE_REPORT = pytest.StashKey[list[str]]()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    config.stash[STORE_REPORT] = []
+    kind = servers.chosen_kind()
+    reason = ""
+    if missing := servers.missing_ceph_programs():
+        reason = f" (Ceph RGW is not installed, these are missing: {', '.join(missing)})"
+    return f"object store: {kind} {servers.version_of(kind)}, started by the first test that uses it{reason}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(STORE_REPORT, []):
+        terminalreporter.write_line(line, yellow=line.startswith("WARNING"))
+
+
+@pytest.fixture(scope="session")
+def object_store(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.ObjectStore]:
+    """A running S3 server, with the environment pointing to it.
+
+    Processes that a test starts (Ray's too) see the store only if they are started after it.
+    """
+    report = pytestconfig.stash.setdefault(STORE_REPORT, [])
+    store = servers.ObjectStore(servers.chosen_kind(), tmp_path_factory.mktemp("object-store"))
+    began = time.monotonic()
+    try:
+        store.start()
+    except servers.StoreError as error:
+        if store.kind == "moto" or servers.SWITCH in os.environ:
+            raise
+        report.append(f"WARNING: object store: {store.kind} did not start, tests ran against moto. {error}")
+        store = servers.ObjectStore("moto", tmp_path_factory.mktemp("object-store"))
+        store.start()
+    seconds = time.monotonic() - began
+    report.append(f"object store: {store.kind} {servers.version_of(store.kind)}, started in {seconds:.1f} s")
+    # s3fs keeps its connections, and with them the environment they were made in.
+    S3FileSystem.clear_instance_cache()
+    yield store
+    S3FileSystem.clear_instance_cache()
+    store.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_here(object_store: servers.ObjectStore) -> Iterator[Cluster]:
+    """A Ray on this machine that jobs of this process share; its workers see the object store."""
+    with Cluster() as cluster:
+        yield cluster
