@@ -67,21 +67,23 @@ def parse_checkpoint(data: bytes, origin: str) -> Checkpoint:
         tensors = parse_tensors(data)
         size = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["upfusion"])
-    except (SafetensorError, KeyError, ValueError) as error:
+        version = header["format_version"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{origin} is not an upfusion checkpoint") from error
-    if header["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"{origin} has checkpoint format {header['format_version']}; this version reads {FORMAT_VERSION}"
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{origin} has checkpoint format {version}; this version reads {FORMAT_VERSION}")
+    try:
+        return Checkpoint(
+            name=header["name"],
+            config=NetworkConfig.from_dict(header["config"]),
+            weights=_below("weights.", tensors),
+            prompts=_below("prompts.", tensors),
+            text_encoder=header["text_encoder"],
+            card=header["card"],
+            digest=hashlib.sha256(data).hexdigest(),
         )
-    return Checkpoint(
-        name=header["name"],
-        config=NetworkConfig.from_dict(header["config"]),
-        weights=_below("weights.", tensors),
-        prompts=_below("prompts.", tensors),
-        text_encoder=header["text_encoder"],
-        card=header["card"],
-        digest=hashlib.sha256(data).hexdigest(),
-    )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{origin} is a checkpoint that this version cannot use: {error}") from error
 
 
 def locate_checkpoint(model: str) -> str:

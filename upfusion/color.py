@@ -25,22 +25,31 @@ def luma(image: Pixels) -> NDArray[np.float32]:
 
 
 def luma8(image: Pixels) -> NDArray[np.float32]:
-    """Return luma on the 0..255 scale, rounded half up to whole levels: what the metrics measure."""
-    rounded: NDArray[np.float32] = np.floor(luma(image) * np.float32(255) + np.float32(0.5))
-    return rounded
+    """Return luma on the 0..255 scale, rounded half up to whole levels: what the metrics measure.
+
+    In whole numbers, because a float formula rounds some colours to the wrong level.
+    """
+    step = np.uint32(np.iinfo(image.dtype).max // 255)  # 1 for 8 bits, 257 for 16
+    if image.ndim == 2:
+        return ((image + step // 2) // step).astype(np.float32)
+    thousands = image.astype(np.uint32) @ np.array([299, 587, 114], dtype=np.uint32)
+    return ((thousands + 500 * step) // (1000 * step)).astype(np.float32)
 
 
 def exchange_luma(image: Pixels, fused: NDArray[np.float32], dtype: np.dtype[Any] | None = None) -> Pixels:
     """Give an image another luma and keep its Cb and Cr.
 
     `fused` is luma in [0, 1], `(H, W)`; the result has the shape of `image` and its depth, unless `dtype`
-    asks for another. Values that leave the range are clipped, which is the only change of colour.
+    asks for another. Where a colour leaves no room for the new luma (a saturated red cannot turn brighter),
+    the luma stops at the edge of the range and the colour stays: in PET and SPECT the colour is the finding.
     """
     dtype = np.dtype(dtype or image.dtype)
     top = np.float32(np.iinfo(dtype).max)
-    fused_top = fused * top
+    exchanged = fused * top
     if image.ndim == 3:
         scaled = image.astype(np.float32) * (top / np.float32(np.iinfo(image.dtype).max))
-        fused_top = scaled + (fused_top - luma(image) * top)[..., None]
-    rounded: Pixels = np.rint(np.clip(fused_top, 0, top)).astype(dtype)
+        difference = exchanged - luma(image) * top
+        room_down, room_up = -scaled.min(axis=-1), top - scaled.max(axis=-1)
+        exchanged = scaled + np.clip(difference, room_down, room_up)[..., None]
+    rounded: Pixels = np.rint(np.clip(exchanged, 0, top)).astype(dtype)
     return rounded

@@ -4,13 +4,17 @@ Pillow reads and writes everything but 16-bit colour, which it would silently cu
 """
 
 import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from upfusion.color import Pixels
 
@@ -23,9 +27,16 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 LOSSY_QUALITY = 95
 
+_LONGEST_SIDE: dict[ImageFormat, int] = {"jpeg": 65500, "webp": 16383}
+
+_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+"""First bytes of PNG, JPEG and TIFF: what has them and cannot be opened is damaged, not something else."""
+
+_WARNING_FILTERS = threading.Lock()
+
 
 class ImageError(ValueError):
-    """A file that cannot be used as a source image, with a short code for tables and a sentence for people."""
+    """An image that cannot be read or written, with a short code for tables and a sentence for people."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -46,38 +57,30 @@ def decode_image(data: bytes) -> DecodedImage:
 
     Raises ImageError (`empty_file`, `not_an_image`, `truncated_image`, `unsupported_image`, `too_large`).
     """
-    if not data:
-        raise ImageError("empty_file", "the file is empty (0 bytes)")
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.load()
-            if _is_deep_color(data, opened):
-                return _decode_deep_color(data, opened)
-            image = ImageOps.exif_transpose(opened)
-            return DecodedImage(_to_array(image), alpha_dropped=image.has_transparency_data)
-    except UnidentifiedImageError as error:
-        raise ImageError("not_an_image", "the file is not an image in a format that can be read") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError("too_large", f"the image is too large: {error}") from error
-    except ImageError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError("truncated_image", f"the image is damaged or incomplete ({error})") from error
+    with _opened(data) as opened:
+        opened.load()
+        pixels = _decode_deep_color(data, opened) if _is_deep_color(data, opened) else to_array(opened)
+        return DecodedImage(pixels, alpha_dropped=opened.has_transparency_data)
 
 
 def image_size(head: bytes) -> tuple[int, int]:
     """Return (width, height) as displayed from the first kilobytes of an image file.
 
-    Raises ImageError (`empty_file`, `not_an_image`).
+    An orientation that lies behind the pixels (WebP's) counts only where `head` reaches that far. Raises
+    ImageError like `decode_image`.
     """
-    if not head:
-        raise ImageError("empty_file", "the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(head)) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5
+        with _opened(head) as image:
+            # PNG's own getexif reads the whole file when it finds no orientation before the pixels.
+            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+            # Pillow has already turned the size of a TIFF.
+            turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"
             return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError("not_an_image", "the file is not an image in a format that can be read") from error
+    except ImageError as error:
+        size = _webp_size(head)
+        if size is None or error.code == "too_large":
+            raise
+        return size
 
 
 def read_image(path: str | Path) -> Pixels:
@@ -86,7 +89,16 @@ def read_image(path: str | Path) -> Pixels:
 
 
 def encode_image(pixels: Pixels, image_format: ImageFormat) -> bytes:
-    """Encode an array; `png` keeps every bit, `jpeg` (4:4:4) and `webp` are written at quality 95 with 8 bits."""
+    """Encode an array; `png` keeps every bit, `jpeg` (4:4:4) and `webp` are written at quality 95 with 8 bits.
+
+    Raises ImageError (`write_failed`) when the format cannot hold an image of this size.
+    """
+    height, width = pixels.shape[:2]
+    longest = _LONGEST_SIDE.get(image_format)
+    if longest is not None and max(height, width) > longest:
+        raise ImageError(
+            "write_failed", f"{width}x{height} pixels, and {image_format} holds at most {longest} a side; choose png"
+        )
     if image_format == "png" and pixels.dtype == np.uint16 and pixels.ndim == 3:
         return bytes(cv2.imencode(".png", pixels[..., ::-1])[1])
     if image_format != "png" and pixels.dtype == np.uint16:
@@ -107,19 +119,89 @@ def to_8_bits(pixels: Pixels) -> Pixels:
     return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def _to_array(image: Image.Image) -> Pixels:
-    if image.mode in ("L", "RGB", "I;16"):
+def to_array(image: Image.Image) -> Pixels:
+    """Return the pixels of a Pillow image as `decode_image` does: upright, RGB or grey, alpha dropped.
+
+    Raises ImageError (`unsupported_image`).
+    """
+    image.load()
+    return _upright(_stored_pixels(image), image)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an image file's bytes; whatever its reading runs into becomes an ImageError."""
+    if not data:
+        raise ImageError("empty_file", "the file is empty (0 bytes)")
+    try:
+        with _open_without_warning(data) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError(f"{image.width}x{image.height}, more than {limit} pixels")
+            yield image
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise ImageError("too_large", f"the image is too large: {error}") from error
+    except Exception as error:
+        # Damaged files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, EOFError, struct.error.
+        if not isinstance(error, UnidentifiedImageError):
+            raise ImageError("truncated_image", f"the image is damaged or incomplete ({error})") from error
+        if data.startswith(_SIGNATURES):
+            raise ImageError("truncated_image", "the image is damaged, incomplete or of a kind not known") from error
+        raise ImageError("not_an_image", "the file is not an image in a format that can be read") from error
+
+
+def _open_without_warning(data: bytes) -> Image.Image:
+    # Between its limit and twice that Pillow only warns. The filters of warnings belong to all threads.
+    with _WARNING_FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data))
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    """Return the stored size from the head of a WebP file, which Pillow opens only as a whole."""
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return None
+    match head[12:16]:
+        case b"VP8X":
+            return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+        case b"VP8 ":
+            return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+        case b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return None
+
+
+def _stored_pixels(image: Image.Image) -> Pixels:
+    if image.mode in ("L", "RGB"):
         return np.asarray(image)
     if image.mode in ("1", "LA", "La"):
         return np.asarray(image.convert("L"))
-    if image.mode == "I;16B":
-        return np.asarray(image).astype(np.uint16)
+    if image.mode in ("I;16", "I;16L", "I;16B"):
+        pixels = np.asarray(image).astype(np.uint16)
+        # Pillow turns a TIFF whose zero is white into one whose zero is black, but not at 16 bits.
+        zero_is_white = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
+        return 65535 - pixels if zero_is_white else pixels
     if image.mode in ("P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
         return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))[..., :3]
     raise ImageError(
         "unsupported_image",
         f"pixels of type {image.mode!r} have no known range; convert the image to 8 or 16 bits a channel",
     )
+
+
+def _upright(pixels: Pixels, image: Image.Image) -> Pixels:
+    """Apply the image's EXIF orientation; a loaded TIFF has none left, its pixels are upright already."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels if pixels.flags.c_contiguous else pixels.copy()
 
 
 def _is_deep_color(data: bytes, image: Image.Image) -> bool:
@@ -133,11 +215,13 @@ def _is_deep_color(data: bytes, image: Image.Image) -> bool:
     return False
 
 
-def _decode_deep_color(data: bytes, image: Image.Image) -> DecodedImage:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+def _decode_deep_color(data: bytes, image: Image.Image) -> Pixels:
+    pixels = None
+    if image.mode in ("RGB", "RGBA", "LA"):
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ImageError("unsupported_image", "the image's 16-bit colour could not be decoded")
-    alpha = image.mode in ("LA", "RGBA")
-    # OpenCV's order is blue, green, red; it has no grey with alpha and repeats the grey three times.
-    kept = pixels[..., 0] if image.mode == "LA" else pixels[..., 2::-1]
-    return DecodedImage(np.ascontiguousarray(kept, dtype=np.uint16), alpha_dropped=alpha)
+    # OpenCV's order is blue, green, red. Neither it nor Pillow has deep grey with alpha: both repeat the grey.
+    grey = image.format == "PNG" and data[25] == 4
+    kept = pixels[..., 0] if grey else pixels[..., 2::-1]
+    return _upright(np.ascontiguousarray(kept, dtype=np.uint16), image)

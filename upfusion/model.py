@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from upfusion.checkpoint import EMBEDDED, Checkpoint, locate_checkpoint, parse_checkpoint
 from upfusion.color import Pixels, exchange_luma, luma
-from upfusion.images import read_image
+from upfusion.images import read_image, to_array
 from upfusion.prompts import TASKS
 from upfusion.text import encode_prompt
 
@@ -85,8 +85,7 @@ def _to_pixels(source: ImageSource) -> Pixels:
     if isinstance(source, str | Path):
         return read_image(source)
     if isinstance(source, Image.Image):
-        upright = ImageOps.exif_transpose(source)
-        return np.asarray(upright if upright.mode in ("L", "RGB", "I;16") else upright.convert("RGB"))
+        return to_array(source)
     if source.dtype not in (np.uint8, np.uint16) or not (source.ndim == 2 or source.shape[2:] == (3,)):
         raise ValueError(
             f"expected an 8 or 16 bit array (H, W) or (H, W, 3), got {source.dtype} with shape {source.shape}"

@@ -35,6 +35,8 @@ class SemanticChannelPruning(nn.Module):
         self.prior_size = prior_size
         hidden = max(1, channels // squeeze_divisor)
         self.squeeze = nn.Linear(channels, hidden)
+        # Starting above zero, no draw of the weights leaves every unit of so small a layer dead.
+        nn.init.constant_(self.squeeze.bias, 0.5)
         self.excite = nn.Linear(hidden, channels)
         self.to_prior = nn.Conv2d(channels, 3, 1, bias=False)
         self.prior = ConvNeXt(in_chans=3, num_classes=0, depths=tuple(depths), dims=tuple(widths))

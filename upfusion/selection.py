@@ -30,5 +30,5 @@ def _gather_channels(x_BCHW: Tensor, weight_BK: Tensor, index_BK: Tensor) -> Ten
     chosen_BKHW = x_BCHW[batch_B1, index_BK]
     if not (torch.is_grad_enabled() and weight_BK.requires_grad):
         return chosen_BKHW
-    one_BK = 1 + weight_BK - weight_BK.detach()
+    one_BK = 1 + (weight_BK - weight_BK.detach())  # in this order it is 1 to the last bit
     return chosen_BKHW * one_BK[:, :, None, None].to(chosen_BKHW.dtype)

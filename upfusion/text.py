@@ -34,9 +34,9 @@ def encode_prompt(prompt: str, encoder: str, location: str | None = None) -> Ten
             f"the prompt needs the text encoder {encoder!r}, and the package sentence-transformers is not "
             f"installed. {ways_out}"
         ) from error
-    source = location or f"sentence-transformers/{encoder}"
-    if location and Path(location.rstrip("/")).name != encoder and not Path(location).is_dir():
-        raise TextEncoderUnavailableError(f"no text encoder lies at {location}. {ways_out}")
+    if location is not None and not Path(location).is_dir():
+        raise TextEncoderUnavailableError(f"no text encoder lies at {location}: it is no folder. {ways_out}")
+    source = f"sentence-transformers/{encoder}" if location is None else location
     try:
         model = SentenceTransformer(source, device="cpu")
     except Exception as error:

@@ -1,0 +1,217 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+import upfusion
+from upfusion import FusionModel, model
+from upfusion.checkpoint import EMBEDDED
+from upfusion.color import Pixels, luma
+from upfusion.images import encode_image
+from upfusion.presets import PRESETS
+from upfusion.prompts import PROMPTS, TASKS
+
+SIZE = (37, 53)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> FusionModel:
+    return upfusion.load("tiny", device="cpu")
+
+
+# What ships
+
+
+def test_the_shipped_checkpoint_is_small(tiny: FusionModel) -> None:
+    assert (EMBEDDED / "tiny.safetensors").stat().st_size < 8e6
+    assert sum(p.numel() for p in tiny.network.parameters() if p.requires_grad) < 1.5e6
+
+
+def test_the_shipped_checkpoint_is_the_preset(tiny: FusionModel) -> None:
+    assert tiny.checkpoint.name == "tiny"
+    assert tiny.checkpoint.config == PRESETS["tiny"]
+    assert all(parameter.isfinite().all() for parameter in tiny.network.parameters())
+
+
+def test_every_built_in_prompt_is_in_the_shipped_checkpoint(tiny: FusionModel) -> None:
+    assert tiny.checkpoint.text_encoder == "all-MiniLM-L6-v2"
+    assert set(tiny.checkpoint.prompts) == set(PROMPTS)
+    embeddings = torch.stack(list(tiny.checkpoint.prompts.values()))
+    assert embeddings.shape == (len(PROMPTS), 384)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(len(PROMPTS)))
+    assert len(embeddings.unique(dim=0)) == len(PROMPTS)
+
+
+# Sources
+
+
+@pytest.mark.parametrize("color_a", [True, False], ids=["color", "grey"])
+@pytest.mark.parametrize("color_b", [True, False], ids=["on color", "on grey"])
+def test_the_result_has_the_shape_of_a(tiny: FusionModel, color_a: bool, color_b: bool) -> None:
+    a, b = _scene(color_a), _scene(color_b, seed=1)
+    fused = tiny.fuse(a, b, task="ir_visible")
+    assert fused.shape == a.shape
+    assert fused.dtype == np.uint8
+    assert (fused != a).mean() > 0.1
+
+
+def test_paths_and_pillow_images_give_what_arrays_give(tiny: FusionModel, tmp_path: Path) -> None:
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    expected = tiny.fuse(a, b)
+    for name, pixels in (("a", a), ("b", b)):
+        (tmp_path / f"{name}.png").write_bytes(encode_image(pixels, "png"))
+    np.testing.assert_array_equal(tiny.fuse(tmp_path / "a.png", str(tmp_path / "b.png")), expected)
+    np.testing.assert_array_equal(tiny.fuse(Image.fromarray(a), Image.fromarray(b)), expected)
+
+
+def test_a_pillow_image_is_turned_upright(tiny: FusionModel) -> None:
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    lying = Image.fromarray(np.rot90(a))
+    lying.getexif()[ExifTags.Base.Orientation] = 6
+    np.testing.assert_array_equal(tiny.fuse(lying, b), tiny.fuse(a, b))
+
+
+@pytest.mark.parametrize(("depth_a", "depth_b"), [(np.uint16, np.uint8), (np.uint8, np.uint16), (np.uint16, np.uint16)])
+def test_16_bits_are_kept(tiny: FusionModel, depth_a: Any, depth_b: Any) -> None:
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    expected = tiny.fuse(a, b)
+    deep = tiny.fuse(_in_depth(a, depth_a), _in_depth(b, depth_b))
+    assert deep.dtype == np.uint16
+    assert (deep % 257 != 0).any()
+    assert np.abs(deep / 257 - expected).max() < 0.51
+
+
+def test_the_color_of_a_is_kept(tiny: FusionModel) -> None:
+    a = _scene(color=True)
+    fused = tiny.fuse(a, _scene(color=False, seed=1))
+    # Cb and Cr are multiples of B - Y and R - Y: they stay where the differences of the channels stay.
+    for channel in (0, 1):
+        before, after = (image[..., channel].astype(int) - image[..., 2] for image in (a, fused))
+        assert np.abs(after - before).max() <= 1
+
+
+def test_the_luma_of_b_counts_and_not_its_color(tiny: FusionModel) -> None:
+    a, b = _scene(color=True), np.full((*SIZE, 3), (200, 10, 60), np.uint8)
+    grey = np.full(SIZE, np.rint(luma(b[:1, :1]) * 255).item(), np.uint8)
+    assert np.abs(tiny.fuse(a, b).astype(int) - tiny.fuse(a, grey)).max() <= 1
+    assert (tiny.fuse(a, b) != tiny.fuse(a, 255 - b)).mean() > 0.1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 31)])
+def test_small_and_odd_sizes(tiny: FusionModel, size: tuple[int, int]) -> None:
+    a, b = _scene(color=True)[: size[0], : size[1]], _scene(color=False)[: size[0], : size[1]]
+    assert tiny.fuse(a, b).shape == (*size, 3)
+
+
+def test_a_batch_gives_what_single_pairs_give(tiny: FusionModel) -> None:
+    pairs = [(_scene(color=True, seed=seed), _scene(color=False, seed=seed + 9)) for seed in range(3)]
+    tasks = ["ir_visible", "ct_mri", "pet_mri"]
+    text_BT = torch.stack([tiny.embed(task) for task in tasks])
+    together = tiny.fuse_batch([a for a, _ in pairs], [b for _, b in pairs], text_BT)
+    for (a, b), task, fused in zip(pairs, tasks, together, strict=True):
+        assert np.abs(fused.astype(int) - tiny.fuse(a, b, task=task)).max() <= 1
+
+
+def test_sizes_must_agree(tiny: FusionModel) -> None:
+    a = np.zeros((40, 30), np.uint8)
+    with pytest.raises(ValueError, match="sources differ in size: A is 30x40, B is 40x30 pixels"):
+        tiny.fuse(a, a.T)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros(SIZE, np.float32),
+        np.zeros((*SIZE, 4), np.uint8),
+        np.zeros((1, *SIZE, 3), np.uint8),
+        np.zeros(9, np.uint8),
+    ],
+    ids=["float", "four channels", "batch", "one row"],
+)
+def test_other_arrays_are_refused(tiny: FusionModel, image: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected an 8 or 16 bit array \(H, W\) or \(H, W, 3\), got"):
+        tiny.fuse(image, _scene(color=False))
+
+
+# Guidance
+
+
+def test_the_task_chooses_the_prompt(tiny: FusionModel) -> None:
+    for task in TASKS:
+        assert torch.equal(tiny.embed(task), tiny.checkpoint.prompts[task])
+    a, b = _scene(color=False), _scene(color=False, seed=1)
+    lumas = [torch.from_numpy(luma(image))[None, None] for image in (a, b)]
+    with torch.inference_mode():
+        first, second = (tiny.network(*lumas, tiny.embed(task)[None]) for task in ("ir_visible", "ct_mri"))
+    assert (first - second).abs().max() > 1e-6
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones(tiny: FusionModel) -> None:
+    with pytest.raises(ValueError, match=r"unknown task 'x_ray'; known tasks: ir_visible, ct_mri, .*sar_optical"):
+        tiny.fuse(_scene(color=False), _scene(color=False), task="x_ray")
+
+
+def test_a_custom_prompt_is_encoded_by_the_encoder_of_the_checkpoint(
+    tiny: FusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, str | None]] = []
+
+    def encode(prompt: str, encoder: str, location: str | None) -> torch.Tensor:
+        asked.append((prompt, encoder, location))
+        return tiny.checkpoint.prompts["ct_mri"]
+
+    monkeypatch.setattr(model, "encode_prompt", encode)
+    a, b = _scene(color=False), _scene(color=False, seed=1)
+    fused = tiny.fuse(a, b, task="ir_visible", prompt="Keep the bone.")
+    np.testing.assert_array_equal(fused, tiny.fuse(a, b, task="ct_mri"))
+    tiny.embed("ir_visible", "Keep the bone.", "/models/encoder")
+    assert asked == [
+        ("Keep the bone.", "all-MiniLM-L6-v2", None),
+        ("Keep the bone.", "all-MiniLM-L6-v2", "/models/encoder"),
+    ]
+
+
+# Loading
+
+
+def test_a_checkpoint_file_is_loaded(tiny: FusionModel, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(tiny.checkpoint.to_bytes())
+    mine = upfusion.load(path)
+    assert mine.checkpoint.digest == tiny.checkpoint.digest
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    if mine.device.type == "cpu":
+        np.testing.assert_array_equal(mine.fuse(a, b), tiny.fuse(a, b))
+
+
+def test_an_unknown_model_is_refused_with_what_there_is() -> None:
+    with pytest.raises(FileNotFoundError, match=r"no model 'huge': expected a checkpoint file or one of: .*tiny"):
+        upfusion.load("huge")
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode_image(_scene(color=True), "png"))
+    with pytest.raises(ValueError, match=r"photo\.png is not an upfusion checkpoint"):
+        upfusion.load(path)
+
+
+def test_a_gpu_is_used_where_there_is_one(tiny: FusionModel) -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert FusionModel(tiny.checkpoint).device.type == expected
+
+
+def _scene(color: bool, seed: int = 0) -> Pixels:
+    """Large and small structure, 8 bits."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 4, 5, generator=generator)
+    large = torch.nn.functional.interpolate(coarse, size=SIZE, mode="bilinear")[0].permute(1, 2, 0)
+    image = (255 * (0.8 * large + 0.2 * torch.rand(*SIZE, 3, generator=generator))).byte().numpy()
+    return image if color else np.ascontiguousarray(image[..., 0])
+
+
+def _in_depth(image: Pixels, dtype: Any) -> Pixels:
+    return image.astype(np.uint16) * 257 if dtype == np.uint16 else image

@@ -1,0 +1,105 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from upfusion.restormer import (
+    ChannelLayerNorm,
+    GatedFeedForward,
+    RestormerBlock,
+    TransposedAttention,
+    channel_scores,
+    downsample,
+    restormer_level,
+    split_heads,
+    upsample,
+)
+
+
+def test_layer_norm_is_over_channels_with_the_biased_variance() -> None:
+    x = torch.rand(2, 6, 3, 4) * 1e-2
+    norm = ChannelLayerNorm(6)
+    nn.init.uniform_(norm.weight)
+    nn.init.uniform_(norm.bias)
+    mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, unbiased=False)
+    expected = (x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(1, 6, 1, 1) + norm.bias.view(1, 6, 1, 1)
+    torch.testing.assert_close(norm(x), expected)
+
+
+def test_heads_are_neighbouring_channels() -> None:
+    x = torch.arange(8.0).view(1, 8, 1, 1).expand(1, 8, 2, 3)
+    heads = split_heads(x, 4)
+    assert heads.shape == (1, 4, 2, 6)
+    assert heads[0, :, :, 0].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_scores_are_cosines_between_channels() -> None:
+    q, k = torch.randn(2, 3, 4, 30), torch.randn(2, 3, 4, 30)
+    expected = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+    torch.testing.assert_close(channel_scores(q, k), expected)
+
+
+def test_an_empty_channel_scores_zero_and_passes_a_finite_gradient() -> None:
+    q = torch.randn(1, 1, 2, 30)
+    q[0, 0, 0] = 0
+    q.requires_grad_()
+    scores = channel_scores(q, torch.randn(1, 1, 2, 30))
+    scores.sum().backward()
+    assert scores[0, 0, 0].tolist() == [0, 0]
+    assert q.grad is not None
+    assert q.grad.isfinite().all()
+
+
+def test_attention_follows_the_formula_of_the_paper() -> None:
+    attention = TransposedAttention(8, 2)
+    nn.init.uniform_(attention.temperature, 0.5, 5)
+    x = torch.randn(2, 8, 5, 6)
+    q, k, v = (part.reshape(2, 2, 4, 30) for part in attention.qkv_depthwise(attention.qkv(x)).chunk(3, dim=1))
+    weights = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * attention.temperature).softmax(dim=-1)
+    expected = attention.project((weights @ v).reshape(2, 8, 5, 6))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_feed_forward_is_gated() -> None:
+    feed_forward = GatedFeedForward(6, 2.66)
+    assert feed_forward.project_in.out_channels == 2 * 15
+    x = torch.randn(1, 6, 5, 7)
+    gate, value = feed_forward.depthwise(feed_forward.project_in(x)).chunk(2, dim=1)
+    torch.testing.assert_close(feed_forward(x), feed_forward.project_out(F.gelu(gate) * value))
+
+
+@pytest.mark.parametrize("silenced", ["attention", "feed_forward"])
+def test_a_block_adds_attention_then_feed_forward(silenced: str) -> None:
+    block = RestormerBlock(8, 2, 2.0)
+    last = block.attention.project if silenced == "attention" else block.feed_forward.project_out
+    nn.init.zeros_(last.weight)
+    x = torch.randn(1, 8, 4, 4)
+    if silenced == "attention":
+        expected = x + block.feed_forward(block.feed_forward_norm(x))
+    else:
+        expected = x + block.attention(block.attention_norm(x))
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_a_level_stacks_its_blocks() -> None:
+    level = restormer_level(8, 2, 3, 2.0)
+    x = torch.randn(1, 8, 4, 4)
+    assert len(level) == 3
+    torch.testing.assert_close(level(x), level[2](level[1](level[0](x))))
+
+
+def test_downsampling_halves_the_size_and_doubles_the_channels() -> None:
+    down = downsample(8)
+    x = torch.rand(1, 8, 6, 10)
+    out = down(x)
+    assert out.shape == (1, 16, 3, 5)
+    # Four neighbouring pixels become four channels: nothing is thrown away.
+    torch.testing.assert_close(out[0, :4, 1, 2], down[0](x)[0, 0, 2:4, 4:6].flatten())
+
+
+def test_upsampling_doubles_the_size_and_halves_the_channels() -> None:
+    up = upsample(8)
+    x = torch.rand(1, 8, 3, 5)
+    out = up(x)
+    assert out.shape == (1, 4, 6, 10)
+    torch.testing.assert_close(out[0, 0, 2:4, 4:6].flatten(), up[0](x)[0, :4, 1, 2])
