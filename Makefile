@@ -36,7 +36,7 @@ format: $(VENV)/.installed-quality ## repair the format, and lint where that is 
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(VENV)/.installed-runtime ## run the timed comparisons in benchmarks/
+bench: $(VENV)/.installed-runtime $(VENV)/.installed-bench ## run the timed comparisons in benchmarks/
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 $(VENV)/.installed-runtime: pyproject.toml $(MADE)
@@ -44,7 +44,7 @@ $(VENV)/.installed-runtime: pyproject.toml $(MADE)
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-test $(VENV)/.installed-quality: $(VENV)/.installed-%: pyproject.toml $(MADE)
+$(VENV)/.installed-test $(VENV)/.installed-quality $(VENV)/.installed-bench: $(VENV)/.installed-%: pyproject.toml $(MADE)
 	@echo "installing the tools of the group '$*' into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --group $*
 	@touch $@

@@ -38,9 +38,7 @@ def archive(tmp_path_factory) -> Path:
 
 def test_archive_holds_one_visible_and_one_infrared_image_a_name(archive):
     names = ["street_001.png", "street_002.png"]
-    assert sorted(digests(archive)) == [
-        f"{sensor}/{name}" for sensor in ("infrared", "visible") for name in names
-    ]
+    assert sorted(digests(archive)) == [f"{sensor}/{name}" for sensor in ("infrared", "visible") for name in names]
     for sensor, mode in (("visible", "RGB"), ("infrared", "L")):
         with Image.open(archive / sensor / "street_002.png") as image:
             assert (image.mode, image.size) == (mode, (640, 480))
@@ -74,12 +72,8 @@ def contrasts_of_people(scene: Scene, image: np.ndarray) -> list[float]:
     """Mean of each trunk and head less that of the strips on both sides, where these are in the image."""
     contrasts = []
     for x, z, height in scene.people:
-        corners = np.array(
-            [(x - 0.9, height, z), (x - 0.12, height, z), (x + 0.12, 0.9, z), (x + 0.9, 0.9, z)]
-        )
-        (left, top), (start, _), (stop, bottom), (right, _) = (
-            scene.camera.project(corners).round().astype(int)
-        )
+        corners = np.array([(x - 0.9, height, z), (x - 0.12, height, z), (x + 0.12, 0.9, z), (x + 0.9, 0.9, z)])
+        (left, top), (start, _), (stop, bottom), (right, _) = scene.camera.project(corners).round().astype(int)
         if left >= 0 and right <= image.shape[1]:
             rows = image[top:bottom]
             around = np.concatenate([rows[:, left : start - 4], rows[:, stop + 4 : right]], axis=1)
@@ -101,9 +95,7 @@ def test_coloured_neon_letters_are_seen_in_visible_alone(streets):
         index = lay_out(scene).index_hw[::2, ::2]
         high = [patch.corners[:, 1].min() > 3.5 for patch in scene.patches]
         letters = [h and 3 < max(p.glow) < 10 for h, p in zip(high, scene.patches, strict=True)]
-        panels = [
-            h and tuple(p.albedo) == DARK and p.heat < 0.3 for h, p in zip(high, scene.patches, strict=True)
-        ]
+        panels = [h and tuple(p.albedo) == DARK and p.heat < 0.3 for h, p in zip(high, scene.patches, strict=True)]
         lettered, panelled = (np.isin(index, np.flatnonzero(kind) + 1) for kind in (letters, panels))
         assert lettered.sum() > 100
         assert (visible @ LUMA)[lettered].mean() > (visible @ LUMA)[panelled].mean() + 40

@@ -1,0 +1,1 @@
+"""Entry points: read a config, call one pipeline function, print the outcome."""

@@ -1,0 +1,141 @@
+"""The console script `upfusion`: one subcommand a job, its flags read off the job's configuration."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+import yaml
+from click.core import ParameterSource
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from pipelines import storage
+from pipelines.request import RequestError
+from upfusion.version import __version__
+
+Config = TypeVar("Config", bound=BaseModel)
+
+EXIT_CRASH, EXIT_REQUEST = 1, 2
+
+JOBS = ("fuse", "pairs", "demo")
+"""The subcommands, each `command` in the module of its name."""
+
+
+def job_command(config: type[Config], *, name: str, positional: str | None = None) -> Callable[..., click.Command]:
+    """Make a command out of a function of a configuration and `verbose` that returns an exit code.
+
+    Every field becomes a flag and `--config FILE.yaml` gives any of them; flags win over the file.
+    """
+
+    def decorate(run: Callable[[Config, bool], int]) -> click.Command:
+        def callback(**given: Any) -> None:
+            verbose, path = given.pop("verbose"), given.pop("config")
+            source_of = click.get_current_context().get_parameter_source
+            flags = {field: value for field, value in given.items() if source_of(field) != ParameterSource.DEFAULT}
+            try:
+                code = run(_validate(config, {**_read_yaml(path), **flags}, positional), verbose)
+            except RequestError as error:
+                code = _say(error, EXIT_REQUEST)
+            except OSError as error:
+                if verbose:
+                    raise
+                code = _say(error, EXIT_CRASH)
+            sys.exit(code)
+
+        fields = config.model_fields.items()
+        parameters: list[click.Parameter] = [
+            click.Argument([field], required=False) if field == positional else _option(field, info)
+            for field, info in fields
+        ]
+        parameters += [
+            click.Option(
+                ["--config"], type=click.Path(exists=True, dir_okay=False), help="YAML file of these options."
+            ),
+            click.Option(["--verbose"], is_flag=True, help="Show what Ray says, and where an error came from."),
+        ]
+        return click.Command(name, params=parameters, callback=callback, help=_help(run.__doc__, config, positional))
+
+    return decorate
+
+
+def _option(field: str, info: FieldInfo) -> click.Option:
+    flag = "--" + field.replace("_", "-")
+    kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not NoneType]
+    shown: dict[str, Any] = {"help": info.description}
+    if info.annotation is bool:
+        return click.Option([flag], is_flag=True, **shown)
+    if get_origin(info.annotation) is Literal:
+        choice = click.Choice(get_args(info.annotation))
+        return click.Option([flag], type=choice, default=info.default, show_default=True, **shown)
+    kind = str if get_origin(info.annotation) is tuple else kinds[0]
+    default = None if info.is_required() else info.default
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    # Ranges and names are the configuration's to check; the command line only tells numbers from words.
+    return click.Option([flag], type=kind, default=default, show_default=default is not None, **shown)
+
+
+def _help(text: str | None, config: type[BaseModel], positional: str | None) -> str:
+    said = inspect.cleandoc(text or "")
+    return f"{said}\n\n{positional.upper()}: {config.model_fields[positional].description}" if positional else said
+
+
+def _read_yaml(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(Path(path).read_bytes()) or {}
+    except yaml.YAMLError as error:
+        raise RequestError(f"--config {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RequestError(f"--config {path}: expected options as 'name: value' lines")
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+
+def _validate(config: type[Config], values: dict[str, Any], positional: str | None) -> Config:
+    try:
+        return config.model_validate(values)
+    except ValidationError as error:
+        raise RequestError("; ".join(_sentence(config, found, positional) for found in error.errors())) from error
+
+
+def _sentence(config: type[BaseModel], found: Any, positional: str | None) -> str:
+    field = str(found["loc"][0]) if found["loc"] else ""
+    flag = field.upper() if field == positional else "--" + field.replace("_", "-")
+    if found["type"] == "missing":
+        return f"{flag} is missing: {config.model_fields[field].description}"
+    if found["type"] == "extra_forbidden":
+        return f"unknown option {field!r}; known options: {', '.join(config.model_fields)}"
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] != "value_error":
+        message += f", got {found['input']!r}"
+    return f"{flag}: {message}" if field else message
+
+
+def _say(error: Exception, code: int) -> int:
+    click.echo(storage.without_secrets(f"Error: {error}"), err=True)
+    return code
+
+
+class Jobs(click.Group):
+    """Imports a job when it is asked for: Ray takes seconds to import, and not every job needs it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(JOBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in JOBS:
+            return None
+        command: click.Command = importlib.import_module(f"jobs.{cmd_name}").command
+        return command
+
+
+@click.group(cls=Jobs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="upfusion")
+def main() -> None:
+    """Fuse archives of registered image pairs: infrared + visible, CT / PET / SPECT + MRI."""

@@ -1,0 +1,159 @@
+"""What a person sees at the terminal."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from pipelines import fuse
+from pipelines.discover import Discovery
+from upfusion.metrics import METRICS
+
+PLAIN_LINE_SECONDS = 10.0
+QUIET_SECONDS = 120.0
+NAMES_SHOWN = 5
+SAID_SHOWN = 4000  # characters
+
+
+@contextmanager
+def quiet(verbose: bool) -> Iterator[Console]:
+    """Give a console on the terminal while everything else that is written to stderr goes to a file.
+
+    Ray's core and database migrations write there from C++ and from threads, past every logging setting.
+    What was written is shown when the work fails.
+    """
+    if verbose:
+        yield Console(stderr=True)
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile("w+b") as said, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield Console(file=terminal)
+        except Exception:
+            said.seek(0)
+            terminal.write(said.read().decode(errors="replace")[-SAID_SHOWN:])
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
+
+
+class ProgressLine:
+    """One calm line: done / total, pairs a second, time left, failures. Without a terminal, a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.started = self.said = time.monotonic()
+        self.bar = Progress(
+            TextColumn("fusing"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f} / {task.total:.0f} pairs"),
+            _Speed(),
+            TimeRemainingColumn(compact=True),
+            _Trouble(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task("starting", total=None, visible=False)
+
+    def __enter__(self) -> "ProgressLine":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, progress: fuse.Progress) -> None:
+        """Show how far the job is."""
+        now = time.monotonic()
+        if progress.done == 0:
+            self.started = now
+        self.bar.update(
+            self.task,
+            total=progress.total,
+            completed=progress.done,
+            visible=True,
+            failed=progress.failed,
+            moved=now,
+        )
+        finished = progress.done == progress.total
+        if not self.console.is_terminal and (finished or now - self.said >= PLAIN_LINE_SECONDS):
+            self.said = now
+            speed = progress.done / max(now - self.started, 1e-9)
+            self.console.print(
+                f"fused {progress.done} / {progress.total} pairs, {speed:.2f} a second, {progress.failed} failed"
+            )
+
+
+class _Speed(ProgressColumn):
+    """Pairs a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed / task.elapsed:.2f} a second" if task.elapsed and task.completed else "starting")
+
+
+class _Trouble(ProgressColumn):
+    """Failures, and a word when nothing has moved for long."""
+
+    def render(self, task: Task) -> Text:
+        failed = task.fields.get("failed", 0)
+        text = Text(f"{failed} failed" if failed else "", style="red")
+        quiet = time.monotonic() - task.fields.get("moved", time.monotonic())
+        if quiet > QUIET_SECONDS:
+            text.append(f" nothing finished for {quiet:.0f} s: slow pairs, a slow store, or no free worker", "yellow")
+        return text
+
+
+def say_unpaired(console: Console, found: Discovery) -> None:
+    """Tell which images have no partner."""
+    if not found.unpaired:
+        return
+    console.print(f"[yellow]{len(found.unpaired)} images have no partner and are left out:[/]")
+    for uri in found.unpaired[:NAMES_SHOWN]:
+        console.print(f"  {uri}", highlight=False, markup=False, soft_wrap=True)
+    if len(found.unpaired) > NAMES_SHOWN:
+        console.print(f"  and {len(found.unpaired) - NAMES_SHOWN} more (all of them in the report)")
+
+
+def outcome_table(outcome: fuse.Outcome) -> Group:
+    """Lay out what a job left behind."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    done = f"{outcome.ok} of {outcome.pairs} pairs fused"
+    if before := outcome.pairs - outcome.fused_now:
+        done += f" ({before} of the pairs were done before)"
+    table.add_row("Result", f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]")
+    if outcome.unpaired:
+        table.add_row("Left out", f"{len(outcome.unpaired)} images without a partner")
+    if outcome.fused_now:
+        table.add_row("Speed", f"{outcome.fused_now / outcome.seconds:.2f} pairs a second, start included")
+    table.add_row("Rows", escape(f"{outcome.destination.pairs}/*.parquet"))
+    if outcome.tracked:
+        table.add_row("MLflow", escape(outcome.tracked))
+    table.add_row("Report", escape(outcome.destination.report))
+    return Group(_metrics_table(outcome.aggregates), table) if outcome.aggregates else Group(table)
+
+
+def _metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:
+    table = Table("metric", box=None, pad_edge=False)
+    for heading in ("mean", "p5", "median", "p95"):
+        table.add_column(heading, justify="right")
+    table.add_column("", style="dim")
+    for name, values in aggregates.items():
+        numbers = [f"{values[key]:.3f}" for key in ("mean", "p5", "p50", "p95")]
+        table.add_row(name, *numbers, METRICS[name].title)
+    return table

@@ -1,0 +1,53 @@
+"""Entry point of the fuse job: `upfusion fuse SOURCE --out DEST` or `python -m jobs.fuse SOURCE --out DEST`."""
+
+import sys
+
+from rich.console import Console
+
+from jobs.command_line import job_command
+from jobs.console import ProgressLine, outcome_table, quiet, say_unpaired
+from pipelines.fuse import fuse, plan_fuse
+from pipelines.fuse_config import FuseConfig
+from pipelines.request import RequestError
+
+EXIT_OK, EXIT_CRASH, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 1, 3, 130
+
+
+@job_command(FuseConfig, name="fuse", positional="source")
+def command(config: FuseConfig, verbose: bool) -> int:
+    """Fuse an archive of image pairs into Parquet rows, images, metrics and a report.
+
+    The same command again continues where the last one stopped. Exit codes: 0 all pairs fused, 3 some
+    failed, 2 a wrong request, 1 a crash.
+    """
+    return run_fuse(config, verbose=verbose)
+
+
+def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
+    """Fuse, show how it goes and what came out, and return the exit code."""
+    console = Console(stderr=True)
+    plan = plan_fuse(config)
+    say_unpaired(console, plan.found)
+    try:
+        with quiet(verbose) as terminal, ProgressLine(terminal) as progress:
+            outcome = fuse(plan, progress.update, verbose=verbose)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. What is done lies in {config.out}; the same command again goes on from there.")
+        return EXIT_INTERRUPTED
+    except RequestError:
+        raise
+    except Exception as error:
+        if verbose:
+            raise
+        console.print(f"\nThe job stopped: {type(error).__name__}: {error}", style="red", markup=False)
+        console.print("What is done is kept; the same command again goes on from there. --verbose shows more.")
+        return EXIT_CRASH
+    Console().print(outcome_table(outcome))
+    if outcome.failed_share > config.max_failed:
+        console.print(f"{outcome.failed} of {outcome.pairs} pairs failed, more than --max-failed {config.max_failed}")
+        return EXIT_CRASH
+    return EXIT_SOME_FAILED if outcome.failed else EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(command())

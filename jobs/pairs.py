@@ -1,0 +1,35 @@
+"""Entry point of `upfusion pairs SOURCE`: what would be fused, with nothing started."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.command_line import job_command
+from jobs.console import say_unpaired
+from pipelines.discover import count_sizes, discover
+from pipelines.fuse_config import ArchiveConfig
+from upfusion.prompts import TASKS
+
+
+@job_command(ArchiveConfig, name="pairs", positional="source")
+def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
+    """Show which pairs an archive holds: counts by task and size, and what has no partner. Starts nothing."""
+    # Long URIs stay on one line, for whoever copies or pipes them.
+    console = Console(soft_wrap=True)
+    found = discover(config)
+    sizes, looked_at = count_sizes(found.pairs)
+    table = Table("task", "size", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
+    for (task, size), count in sorted(sizes.items(), key=lambda item: -item[1]):
+        table.add_row(f"{task} [dim]({TASKS[task]})[/]", size, str(count))
+    console.print(table)
+    if looked_at < found.pairs.num_rows:
+        console.print(f"Sizes are of {looked_at} pairs, evenly spread.")
+    say_unpaired(console, found)
+    if found.ignored:
+        console.print(f"{found.ignored} other files are not considered.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command())

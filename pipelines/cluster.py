@@ -1,0 +1,97 @@
+"""The Ray cluster a job runs on: a running one where an address is set, else one of its own on this machine."""
+
+import logging
+import math
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import ray
+import ray.data
+
+# Plans with fewer logical CPUs than stages wait for each other for ever.
+FEWEST_LOGICAL_CPUS = 4
+
+# S3 servers other than AWS often lack the checksums that recent SDKs send unasked.
+PLAIN_CHECKSUMS = {
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How the network is spread over the cluster."""
+
+    actors: int
+    cpus: float
+    """Logical CPUs that Ray reserves for an actor."""
+    gpus: float
+    threads: int
+    """PyTorch threads of an actor."""
+
+
+def is_remote() -> bool:
+    """Tell whether the environment names a cluster that runs already."""
+    return os.environ.get("RAY_ADDRESS", "local") != "local"
+
+
+class Cluster:
+    """Connects to Ray for the duration of a `with` block; a connection that is there already is used and kept."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self.verbose = verbose
+        self.was_there = ray.is_initialized()
+
+    def __enter__(self) -> "Cluster":
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = self.verbose
+        if not self.verbose:
+            for name in ("ray", "ray.data", "ray.train"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        if not self.was_there:
+            self._connect()
+        return self
+
+    def _connect(self) -> None:
+        environment = {"OMP_WAIT_POLICY": "PASSIVE"}
+        if "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ:
+            environment |= {name: os.environ.get(name, value) for name, value in PLAIN_CHECKSUMS.items()}
+        options: dict[str, Any] = {
+            "log_to_driver": self.verbose,
+            "logging_level": logging.INFO if self.verbose else logging.ERROR,
+            "runtime_env": {"env_vars": environment},
+        }
+        if not is_remote():
+            cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
+            options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        ray.init(**options)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.was_there:
+            ray.shutdown()
+
+    @property
+    def job_id(self) -> str:
+        """Ray's id of this job."""
+        return str(ray.get_runtime_context().get_job_id())
+
+    def workers(self, actors: int | None, gpus_per_actor: float | None, pairs: int) -> Workers:
+        """Spread copies of the network over what the cluster has, at most one a pair."""
+        resources = ray.cluster_resources()
+        gpus_there = resources.get("GPU", 0.0)
+        gpus = (1.0 if gpus_there else 0.0) if gpus_per_actor is None else gpus_per_actor
+        if gpus:
+            # A GPU's copy needs a core to feed it.
+            return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
+        cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
+        count = min(pairs, actors or cores)
+        # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small.
+        return Workers(count, cpus=min(1.0, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))
+
+    @staticmethod
+    def _cores() -> int:
+        return len(os.sched_getaffinity(0))

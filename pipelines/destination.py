@@ -1,0 +1,211 @@
+"""The folder or prefix a fuse job owns: what it is for, which pairs it should hold, which it holds.
+
+The Parquet files under `pairs/` are the only record of progress. Each is put whole, so a pair is done when
+its row is there, and a job that dies between any two steps continues from what lies here.
+"""
+
+import hashlib
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import storage
+from pipelines.request import RequestError
+
+ROWS_A_GROUP = 1024
+# pyarrow cannot read a row group back whose images pass the 2 GiB of 32-bit offsets.
+BYTES_A_GROUP = 1 << 28
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The rows that a destination holds."""
+
+    ok: frozenset[str]
+    failed: frozenset[str]
+    files: dict[str, list[tuple[str, bool]]]
+    """Every file's rows as (pair_id, whether it is ok)."""
+
+
+class Destination:
+    """Names and writes everything below DEST."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.absolute(uri)
+        self.run_json = storage.join(self.uri, "run.json")
+        self.manifest = storage.join(self.uri, "manifest.parquet")
+        self.pairs = storage.join(self.uri, "pairs")
+        self.images = storage.join(self.uri, "images")
+        self.success = storage.join(self.uri, "_SUCCESS.json")
+        self.report = storage.join(self.uri, "report.html")
+
+    def claim(self, run: dict[str, Any]) -> None:
+        """Write run.json, or check that the one there has the same digest.
+
+        `run["result"]` holds every setting that changes a result. Raises RequestError, naming the settings
+        that differ, when DEST belongs to another one.
+        """
+        try:
+            if not storage.exists(self.run_json):
+                if storage.list_files(self.pairs):
+                    raise RequestError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
+                self._write_json(self.run_json, run)
+                return
+            there = self._read_claim()
+        except OSError as error:
+            raise RequestError(f"--out {self.uri} cannot be used: {error}") from error
+        if there["digest"] == run["digest"]:
+            return
+        names = sorted(set(there["result"]) | set(run["result"]))
+        differing = [
+            f"{name}: {there['result'].get(name)!r} there, {run['result'].get(name)!r} now"
+            for name in names
+            if there["result"].get(name) != run["result"].get(name)
+        ]
+        raise RequestError(
+            f"{self.uri} belongs to a run with other settings ({'; '.join(differing)}). "
+            "Choose another --out, or give the settings that are there."
+        )
+
+    def merge_manifest(self, pairs: pa.Table) -> pa.Table:
+        """Add pairs to the manifest and return the whole, sorted by pair_id.
+
+        Raises RequestError when an id stands there already for other sources, another task or another prompt.
+        """
+        if storage.exists(self.manifest):
+            known = self._read_table(self.manifest)
+            there = {row["pair_id"]: row for row in known.to_pylist()}
+            rows = pairs.to_pylist()
+            for row in rows:
+                self._check_same(there.get(row["pair_id"], row), row)
+            fresh = pairs.filter(pa.array([row["pair_id"] not in there for row in rows], pa.bool_()))
+            if fresh.num_rows == 0:
+                return known
+            pairs = pa.concat_tables([known, fresh]).sort_by("pair_id")
+        self._write_table(self.manifest, pairs)
+        return pairs
+
+    def finished(self) -> Finished:
+        """Read which pairs have a row: two small columns of every file."""
+        uris = self.pair_files()
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            files = dict(zip(uris, pool.map(self._read_statuses, uris), strict=True))
+        rows = [row for statuses in files.values() for row in statuses]
+        return Finished(
+            ok=frozenset(pair_id for pair_id, ok in rows if ok),
+            failed=frozenset(pair_id for pair_id, ok in rows if not ok),
+            files=files,
+        )
+
+    def read_columns(self, columns: list[str], uris: list[str] | None = None) -> pa.Table:
+        """Read some columns of all rows, or of the rows in some files."""
+        if uris is None:
+            uris = self.pair_files()
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            return pa.concat_tables(pool.map(lambda uri: self._read_table(uri, columns), uris))
+
+    def pair_files(self) -> list[str]:
+        """List the Parquet files right under pairs/; anything else there is passed over."""
+        depth = self.pairs.count("/") + 1
+        return [uri for uri in storage.list_files(self.pairs) if uri.endswith(".parquet") and uri.count("/") == depth]
+
+    def write_pairs(self, rows: pa.Table) -> None:
+        """Put rows as one file, named after their ids, so that writing them again writes the same object."""
+        ids = json.dumps(sorted(rows["pair_id"].to_pylist()))
+        name = hashlib.sha256(ids.encode()).hexdigest()[:32]
+        self._write_table(storage.join(self.pairs, f"{name}.parquet"), rows)
+
+    def remove_failed(self, finished: Finished) -> None:
+        """Take the failed rows out, so that their pairs count as not done."""
+        for uri, rows in finished.files.items():
+            if not all(ok for _, ok in rows):
+                self._keep_rows(uri, [ok for _, ok in rows])
+
+    def remove_repeated(self, finished: Finished) -> int:
+        """Leave one row a pair, an `ok` one where there is one; returns how many rows went.
+
+        Two rows of one pair come about only when tasks of a job whose driver died outlived it.
+        """
+        kept: set[str] = set()
+        removed = 0
+        for uri, rows in sorted(finished.files.items()):
+            keep = [(ok or pair_id not in finished.ok) and _is_first(kept, pair_id) for pair_id, ok in rows]
+            if not all(keep):
+                self._keep_rows(uri, keep)
+                removed += keep.count(False)
+        return removed
+
+    def succeed(self, counts: dict[str, Any]) -> None:
+        """Write _SUCCESS.json."""
+        self._write_json(self.success, counts)
+
+    def _keep_rows(self, uri: str, keep: list[bool]) -> None:
+        rows = self._read_table(uri).filter(pa.array(keep, pa.bool_()))
+        # The rows that stay are put first: whatever dies here, none of them is lost.
+        if rows.num_rows:
+            self._write_table(uri, rows)
+        else:
+            storage.delete(uri)
+
+    def _read_claim(self) -> dict[str, Any]:
+        data = storage.read_bytes(self.run_json)
+        try:
+            there = json.loads(data)
+        except ValueError:
+            there = None
+        if not isinstance(there, dict) or not {"digest", "result"} <= there.keys():
+            raise RequestError(f"{self.run_json} was not written by a fuse job; choose another --out")
+        return there
+
+    def _check_same(self, there: dict[str, Any], now: dict[str, Any]) -> None:
+        differing = [f"{name} {there[name]!r}, now {now[name]!r}" for name in now if there[name] != now[name]]
+        if differing:
+            raise RequestError(
+                f"pair {now['pair_id']!r} stands in {self.manifest} with {'; '.join(differing)}. "
+                "Choose another --out for another archive."
+            )
+
+    def _read_statuses(self, uri: str) -> list[tuple[str, bool]]:
+        rows = self._read_table(uri, ["pair_id", "status"]).to_pylist()
+        return [(row["pair_id"], row["status"] == "ok") for row in rows]
+
+    @staticmethod
+    def _read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
+        filesystem, path = storage.open_store(uri)
+        with filesystem.open(path, "rb") as file:
+            try:
+                return pq.read_table(file, columns=columns)
+            except (pa.ArrowInvalid, OSError) as error:
+                # A store's errors have a kind or a number; pyarrow's, about what is in the file, have neither.
+                if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                    raise
+                # Files are put whole, so one that is damaged did not come about here.
+                raise RequestError(
+                    f"{uri} was not written by a fuse job ({error}). Move it elsewhere and run the same command again."
+                ) from error
+
+    def _write_table(self, uri: str, table: pa.Table) -> None:
+        buffer = io.BytesIO()
+        rows = max(1, min(ROWS_A_GROUP, table.num_rows * BYTES_A_GROUP // max(1, table.nbytes)))
+        pq.write_table(table, buffer, compression="zstd", row_group_size=rows)
+        storage.write_bytes(uri, buffer.getvalue())
+
+    def _write_json(self, uri: str, value: dict[str, Any]) -> None:
+        storage.write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def digest_of(result: dict[str, Any]) -> str:
+    """Digest the settings that change a result."""
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
+
+
+def _is_first(seen: set[str], pair_id: str) -> bool:
+    if pair_id in seen:
+        return False
+    seen.add(pair_id)
+    return True

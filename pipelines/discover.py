@@ -1,0 +1,282 @@
+"""Finding the pairs of an archive: by relative path and stem, never by sorting two listings."""
+
+import os
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from pipelines import storage
+from pipelines.fuse_config import ArchiveConfig
+from pipelines.request import RequestError
+from upfusion.images import SUFFIXES, ImageError, image_size
+from upfusion.prompts import TASKS
+
+Side = Literal["a", "b"]
+Place = tuple[str, Side, str | None]
+"""Where a file belongs: pair_id, side, and the task where its folder says it."""
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("a_uri", pa.string(), nullable=False),
+        pa.field("b_uri", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("prompt", pa.string()),
+    ]
+)
+COLUMNS: list[str] = MANIFEST_SCHEMA.names
+NEEDED = ("pair_id", "a_uri", "b_uri")
+
+# Folder names, in lower case, with the side they hold and, where the name alone decides it, the task.
+FOLDERS: dict[str, tuple[Side, str | None]] = {
+    **dict.fromkeys(["visible", "vis", "vi", "rgb", "optical", "opt", "a"], ("a", None)),
+    **dict.fromkeys(["infrared", "ir", "thermal", "inf", "b"], ("b", None)),
+    **dict.fromkeys(["mri", "mr"], ("b", None)),
+    "ct": ("a", "ct_mri"),
+    "pet": ("a", "pet_mri"),
+    "spect": ("a", "spect_mri"),
+    "nir": ("b", "nir_visible"),
+    "sar": ("b", "sar_optical"),
+}
+
+DEFAULT_TASK = "ir_visible"
+SIZES_READ = 2000
+HEAD = 1 << 16  # bytes
+STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """The pairs of an archive and what could not be paired."""
+
+    pairs: pa.Table
+    """MANIFEST_SCHEMA, sorted by pair_id."""
+    unpaired: list[str] = field(default_factory=list)
+    """URIs of images without a partner."""
+    ignored: int = 0
+    """Files below the source that are no images, are hidden, or lie in neither kind of folder."""
+
+
+def discover(archive: ArchiveConfig) -> Discovery:
+    """Find the pairs of an archive.
+
+    Raises RequestError when there is nothing to pair, when two images claim one place in a pair, or when a
+    manifest is not of its form.
+    """
+    source = storage.absolute(archive.source)
+    try:
+        if source.lower().endswith((".parquet", ".csv")):
+            found = _read_manifest(source, archive.task)
+        else:
+            found = _pair_files(source, archive)
+    except OSError as error:
+        raise RequestError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
+    pairs = found.pairs.sort_by("pair_id")
+    return Discovery(pairs.slice(0, archive.limit), found.unpaired, found.ignored)
+
+
+def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
+    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only the heads of files.
+
+    At most SIZES_READ evenly spread pairs are looked at; the second value says how many were.
+    """
+    step = max(1, -(-pairs.num_rows // SIZES_READ))
+    looked_at = pairs.take(list(range(0, pairs.num_rows, step)))
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        sizes = pool.map(_size_of, looked_at["a_uri"].to_pylist())
+        return Counter(zip(looked_at["task"].to_pylist(), sizes, strict=True)), looked_at.num_rows
+
+
+def _size_of(uri: str) -> str:
+    try:
+        head = storage.read_head(uri, HEAD)
+        try:
+            width, height = image_size(head)
+        except ImageError:
+            if len(head) < HEAD:
+                raise
+            # A TIFF often says its size at its end, a JPEG after a long profile.
+            width, height = image_size(storage.read_bytes(uri))
+    except (ImageError, OSError):
+        return "unreadable"
+    return f"{width}x{height}"
+
+
+def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
+    uris = storage.list_files(source)
+    if not uris and not storage.exists(source):
+        raise RequestError(f"SOURCE {source} does not exist")
+    # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
+    depth = len(source.rstrip("/").split("/"))
+    names = {uri: "/".join(uri.split("/")[depth:]) for uri in uris}
+    if list(names.values()) == [""]:
+        raise RequestError(f"SOURCE {source} is a file; expected a folder, a prefix, or a manifest (.parquet or .csv)")
+    place = _by_folder if archive.a is None or archive.b is None else _by_pattern(archive.a, archive.b)
+    sides: dict[str, dict[Side, str]] = defaultdict(dict)
+    tasks: dict[str, str] = {}
+    ignored = 0
+    for uri, name in names.items():
+        placed = place(name) if _is_image(name) else None
+        if placed is None:
+            ignored += 1
+            continue
+        pair_id, side, task = placed
+        _check_utf8(uri)
+        if side in sides[pair_id]:
+            raise RequestError(
+                f"two images claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}. "
+                "Keep one of them, point SOURCE at a smaller folder, or say which is meant with --a and --b."
+            )
+        sides[pair_id][side] = uri
+        if task:
+            tasks[pair_id] = task
+    complete = sorted(pair_id for pair_id, uris_of in sides.items() if len(uris_of) == 2)
+    pairs = pa.table(
+        {
+            "pair_id": complete,
+            "a_uri": [sides[pair_id]["a"] for pair_id in complete],
+            "b_uri": [sides[pair_id]["b"] for pair_id in complete],
+            "task": [archive.task or tasks.get(pair_id, DEFAULT_TASK) for pair_id in complete],
+            "prompt": [None] * len(complete),
+        },
+        schema=MANIFEST_SCHEMA,
+    )
+    unpaired = sorted(uri for uris_of in sides.values() if len(uris_of) == 1 for uri in uris_of.values())
+    if not complete:
+        raise RequestError(_nothing_found(source, archive, len(unpaired), ignored))
+    return Discovery(pairs, unpaired, ignored)
+
+
+def _is_image(name: str) -> bool:
+    """Tell images by their suffix; what is hidden (macOS puts a `._1.jpg` beside every `1.jpg`) is none."""
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _check_utf8(uri: str) -> None:
+    try:
+        uri.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(f"the name of {os.fsencode(uri)!r} is not UTF-8; rename the file") from error
+
+
+def _by_folder(name: str) -> Place | None:
+    """Place a file by the last folder of its relative path that names a sensor; `a` and `b` only where none does."""
+    *folders, _ = PurePosixPath(name).parts
+    known = [position for position, folder in enumerate(folders) if folder.lower() in FOLDERS]
+    if not known:
+        return None
+    sensors = [position for position in known if len(folders[position]) > 1]
+    position = (sensors or known)[-1]
+    side, task = FOLDERS[folders.pop(position).lower()]
+    return "/".join([*folders, PurePosixPath(name).stem]), side, task
+
+
+def _by_pattern(a: str, b: str) -> Callable[[str], Place | None]:
+    """Place a file by what the stars of a pattern stand for; where both patterns match, by the one that says more."""
+    sides: list[tuple[Side, str]] = [("a", a), ("b", b)]
+    sides.sort(key=lambda side: -len(STAR.sub("", side[1])))
+    patterns = [(side, _compile(pattern)) for side, pattern in sides]
+
+    def place(name: str) -> Place | None:
+        for side, pattern in patterns:
+            if match := pattern.fullmatch(name):
+                pair_id = "/".join(group.strip("/") for group in match.groups() if group)
+                suffix = PurePosixPath(pair_id).suffix
+                return (pair_id.removesuffix(suffix) if suffix.lower() in SUFFIXES else pair_id) or "pair", side, None
+        return None
+
+    return place
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    """Turn `cam1/**/*.jpg` into an expression with a group for every star."""
+    parts = {"**/": "(.*/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
+    pieces = STAR.split(pattern.removeprefix("./").lstrip("/"))
+    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
+
+
+def _read_manifest(uri: str, task: str | None) -> Discovery:
+    try:
+        data = storage.read_bytes(uri)
+    except FileNotFoundError as error:
+        raise RequestError(f"the manifest {uri} does not exist") from error
+    try:
+        columns = _parse_manifest(uri, data)
+    except (pa.ArrowException, OSError) as error:
+        raise RequestError(f"{uri} cannot be read as a manifest: {error}") from error
+    rows = len(columns["pair_id"])
+    if rows == 0:
+        raise RequestError(f"the manifest {uri} holds no pairs")
+    columns["task"] = [task or given or DEFAULT_TASK for given in columns.get("task", [None] * rows)]
+    columns["prompt"] = [prompt or None for prompt in columns.get("prompt", [None] * rows)]
+    _check_rows(uri, columns)
+    base = uri.rsplit("/", 1)[0]
+    for side in ("a_uri", "b_uri"):
+        columns[side] = [_resolve(base, str(value)) for value in columns[side]]
+    return Discovery(pa.table({name: columns[name] for name in COLUMNS}, schema=MANIFEST_SCHEMA))
+
+
+def _parse_manifest(uri: str, data: bytes) -> dict[str, list[str | None]]:
+    if uri.lower().endswith(".parquet"):
+        table = pq.read_table(pa.BufferReader(data))
+    else:
+        table = pc.read_csv(
+            pa.BufferReader(data),
+            parse_options=pc.ParseOptions(newlines_in_values=True),
+            # Types would be guessed, and 000123 would become 123.
+            convert_options=pc.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string())),
+        )
+    there = Counter(table.column_names)
+    if missing := [name for name in NEEDED if name not in there]:
+        raise RequestError(
+            f"{uri} is no manifest: expected columns {', '.join(NEEDED)} (and task, prompt), "
+            f"missing {', '.join(missing)}; it has {', '.join(map(repr, there))}"
+        )
+    if repeated := next((name for name in COLUMNS if there[name] > 1), None):
+        raise RequestError(f"{uri} has {there[repeated]} columns named {repeated}; expected one")
+    return {name: table[name].cast(pa.string()).to_pylist() for name in COLUMNS if name in there}
+
+
+def _check_rows(uri: str, columns: dict[str, list[str | None]]) -> None:
+    for name in NEEDED:
+        if row := next((row for row, value in enumerate(columns[name], start=1) if not value), None):
+            raise RequestError(f"{uri}: row {row} has no {name}")
+    if duplicate := next(_repeated(columns["pair_id"]), None):
+        raise RequestError(f"{uri}: pair_id {duplicate!r} is there more than once; ids must be unique")
+    if unknown := set(columns["task"]) - set(TASKS):
+        raise RequestError(f"{uri}: unknown task {sorted(map(str, unknown))[0]!r}; known tasks: {', '.join(TASKS)}")
+
+
+def _repeated(values: Iterable[str | None]) -> Iterator[str]:
+    return (str(value) for value, count in Counter(values).items() if count > 1)
+
+
+def _resolve(base: str, uri: str) -> str:
+    """Resolve a URI of a manifest against the folder the manifest lies in."""
+    if uri.startswith("/") or "://" in uri:
+        return uri
+    scheme, mark, folder = base.rpartition("://")
+    # An object store takes `..` for a folder of that name.
+    return scheme + mark + posixpath.normpath(f"{folder}/{uri}")
+
+
+def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:
+    if archive.a is not None:
+        looked_for = f"no pairs match --a {archive.a!r} and --b {archive.b!r}"
+    else:
+        looked_for = "no pairs in sub-folders such as visible + infrared, vi + ir, a + b or ct + mri"
+    return (
+        f"{source}: {looked_for} ({unpaired} images without a partner, {ignored} other files). "
+        "Partners have the same path and name but for the sensor's folder and the suffix; "
+        "otherwise say how they are named with --a PATTERN --b PATTERN, or give a manifest."
+    )

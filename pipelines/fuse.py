@@ -1,0 +1,268 @@
+"""The fuse job: an archive of pairs in, fused images and a row of metrics a pair out.
+
+    discover -> manifest -> fetch -> decode -> fuse + measure -> encode -> put
+
+Fetching, decoding, encoding and putting are CPU tasks, the network sits in actors. Data flows in blocks of a
+few pairs; what becomes of a pair is a row, never an exception.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+
+from pipelines import storage
+from pipelines.cluster import Cluster, Workers
+from pipelines.destination import Destination, digest_of
+from pipelines.discover import Discovery, discover
+from pipelines.fuse_actor import FuseActor
+from pipelines.fuse_config import FuseConfig
+from pipelines.report import write_report
+from pipelines.request import RequestError
+from pipelines.sources import decode, fetch
+from pipelines.summary import aggregate
+from pipelines.tracking import TrackedRun, check_tracking, open_run
+from pipelines.writer import Writer
+from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
+from upfusion.metrics import METRICS_VERSION
+from upfusion.text import TextEncoderUnavailableError, encode_prompt
+from upfusion.version import __version__
+
+# A killed job loses at most the blocks under way, and a file of 32 images is still worth opening. On a CPU a
+# pair takes seconds, so blocks are small enough to show that something moves.
+PAIRS_A_BLOCK_GPU = 32
+PAIRS_A_BLOCK_CPU = 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is, in pairs of this run."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished job leaves behind."""
+
+    destination: Destination
+    pairs: int
+    ok: int
+    failed: int
+    fused_now: int
+    seconds: float
+    unpaired: list[str] = field(default_factory=list)
+    aggregates: dict[str, dict[str, float]] = field(default_factory=dict)
+    tracked: str | None = None
+    """Where to look at the MLflow run."""
+
+    @property
+    def failed_share(self) -> float:
+        """The share of the manifest's pairs that failed."""
+        return self.failed / self.pairs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that was found to be possible; making one writes and starts nothing."""
+
+    config: FuseConfig
+    checkpoint: Checkpoint
+    checkpoint_bytes: bytes
+    found: Discovery
+    texts: dict[tuple[str, str | None], list[float]]
+    run: dict[str, Any]
+
+
+def plan_fuse(config: FuseConfig) -> Plan:
+    """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work."""
+    check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
+    checkpoint, data = _read_checkpoint(config.model)
+    try:
+        found = discover(config)
+    except OSError as error:
+        raise RequestError(f"SOURCE cannot be read: {storage.without_secrets(str(error))}") from error
+    texts = _embed_prompts(config, checkpoint, found.pairs)
+    result = {
+        "model": checkpoint.digest,
+        "prompt": config.prompt,
+        "metrics": list(config.metrics),
+        "metrics_version": METRICS_VERSION,
+        "images": config.images,
+        "format": config.format,
+    }
+    settings = config.model_dump()
+    settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
+    run: dict[str, Any] = {
+        "digest": digest_of(result),
+        "result": result,
+        "config": settings,
+        "model": {"name": checkpoint.name, "digest": checkpoint.digest, **checkpoint.card},
+        "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "pillow", "numpy")}
+        | {"upfusion": __version__},
+        "git_commit": git_commit(),
+    }
+    return Plan(config, checkpoint, data, found, texts, run)
+
+
+def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, verbose: bool = False) -> Outcome:
+    """Carry out a plan: every pair of the manifest ends as exactly one row, whatever was there before.
+
+    Raises RequestError when DEST belongs to other settings or another archive.
+    """
+    started = time.monotonic()
+    config, destination = plan.config, Destination(plan.config.out)
+    try:
+        destination.claim(plan.run)
+        manifest = destination.merge_manifest(plan.found.pairs)
+        finished = destination.finished()
+    except OSError as error:
+        raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
+    if config.retry_failed and finished.failed:
+        destination.remove_failed(finished)
+        finished = destination.finished()
+    todo = _todo(plan.found.pairs, finished.ok | finished.failed)
+    with open_run(config, plan.run, destination, manifest) as tracked:
+        if todo.num_rows:
+            with Cluster(verbose=verbose) as cluster:
+                tracked.tag_ray_job(cluster)
+                workers = cluster.workers(config.actors, config.gpus_per_actor, todo.num_rows)
+                _drain(fuse_graph(todo, plan, workers), todo.num_rows, on_progress or (lambda _: None))
+        return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started)
+
+
+def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset:
+    """Build the graph whose rows (WRITTEN) say what became of each pair."""
+    size = PAIRS_A_BLOCK_GPU if workers.gpus else PAIRS_A_BLOCK_CPU
+    # Enough blocks for every actor to have a few, whatever the size of the archive.
+    size = max(1, min(size, todo.num_rows // (2 * workers.actors)))
+    blocks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
+    whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+    return (
+        ray.data.from_arrow(blocks)
+        .map_batches(fetch, **whole_block)
+        .map_batches(decode, **whole_block)
+        .map_batches(
+            FuseActor,
+            fn_constructor_kwargs={
+                "checkpoint": plan.checkpoint_bytes,
+                "texts": plan.texts,
+                "metrics": plan.config.metrics,
+                "threads": workers.threads,
+                "on_gpu": workers.gpus > 0,
+            },
+            compute=ray.data.ActorPoolStrategy(size=workers.actors),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus,
+            **whole_block,
+        )
+        .map_batches(Writer(plan.config, plan.checkpoint.name), **whole_block)
+    )
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source tree this runs from; None outside a checkout."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("GIT_COMMIT")
+
+
+def _read_checkpoint(model: str) -> tuple[Checkpoint, bytes]:
+    uri = locate_checkpoint(model)
+    try:
+        data = storage.read_bytes(uri)
+        return parse_checkpoint(data, uri), data
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise RequestError(f"--model {model}: neither a preset that ships (tiny) nor a checkpoint file") from error
+    except ValueError as error:
+        raise RequestError(f"--model {model}: {error}") from error
+
+
+def _embed_prompts(
+    config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table
+) -> dict[tuple[str, str | None], list[float]]:
+    """Embed every text of the job once, here on the driver, by (task, prompt of the row)."""
+    guided = pairs.group_by(["task", "prompt"]).aggregate([]).to_pylist()
+    embeddings: dict[tuple[str, str | None], list[float]] = {}
+    for row in guided:
+        prompt = row["prompt"] or config.prompt
+        try:
+            embedding = (
+                encode_prompt(prompt, checkpoint.text_encoder, config.text_encoder)
+                if prompt
+                else checkpoint.prompts[row["task"]]
+            )
+        except (TextEncoderUnavailableError, ValueError) as error:
+            raise RequestError(str(error)) from error
+        embeddings[row["task"], row["prompt"]] = embedding.tolist()
+    return embeddings
+
+
+def _todo(pairs: pa.Table, finished: frozenset[str]) -> pa.Table:
+    return pairs.filter(pa.array([pair_id not in finished for pair_id in pairs["pair_id"].to_pylist()], pa.bool_()))
+
+
+def _drain(graph: ray.data.Dataset, total: int, on_progress: Callable[[Progress], None]) -> None:
+    done = failed = 0
+    on_progress(Progress(total))
+    for written in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(written, pa.Table)
+        done += written.num_rows
+        failed += written.num_rows - written["error_code"].null_count
+        on_progress(Progress(total, done, failed))
+
+
+def _close(
+    plan: Plan,
+    destination: Destination,
+    manifest: pa.Table,
+    tracked: TrackedRun,
+    fused_now: int,
+    seconds: float,
+) -> Outcome:
+    """Check every id of the manifest against the rows, then write what depends on all of them."""
+    finished = destination.finished()
+    if len(finished.ok) + len(finished.failed) != sum(map(len, finished.files.values())):
+        destination.remove_repeated(finished)
+        finished = destination.finished()
+    ids = set(manifest["pair_id"].to_pylist())
+    there = finished.ok | finished.failed
+    counts = {
+        "pairs": len(ids),
+        "ok": len(finished.ok),
+        "failed": len(finished.failed),
+        "unpaired": len(plan.found.unpaired),
+        "unpaired_files": plan.found.unpaired[:1000],
+    }
+    if there == ids:
+        destination.succeed(counts)
+    elif plan.config.limit is None:
+        raise RuntimeError(
+            f"{len(ids - there)} pairs of the manifest have no row and {len(there - ids)} rows no pair "
+            f"(first: {sorted(ids ^ there)[0]!r}); run the same command again to go on"
+        )
+    write_report(destination.uri)
+    aggregates = aggregate(destination, plan.config.metrics)
+    tracked.finish(destination, counts, aggregates, fused_now, seconds)
+    return Outcome(
+        destination=destination,
+        pairs=len(there),
+        ok=len(finished.ok),
+        failed=len(finished.failed),
+        fused_now=fused_now,
+        seconds=seconds,
+        unpaired=plan.found.unpaired,
+        aggregates=aggregates,
+        tracked=tracked.where,
+    )

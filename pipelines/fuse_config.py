@@ -1,0 +1,104 @@
+"""The configuration of a fuse job: one frozen object, checked before a cluster is touched.
+
+The command line, a YAML file and Python all fill this same object; its field names are the flags.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from upfusion.prompts import TASKS
+
+
+class ArchiveConfig(BaseModel):
+    """Which pairs an archive holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(
+        description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "
+        "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task."
+    )
+    a: str | None = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
+    b: str | None = Field(None, description="Pattern of the B images; what * stands for pairs them with A.")
+    task: str | None = Field(
+        None, description=f"Kind of pairs, unless folder names or the manifest say it: {', '.join(TASKS)}."
+    )
+    limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str | None) -> str | None:
+        if task is not None and task not in TASKS:
+            raise ValueError(f"unknown task {task!r}; known tasks: {', '.join(TASKS)}")
+        return task
+
+    @model_validator(mode="after")
+    def _both_patterns(self) -> "ArchiveConfig":
+        if (self.a is None) != (self.b is None):
+            raise ValueError("--a and --b go together: give both patterns or neither")
+        return self
+
+
+class FuseConfig(ArchiveConfig):
+    """Everything a fuse job is told."""
+
+    out: str = Field(description="Folder or s3:// prefix for the results.")
+    model: str = Field("tiny", description="Preset, or checkpoint file (local or s3://).")
+    prompt: str | None = Field(
+        None, description="Text that guides the fusion of every pair; the task's built-in prompt by default."
+    )
+    text_encoder: str | None = Field(
+        None, description="Folder holding the text encoder for --prompt, where no model hub can be reached."
+    )
+    metrics: tuple[str, ...] = Field(
+        ("all",),
+        validate_default=True,
+        description="Metrics to measure for every pair, with commas, such as vif,ssim; 'all' or 'none'.",
+    )
+    images: Literal["parquet", "files", "both"] = Field(
+        "parquet", description="Keep fused images inside the Parquet rows, as files under images/, or both."
+    )
+    format: Literal["png", "jpeg", "webp"] = Field(
+        "png", description="File format of fused images; jpeg and webp hold 8 bits a channel, at quality 95."
+    )
+    actors: int | None = Field(
+        None, ge=1, description="Copies of the network; by default one a GPU, or as many as CPUs allow."
+    )
+    gpus_per_actor: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs of one copy: 0.5 puts two on one GPU, 0 forces the CPU; by default 1 if any.",
+    )
+    max_failed: float = Field(
+        1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still counts as done."
+    )
+    retry_failed: bool = Field(False, description="Run the pairs again that failed before.")
+    experiment: str = Field("upfusion", description="MLflow experiment.")
+    tracking_uri: str | None = Field(
+        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
+    )
+    no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _metric_names(cls, metrics: object) -> object:
+        # Imported here: with it comes PyTorch, which neither --help nor a worker that writes images needs.
+        from upfusion.metrics import METRICS
+
+        names = metrics.split(",") if isinstance(metrics, str) else metrics
+        if not isinstance(names, list | tuple):
+            return metrics
+        if list(names) in (["none"], ["all"]):
+            return () if names[0] == "none" else tuple(METRICS)
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f"unknown metric {name!r}; known metrics: {', '.join(METRICS)}")
+        return tuple(metric for metric in METRICS if metric in names)
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _whole_above_one(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"expected a fraction up to 1 or a whole number of GPUs, got {gpus}")
+        return gpus

@@ -1,0 +1,141 @@
+"""The rows that travel through the fuse graph, and the row that is left of each pair.
+
+A pair that fails anywhere travels on with its `error_code` and `error` set; every later stage passes it by.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import storage
+from pipelines.discover import MANIFEST_SCHEMA
+from upfusion.color import Pixels
+
+ERROR_CODES: dict[str, str] = {
+    "source_missing": "a source image is not there",
+    "source_unreadable": "the store did not give a source image",
+    "empty_file": "a source file has 0 bytes",
+    "not_an_image": "a source file is not an image",
+    "truncated_image": "a source image is damaged or incomplete",
+    "unsupported_image": "a source image has pixels of a kind that has no known range",
+    "too_large": "a source image has more pixels than is safe to decode",
+    "size_mismatch": "the sources of a pair differ in size",
+    "out_of_memory": "the pair is too large for the memory of the device",
+    "fuse_failed": "the network or a metric failed on the pair",
+    "write_failed": "the fused image could not be encoded or written",
+}
+"""Every code that a failed row can have, and what it means."""
+
+STAGES = ("fetch", "decode", "fuse", "measure", "encode")
+
+# 64-bit offsets: a block of decoded images easily passes the 2 GiB of the 32-bit type.
+IMAGE = pa.struct(
+    [
+        ("data", pa.large_binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("channels", pa.int32()),
+        ("bits", pa.int32()),
+    ]
+)
+
+FAILURE = [pa.field("error_code", pa.string()), pa.field("error", pa.string())]
+
+FETCHED = pa.schema(
+    [
+        *MANIFEST_SCHEMA,
+        *FAILURE,
+        pa.field("a_file", pa.large_binary()),
+        pa.field("b_file", pa.large_binary()),
+        pa.field("fetch_ms", pa.float64()),
+    ]
+)
+
+DECODED = pa.schema(
+    [
+        *MANIFEST_SCHEMA,
+        *FAILURE,
+        pa.field("note", pa.string()),
+        pa.field("a", IMAGE),
+        pa.field("b", IMAGE),
+        pa.field("fetch_ms", pa.float64()),
+        pa.field("decode_ms", pa.float64()),
+    ]
+)
+
+WRITTEN = pa.schema([("pair_id", pa.string()), ("error_code", pa.string())])
+
+
+def fused_schema(metrics: tuple[str, ...]) -> pa.Schema:
+    """Return the schema between the network and the writer, with one column a metric."""
+    return pa.schema(
+        [
+            *MANIFEST_SCHEMA,
+            *FAILURE,
+            pa.field("note", pa.string()),
+            pa.field("fused", IMAGE),
+            *[pa.field(name, pa.float64()) for name in metrics],
+            pa.field("metrics_version", pa.int32()),
+            *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES[:-1]],
+        ]
+    )
+
+
+def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
+    """Return the schema of `pairs/*.parquet`.
+
+    `fused` is what Hugging Face `datasets` and other Parquet tools show as an image.
+    """
+    return pa.schema(
+        [
+            *MANIFEST_SCHEMA,
+            pa.field("status", pa.string(), nullable=False),
+            *FAILURE,
+            pa.field("note", pa.string()),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("model", pa.string()),
+            *[pa.field(name, pa.float64()) for name in metrics],
+            pa.field("metrics_version", pa.int32()),
+            *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES],
+            pa.field("fused", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            pa.field("fused_uri", pa.string()),
+        ]
+    )
+
+
+def fail(row: dict[str, Any], code: str, sentence: str) -> None:
+    """Mark a pair as failed; the first failure of a pair is the one that is kept. Secrets are blanked."""
+    if row.get("error_code") is None:
+        row["error_code"], row["error"] = code, storage.without_secrets(sentence)
+
+
+def pack_image(pixels: Pixels) -> dict[str, Any]:
+    """Turn an array into an IMAGE value."""
+    height, width = pixels.shape[:2]
+    return {
+        "data": np.ascontiguousarray(pixels).tobytes(),
+        "height": height,
+        "width": width,
+        "channels": 1 if pixels.ndim == 2 else pixels.shape[2],
+        "bits": pixels.dtype.itemsize * 8,
+    }
+
+
+def unpack_image(image: dict[str, Any]) -> Pixels:
+    """Turn an IMAGE value back into a read-only array `(H, W)` or `(H, W, 3)`."""
+    shape = (image["height"], image["width"], image["channels"])
+    pixels = np.frombuffer(image["data"], dtype=np.uint8 if image["bits"] == 8 else np.uint16).reshape(shape)
+    return pixels[..., 0] if image["channels"] == 1 else pixels
+
+
+def size_of(image: dict[str, Any]) -> str:
+    """Say the size of an IMAGE value as people do, WIDTHxHEIGHT."""
+    return f"{image['width']}x{image['height']}"
+
+
+def milliseconds_since(started: float) -> float:
+    """Return the milliseconds since a moment of `time.perf_counter()`."""
+    return 1000 * (time.perf_counter() - started)

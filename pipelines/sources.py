@@ -1,0 +1,68 @@
+"""The stages before the network: fetch the source files of a block of pairs, decode them to arrays of one size."""
+
+import time
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines import storage
+from pipelines.rows import DECODED, FETCHED, fail, milliseconds_since, pack_image, size_of
+from upfusion.images import ImageError, decode_image
+
+
+def fetch(pairs: pa.Table) -> pa.Table:
+    """Read the source files of a block side by side."""
+    started = time.perf_counter()
+    rows = pairs.to_pylist()
+    files = storage.read_many([row[side] for row in rows for side in ("a_uri", "b_uri")])
+    milliseconds = milliseconds_since(started) / max(1, len(rows))
+    for row, file_a, file_b in zip(rows, files[::2], files[1::2], strict=True):
+        row |= {"a_file": None, "b_file": None, "fetch_ms": milliseconds}
+        for side, data in (("a", file_a), ("b", file_b)):
+            if isinstance(data, Exception):
+                fail(row, *_fetch_failure(row[f"{side}_uri"], data))
+            else:
+                row[f"{side}_file"] = data
+    return pa.Table.from_pylist(rows, FETCHED)
+
+
+def decode(pairs: pa.Table) -> pa.Table:
+    """Turn source files into arrays of one size."""
+    rows = pairs.to_pylist()
+    for row in rows:
+        started = time.perf_counter()
+        if row["error_code"] is None:
+            _decode_pair(row)
+        if row["error_code"] is not None:
+            row |= {"a": None, "b": None}  # pixels that nobody will look at
+        row["decode_ms"] = milliseconds_since(started)
+    return pa.Table.from_pylist(rows, DECODED)
+
+
+def _fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
+    if isinstance(error, FileNotFoundError):
+        return "source_missing", f"{uri} is not there"
+    if isinstance(error, PermissionError):
+        return "source_unreadable", f"{uri} cannot be read: access is denied"
+    return "source_unreadable", f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _decode_pair(row: dict[str, Any]) -> None:
+    notes = []
+    for side in ("a", "b"):
+        uri = row[f"{side}_uri"]
+        try:
+            image = decode_image(row[f"{side}_file"])
+        except ImageError as error:
+            fail(row, error.code, f"{uri}: {error}")
+            return
+        except Exception as error:  # noqa: BLE001  # whatever a file does to a decoder is that pair's failure
+            fail(row, "truncated_image", f"{uri}: {type(error).__name__}: {error}")
+            return
+        row[side] = pack_image(image.pixels)
+        if image.alpha_dropped:
+            notes.append(f"transparency of {side.upper()} was dropped")
+    if (row["a"]["height"], row["a"]["width"]) != (row["b"]["height"], row["b"]["width"]):
+        sentence = f"sources differ in size: A is {size_of(row['a'])}, B is {size_of(row['b'])} pixels"
+        fail(row, "size_mismatch", f"{sentence}; register them to one size first")
+    row["note"] = "; ".join(notes) or None

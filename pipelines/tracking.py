@@ -1,0 +1,179 @@
+"""One MLflow run a fuse job, however often the job is started again for the same destination."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines import storage
+from pipelines.cluster import Cluster
+from pipelines.cluster import is_remote as on_remote_cluster
+from pipelines.destination import Destination
+from pipelines.fuse_config import FuseConfig
+from pipelines.request import RequestError
+from pipelines.triptych import draw_triptychs
+
+if TYPE_CHECKING:
+    from mlflow.data.meta_dataset import MetaDataset
+
+FAILURES_LISTED = 1000
+
+Aggregates = dict[str, dict[str, float]]
+
+
+def check_tracking(tracking_uri: str | None, *, no_tracking: bool) -> None:
+    """Raise RequestError where a run would be tracked in a place that nobody finds again."""
+    if no_tracking or tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"):
+        return
+    if on_remote_cluster():
+        raise RequestError(
+            "this job runs on a remote cluster and no MLflow server is set, so its run would be lost with the "
+            "machine. Set MLFLOW_TRACKING_URI, give --tracking-uri URI, or leave tracking out with --no-tracking."
+        )
+
+
+class TrackedRun:
+    """What a job tells its MLflow run; this base class tells nobody, for jobs without tracking."""
+
+    where: str | None = None
+    """Where to look at the run."""
+
+    def tag_ray_job(self, cluster: Cluster) -> None:
+        """Record on which Ray job the work is done."""
+
+    def finish(
+        self,
+        destination: Destination,
+        counts: dict[str, Any],
+        aggregates: Aggregates,
+        fused_now: int,
+        seconds: float,
+    ) -> None:
+        """Record what came out."""
+
+
+class MLflowRun(TrackedRun):
+    """Writes to an active MLflow run."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def tag_ray_job(self, cluster: Cluster) -> None:
+        import mlflow
+
+        mlflow.set_tag("ray.job_id", cluster.job_id)
+        if submission := os.environ.get("RAY_JOB_SUBMISSION_ID"):
+            mlflow.set_tag("ray.submission_id", submission)
+
+    def finish(
+        self,
+        destination: Destination,
+        counts: dict[str, Any],
+        aggregates: Aggregates,
+        fused_now: int,
+        seconds: float,
+    ) -> None:
+        import mlflow
+
+        values = {name: float(counts[name]) for name in ("pairs", "ok", "failed", "unpaired")}
+        if fused_now:
+            values |= {"pairs_per_second": fused_now / seconds, "seconds": seconds}
+        for metric, numbers in aggregates.items():
+            values |= {f"{metric}_{name}": value for name, value in numbers.items()}
+        mlflow.log_metrics(values)
+        if counts["failed"]:
+            mlflow.log_table(_failures(destination), "failures.json")
+        for name in ("run.json", "report.html"):
+            text = storage.read_bytes(storage.join(destination.uri, name)).decode()
+            mlflow.log_text(text, name)
+        for number, triptych in enumerate(draw_triptychs(destination, count=3), start=1):
+            mlflow.log_image(triptych, f"triptychs/{number}.png")
+
+
+@contextmanager
+def open_run(
+    config: FuseConfig, run: dict[str, Any], destination: Destination, manifest: pa.Table
+) -> Iterator[TrackedRun]:
+    """Open the run of a destination, anew or again, and end it as FINISHED, FAILED or KILLED."""
+    if config.no_tracking:
+        yield TrackedRun()
+        return
+    import mlflow
+
+    # Database migrations and hints about runs are no business of somebody who fuses images.
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    if config.tracking_uri:
+        mlflow.set_tracking_uri(config.tracking_uri)
+    experiment = _open_experiment(config.experiment)
+    job = hashlib.sha256(f"{destination.uri}\n{run['digest']}".encode()).hexdigest()[:32]
+    known = mlflow.search_runs([experiment], f"tags.`upfusion.job` = '{job}'", max_results=1, output_format="list")
+    started = mlflow.start_run(run_id=known[0].info.run_id if known else None, run_name=_run_name(destination))
+    tracked = MLflowRun(_where(experiment, started.info.run_id))
+    try:
+        if not known:
+            _describe(run, destination, job)
+        mlflow.log_input(_dataset(destination, manifest), context="fuse")
+        yield tracked
+    except KeyboardInterrupt:
+        mlflow.end_run("KILLED")
+        raise
+    except BaseException:
+        mlflow.end_run("FAILED")
+        raise
+    mlflow.end_run()
+
+
+def _open_experiment(name: str) -> str:
+    """Choose the experiment, making it with its artifacts beside the database where that is an SQLite file."""
+    import mlflow
+
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("sqlite:///") and mlflow.get_experiment_by_name(name) is None:
+        folder = Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts"
+        mlflow.create_experiment(name, artifact_location=folder.as_uri())
+    return str(mlflow.set_experiment(name).experiment_id)
+
+
+def _describe(run: dict[str, Any], destination: Destination, job: str) -> None:
+    import mlflow
+
+    mlflow.set_tags({"upfusion.job": job, "upfusion.digest": run["digest"], "destination": destination.uri})
+    if run["git_commit"]:
+        mlflow.set_tag("mlflow.source.git.commit", run["git_commit"])
+    mlflow.log_params({name: value for name, value in run["config"].items() if value is not None})
+    mlflow.log_params({f"version.{name}": value for name, value in run["versions"].items()})
+    mlflow.log_params({"model.digest": run["model"]["digest"]})
+
+
+def _dataset(destination: Destination, manifest: pa.Table) -> "MetaDataset":
+    from mlflow.data.http_dataset_source import HTTPDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    ids = hashlib.sha256("\n".join(manifest["pair_id"].to_pylist()).encode()).hexdigest()[:16]
+    return MetaDataset(HTTPDatasetSource(destination.manifest), name="manifest", digest=ids)  # type: ignore[abstract]
+
+
+def _failures(destination: Destination) -> dict[str, list[Any]]:
+    rows = destination.read_columns(["pair_id", "status", "error_code", "error"])
+    failed = [row for row in rows.to_pylist() if row["status"] == "failed"][:FAILURES_LISTED]
+    return {name: [row[name] for row in failed] for name in ("pair_id", "error_code", "error")}
+
+
+def _run_name(destination: Destination) -> str:
+    return "fuse " + destination.uri.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _where(experiment: str, run_id: str) -> str:
+    import mlflow
+
+    uri = storage.without_secrets(mlflow.get_tracking_uri())
+    if uri.startswith("http"):
+        return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+    return f"run {run_id} in {uri} (look with: mlflow ui --backend-store-uri {uri})"

@@ -1,0 +1,85 @@
+"""The stage after the network: encode fused images and put them and their rows, images first."""
+
+import hashlib
+import re
+import time
+import unicodedata
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines import storage
+from pipelines.destination import Destination
+from pipelines.fuse_config import FuseConfig
+from pipelines.rows import WRITTEN, fail, milliseconds_since, output_schema, unpack_image
+from upfusion.color import Pixels
+from upfusion.images import FORMATS, encode_image
+
+# Bytes of an image's name; stores take 1024 for a whole key, file systems 255 for a part.
+LONGEST_NAME, LONGEST_PART = 600, 120
+
+
+class Writer:
+    """Encodes fused images and puts them and their rows, images first."""
+
+    def __init__(self, config: FuseConfig, model: str) -> None:
+        self.config = config
+        self.model = model
+        # Made on the driver: a relative path means its folder, not a worker's.
+        self.destination = Destination(config.out)
+
+    def __call__(self, pairs: pa.Table) -> pa.Table:
+        """Write a block and return what became of each pair."""
+        rows = pairs.to_pylist()
+        for row in rows:
+            self._finish(row)
+        if rows:
+            self.destination.write_pairs(pa.Table.from_pylist(rows, output_schema(self.config.metrics)))
+        return pa.Table.from_pylist(rows, WRITTEN)
+
+    def _finish(self, row: dict[str, Any]) -> None:
+        started = time.perf_counter()
+        image, row["fused"] = row["fused"], None
+        row["prompt"] = row["prompt"] or self.config.prompt
+        if row["error_code"] is None:
+            row |= {"width": image["width"], "height": image["height"], "model": self.model}
+            try:
+                self._keep(row, unpack_image(image))
+            except Exception as error:  # noqa: BLE001  # whatever one image does to a format or a store fails it alone
+                fail(row, "write_failed", f"the fused image cannot be written: {error}")
+        row["status"] = "ok" if row["error_code"] is None else "failed"
+        row["encode_ms"] = milliseconds_since(started)
+
+    def _keep(self, row: dict[str, Any], pixels: Pixels) -> None:
+        """Encode an image and keep it as a file, in the row, or both."""
+        data = encode_image(pixels, self.config.format)
+        name = image_name(row["pair_id"], FORMATS[self.config.format])
+        uri = storage.join(self.destination.images, name)
+        if self.config.images == "parquet":
+            row["fused"] = {"bytes": data, "path": name}
+            return
+        storage.write_bytes(uri, data)
+        row["fused_uri"] = uri
+        row["fused"] = {"bytes": data, "path": name} if self.config.images == "both" else {"bytes": None, "path": uri}
+
+
+def image_name(pair_id: str, suffix: str) -> str:
+    """Name the image file of a pair after its id, such that different ids have different names.
+
+    Folders are kept; a part that a file system could refuse or confuse (stores that ignore case or Unicode's
+    forms included) is made safe, and the name carries a digest of the id.
+    """
+    parts = [_safe(part) for part in pair_id.split("/")]
+    name = "/".join(parts)
+    if len(name.encode()) > LONGEST_NAME:
+        name = parts[-1]
+    plain = name == pair_id == unicodedata.normalize("NFC", pair_id).casefold()
+    # A plain id that ends like a digest could be the name of another one.
+    if not plain or re.search(r"-[0-9a-f]{12}$", name):
+        name += "-" + hashlib.sha256(pair_id.encode()).hexdigest()[:12]
+    return name + suffix
+
+
+def _safe(part: str) -> str:
+    cut = re.sub(r"[^\w.\- ]", "_", part).encode()[:LONGEST_PART]
+    return cut.decode(errors="ignore").strip(". ") or "_"

@@ -1,0 +1,261 @@
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs.command_line import JOBS, job_command, main
+from pipelines.fuse_config import ArchiveConfig, FuseConfig
+from pipelines.request import RequestError
+from upfusion.metrics import METRICS
+from upfusion.version import __version__
+
+Told = list[tuple[FuseConfig, bool]]
+
+
+def command_that(act: Callable[[FuseConfig], int]) -> tuple[click.Command, Told]:
+    """The fuse command, which instead of fusing keeps what it was told and then acts."""
+    told: Told = []
+
+    @job_command(FuseConfig, name="fuse", positional="source")
+    def command(config: FuseConfig, verbose: bool) -> int:
+        """Fuse pairs."""
+        told.append((config, verbose))
+        return act(config)
+
+    return command, told
+
+
+def told_by(*words: str) -> FuseConfig:
+    command, told = command_that(lambda _: 0)
+    result = CliRunner().invoke(command, words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return told[0][0]
+
+
+def refused(*words: str) -> str:
+    """What stands on stderr after a wrong request: a sentence, nothing started, no traceback."""
+    command, told = command_that(lambda _: 0)
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code == 2
+    assert told == []
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+# Help
+
+
+def test_help_names_every_job_with_a_sentence():
+    text = invoke("--help").stdout
+    for job in JOBS:
+        assert re.search(rf"^  {job}  +[A-Z]\w+ ", text, re.MULTILINE)
+    assert invoke("-h").stdout == text
+    assert invoke("--version").stdout == f"upfusion, version {__version__}\n"
+
+
+@pytest.mark.parametrize(("job", "config"), [("fuse", FuseConfig), ("pairs", ArchiveConfig)])
+def test_help_of_a_job_shows_every_option_with_its_description(job, config):
+    text = " ".join(invoke(job, "--help").stdout.split())
+    for name, field in config.model_fields.items():
+        shown = "SOURCE: " if name == "source" else f"--{name.replace('_', '-')} "
+        assert shown in text
+        # A narrow column breaks words at their hyphens too.
+        assert field.description.replace(" ", "") in text.replace(" ", "")
+    assert "--config" in text
+    assert "--verbose" in text
+
+
+def test_help_shows_defaults_and_choices():
+    text = " ".join(invoke("fuse", "--help").stdout.split())
+    for default in ("tiny", "all", "parquet", "png", "1.0", "upfusion"):
+        assert f"[default: {default}]" in text
+    assert "--images [parquet|files|both]" in text
+    assert "Exit codes: 0 all pairs fused, 3 some failed" in text
+
+
+def test_an_unknown_job_is_refused_beside_the_known_ones():
+    result = invoke("fues")
+    assert result.exit_code == 2
+    assert "No such command 'fues'" in result.stderr
+
+
+def test_nothing_heavy_is_imported_before_a_job_is_known():
+    """Nor any job, which would make a circle: every job imports the command line."""
+    heavy = (
+        "import sys, jobs.command_line; print({'ray', 'torch', 'mlflow', 'jobs.fuse', 'jobs.pairs'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# Where values come from
+
+
+def test_what_is_not_said_has_its_default():
+    assert told_by("in", "--out", "there") == FuseConfig(source="in", out="there")
+
+
+def test_every_kind_of_flag_arrives():
+    config = told_by(
+        "s3://bucket/in", "--out", "s3://bucket/out", "--a", "cam1/*.jpg", "--b", "cam2/*.jpg", "--task", "nir_visible",
+        "--limit", "7", "--metrics", "ssim,vif", "--images", "both", "--format", "webp", "--actors", "2",
+        "--gpus-per-actor", "0.5", "--max-failed", "0.1", "--retry-failed", "--no-tracking", "--prompt", "[x] warm",
+    )  # fmt: skip
+    assert config == FuseConfig(
+        source="s3://bucket/in", out="s3://bucket/out", a="cam1/*.jpg", b="cam2/*.jpg", task="nir_visible",
+        limit=7, metrics=("vif", "ssim"), images="both", format="webp", actors=2,
+        gpus_per_actor=0.5, max_failed=0.1, retry_failed=True, no_tracking=True, prompt="[x] warm",
+    )  # fmt: skip
+
+
+def test_verbose_is_told_to_the_job():
+    command, told = command_that(lambda _: 0)
+    CliRunner().invoke(command, ["in", "--out", "out"])
+    CliRunner().invoke(command, ["in", "--out", "out", "--verbose"])
+    assert [verbose for _, verbose in told] == [False, True]
+
+
+@pytest.mark.parametrize(("given", "metrics"), [("vif,ssim", ("vif", "ssim")), ("none", ()), ("all", tuple(METRICS))])
+def test_metrics_are_given_with_commas(given, metrics):
+    assert told_by("in", "--out", "out", "--metrics", given).metrics == metrics
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "source: of the file\nout: of the file\nformat: webp\nmax-failed: 0.5\nretry_failed: true\nmetrics: [vif]\n"
+    )
+    assert told_by("--config", str(file)) == FuseConfig(
+        source="of the file", out="of the file", format="webp", max_failed=0.5, retry_failed=True, metrics=("vif",)
+    )
+    # Also where the flag says what is the default anyway.
+    config = told_by("of the flags", "--config", str(file), "--format", "png", "--max-failed", "1.0", "--metrics", "en")
+    assert (config.source, config.out) == ("of the flags", "of the file")
+    assert (config.format, config.max_failed, config.metrics) == ("png", 1.0, ("en",))
+
+
+def test_an_empty_file_says_nothing(tmp_path):
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert told_by("in", "--out", "out", "--config", str(tmp_path / "empty.yaml")) == FuseConfig(source="in", out="out")
+
+
+def test_a_file_may_hold_any_text(tmp_path):
+    (tmp_path / "job.yaml").write_text("source: 東京 夜\nout: '[x]'\nprompt: é\n", encoding="utf-8")
+    config = told_by("--config", str(tmp_path / "job.yaml"))
+    assert (config.source, config.out, config.prompt) == ("東京 夜", "[x]", "é")
+
+
+# Wrong requests
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "out"], "Error: SOURCE is missing: Folder or s3:// prefix"),
+        (["in"], "Error: --out is missing: Folder or s3:// prefix for the results."),
+        (["in", "--out", "out", "--limit", "0"], "--limit: Input should be greater than or equal to 1, got 0"),
+        (["in", "--out", "out", "--limit", "few"], "'--limit': 'few' is not a valid integer"),
+        (["in", "--out", "out", "--max-failed", "2"], "--max-failed: Input should be less than or equal to 1, got 2.0"),
+        (["in", "--out", "out", "--gpus-per-actor", "1.5"], "--gpus-per-actor: expected a fraction up to 1"),
+        (["in", "--out", "out", "--task", "ct"], "--task: unknown task 'ct'; known tasks: ir_visible, ct_mri"),
+        (["in", "--out", "out", "--metrics", "vif,psnrr"], "--metrics: unknown metric 'psnrr'; known metrics: vif"),
+        (["in", "--out", "out", "--images", "disk"], "'--images': 'disk' is not one of 'parquet', 'files', 'both'"),
+        (["in", "--out", "out", "--format", "tiff"], "'--format': 'tiff' is not one of 'png', 'jpeg', 'webp'"),
+        (["in", "--out", "out", "--a", "x/*"], "Error: --a and --b go together"),
+        (["in", "--out", "out", "--formats", "png"], "--formats"),
+        (["in", "more", "--out", "out"], "more"),
+        (
+            ["in", "--out", "out", "--config", "/nowhere/job.yaml"],
+            "'--config': File '/nowhere/job.yaml' does not exist",
+        ),
+        (["in", "--out", "out", "--config", "/"], "'--config': File '/' is a directory"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence_that_names_the_flag(words, said):
+    assert said in refused(*words)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    said = refused("in", "--limit", "0", "--task", "ct")
+    assert all(flag in said for flag in ("--limit: ", "--task: ", "--out is missing"))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"formats: png\nout: x\n", "unknown option 'formats'; known options: source, a, b, task, limit, out"),
+        (
+            b"limit: many\n",
+            "--limit: Input should be a valid integer, unable to parse string as an integer, got 'many'",
+        ),
+        (b"metrics: [vif, psnrr]\n", "--metrics: unknown metric 'psnrr'"),
+        (b"images: disk\n", "--images: Input should be 'parquet', 'files' or 'both', got 'disk'"),
+        (b"source: [a, b]\nout: x\n", "SOURCE: Input should be a valid string, got ['a', 'b']"),
+        (b"- out\n- in\n", "expected options as 'name: value' lines"),
+        (b"just text\n", "expected options as 'name: value' lines"),
+        (b"out: [x\n", "is not valid YAML"),
+        (b"out: caf\xe9\n", "is not valid YAML"),
+        (b"out: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence_that_names_the_option_or_the_file(tmp_path, data, said):
+    file = tmp_path / "job.yaml"
+    file.write_bytes(data)
+    sentence = refused("--config", str(file))
+    assert said in sentence
+    assert "--config" not in sentence or str(file) in sentence
+
+
+def test_what_a_job_refuses_is_a_sentence_without_secrets_and_code_2(monkeypatch):
+    def refuse(_: FuseConfig) -> int:
+        raise RequestError("no pairs at https://me:hidden@host signed with open-sesame")
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
+    for words in (["in", "--out", "out"], ["in", "--out", "out", "--verbose"]):
+        result = CliRunner().invoke(command_that(refuse)[0], words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "Error: no pairs at https://me:***@host signed with ***\n"
+
+
+def test_a_store_in_trouble_is_a_sentence_without_secrets_and_code_1(monkeypatch):
+    def crash(_: FuseConfig) -> int:
+        raise OSError(5, "signed with open-sesame", "s3://bucket/x")
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
+    command, _ = command_that(crash)
+    result = CliRunner().invoke(command, ["in", "--out", "out"])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: [Errno 5] signed with ***: 's3://bucket/x'\n"
+    result = CliRunner().invoke(command, ["in", "--out", "out", "--verbose"])
+    assert isinstance(result.exception, OSError)
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 130])
+def test_the_exit_code_is_the_jobs(code):
+    assert CliRunner().invoke(command_that(lambda _: code)[0], ["in", "--out", "out"]).exit_code == code
+
+
+def test_the_real_commands_refuse_before_anything_is_started(tmp_path):
+    for words in (
+        ["fuse"],
+        ["fuse", str(tmp_path)],
+        ["pairs"],
+        ["pairs", str(tmp_path / "nowhere")],
+        ["demo", "--count", "0"],
+    ):
+        result = invoke(*words)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: ")
+        assert len(result.stderr.splitlines()) == 1
+    assert list(Path(tmp_path).iterdir()) == []

@@ -1,0 +1,192 @@
+"""The network and the metrics on a block of pairs, without Ray."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from pipelines import fuse_actor
+from pipelines.fuse_actor import FuseActor
+from pipelines.rows import DECODED, fused_schema, pack_image, unpack_image
+from upfusion.checkpoint import EMBEDDED, parse_checkpoint
+from upfusion.metrics import METRICS
+from upfusion.model import FusionModel, load
+
+from .blocks import errors, noise, raising
+
+TINY = (EMBEDDED / "tiny.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def checkpoint_texts() -> dict[tuple[str, str | None], list[float]]:
+    prompts = parse_checkpoint(TINY, "tiny").prompts
+    return {
+        ("ir_visible", None): prompts["ir_visible"].tolist(),
+        ("ct_mri", None): prompts["ct_mri"].tolist(),
+        ("ct_mri", "anything"): prompts["general"].tolist(),
+    }
+
+
+@pytest.fixture
+def actor(checkpoint_texts) -> FuseActor:
+    return FuseActor(TINY, checkpoint_texts, ("ssim", "en"), torch.get_num_threads(), on_gpu=False)
+
+
+def decoded(*pairs: tuple[np.ndarray, np.ndarray], **columns: Any) -> pa.Table:
+    rows = [
+        {"pair_id": str(i), "a_uri": f"/vi/{i}.png", "b_uri": f"/ir/{i}.png", "task": "ir_visible", "fetch_ms": 1.0}
+        | {"a": pack_image(a), "b": pack_image(b), "decode_ms": 2.0}
+        | columns
+        for i, (a, b) in enumerate(pairs)
+    ]
+    return pa.Table.from_pylist(rows, DECODED)
+
+
+MIXED = [
+    (noise(24, 32, 3, seed=1), noise(24, 32, seed=2)),
+    (noise(33, 21, seed=3), noise(33, 21, 3, seed=4)),
+    (noise(24, 32, 3, seed=5), noise(24, 32, seed=6)),
+    (noise(16, 16, dtype=np.uint16, seed=7), noise(16, 16, seed=8)),
+    (noise(24, 32, 3, seed=9), noise(24, 32, 3, seed=10)),
+]
+
+
+def test_a_block_of_mixed_sizes_is_fused_as_each_pair_alone(actor):
+    table = actor(decoded(*MIXED))
+    assert table.schema == fused_schema(("ssim", "en"))
+    model = load("tiny", "cpu")
+    for row, (a, b) in zip(table.to_pylist(), MIXED, strict=True):
+        np.testing.assert_array_equal(unpack_image(row["fused"]), model.fuse(a, b))
+        assert row["error_code"] is None
+        assert 0 < row["en"] <= 8
+        assert -1 <= row["ssim"] <= 1
+        assert (row["fetch_ms"], row["decode_ms"]) == (1.0, 2.0)
+        assert row["fuse_ms"] > 0
+        assert row["measure_ms"] > 0
+
+
+def test_full_passes_hold_pairs_of_one_size_each_with_its_own_values(actor, monkeypatch):
+    alone = actor(decoded(*MIXED)).to_pylist()
+    passes = []
+
+    def spy(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+        passes.append([image.shape[:2] for image in a])
+        return FusionModel.fuse_batch(actor.model, a, b, text_BT)
+
+    monkeypatch.setattr(actor.model, "fuse_batch", spy)
+    actor.pixels_a_pass = 2 * 24 * 32 + 1
+    together = actor(decoded(*MIXED)).to_pylist()
+    assert sorted(passes) == [[(16, 16)], [(24, 32)], [(24, 32), (24, 32)], [(33, 21)]]
+    assert [row["pair_id"] for row in together] == ["0", "1", "2", "3", "4"]
+    for one, other in zip(alone, together, strict=True):
+        difference = unpack_image(one["fused"]).astype(int) - unpack_image(other["fused"])
+        assert np.abs(difference).max() <= (1 if one["fused"]["bits"] == 8 else 2)
+        assert one["ssim"] == pytest.approx(other["ssim"], rel=1e-2)
+        assert one["en"] == pytest.approx(other["en"], rel=1e-2)
+
+
+def test_every_pair_is_guided_by_the_text_of_its_task_or_prompt(actor, checkpoint_texts, monkeypatch):
+    seen = []
+
+    def spy(a: list[np.ndarray], _: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+        seen.extend(text_BT.tolist())
+        return a
+
+    monkeypatch.setattr(actor.model, "fuse_batch", spy)
+    actor.pixels_a_pass = 10**6
+    keys = list(checkpoint_texts)
+    rows = [
+        row | {"task": task, "prompt": prompt}
+        for row, (task, prompt) in zip(decoded(*[MIXED[0]] * 3).to_pylist(), keys, strict=True)
+    ]
+    actor(pa.Table.from_pylist(rows, DECODED))
+    for text, key in zip(seen, keys, strict=True):
+        assert text == pytest.approx(checkpoint_texts[key])
+
+
+def test_failed_pairs_pass_the_network_untouched(actor):
+    good = decoded(MIXED[0])
+    row = {"pair_id": "bad", "a_uri": "a", "b_uri": "b", "task": "ir_visible"}
+    bad = pa.Table.from_pylist([row | {"error_code": "empty_file", "error": "0 bytes"}], DECODED)
+    table = actor(pa.concat_tables([bad, good]))
+    assert table.schema == fused_schema(("ssim", "en"))
+    failed, fused = table.to_pylist()
+    assert (failed["error_code"], failed["error"]) == ("empty_file", "0 bytes")
+    assert all(failed[name] is None for name in ("fused", "ssim", "en", "fuse_ms", "measure_ms"))
+    assert fused["error_code"] is None
+    assert actor(bad)["error_code"].to_pylist() == ["empty_file"]
+
+
+def fail_on(actor: FuseActor, monkeypatch: pytest.MonkeyPatch, culprit: np.ndarray, error: Exception) -> None:
+    def fuse_batch(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+        if any(np.array_equal(image, culprit) for image in a):
+            raise error
+        return FusionModel.fuse_batch(actor.model, a, b, text_BT)
+
+    monkeypatch.setattr(actor.model, "fuse_batch", fuse_batch)
+
+
+@pytest.mark.parametrize("pixels_a_pass", [1, 10**6])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("no such kernel"), "fuse_failed"),
+        (ValueError("bad value"), "fuse_failed"),
+        (MemoryError("none left"), "out_of_memory"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out_of_memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out_of_memory"),
+    ],
+)
+def test_a_pair_that_cannot_be_fused_fails_alone(actor, monkeypatch, pixels_a_pass, error, code):
+    fail_on(actor, monkeypatch, MIXED[2][0], error)
+    actor.pixels_a_pass = pixels_a_pass
+    rows = actor(decoded(*MIXED)).to_pylist()
+    assert [row["error_code"] for row in rows] == [None, None, code, None, None]
+    assert rows[2]["error"] == f"32x24: {type(error).__name__}: {error}"
+    assert rows[2]["fused"] is None
+    assert all(row["fused"] is not None for row in rows if row["pair_id"] != "2")
+
+
+def test_what_pytorch_says_when_memory_is_out_is_known(actor, monkeypatch):
+    monkeypatch.setattr(actor.model, "fuse_batch", lambda *_: torch.empty(10**15))
+    assert actor(decoded(MIXED[0]))["error_code"].to_pylist() == ["out_of_memory"]
+
+
+def test_a_lost_device_stops_the_job_instead_of_failing_every_pair(actor, monkeypatch):
+    fail_on(actor, monkeypatch, MIXED[0][0], RuntimeError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        actor(decoded(*MIXED))
+
+
+def test_a_metric_that_fails_fails_the_pair(actor, monkeypatch):
+    monkeypatch.setattr(fuse_actor, "measure", raising(RuntimeError("no metric")))
+    row = actor(decoded(MIXED[0])).to_pylist()[0]
+    assert (row["error_code"], row["fused"], row["fuse_ms"]) == ("fuse_failed", None, None)
+
+
+def test_no_secret_of_the_network_gets_into_a_row(actor, monkeypatch, secret):
+    fail_on(actor, monkeypatch, MIXED[0][0], RuntimeError(f"got {secret}"))
+    assert errors(actor(decoded(MIXED[0])))["0"] == ("fuse_failed", "32x24: RuntimeError: got ***")
+
+
+def test_on_flat_pairs_metrics_are_null_and_nothing_fails(checkpoint_texts):
+    actor = FuseActor(TINY, checkpoint_texts, tuple(METRICS), torch.get_num_threads(), on_gpu=False)
+    flat = np.full((24, 32), 90, np.uint8)
+    # Tiny pictures too, on which windows of some metrics do not fit.
+    table = actor(
+        decoded((flat, flat), (noise(2, 3), noise(2, 3)), (noise(1, 1), noise(1, 1)), (noise(48, 64), noise(48, 64)))
+    )
+    rows = table.to_pylist()
+    assert [row["error_code"] for row in rows] == [None] * 4
+    assert all(rows[0][name] is None for name in METRICS)
+    assert all(isinstance(rows[3][name], float) for name in METRICS)
+
+
+def test_without_metrics_pairs_are_fused_all_the_same(checkpoint_texts):
+    actor = FuseActor(TINY, checkpoint_texts, (), torch.get_num_threads(), on_gpu=False)
+    table = actor(decoded(MIXED[0]))
+    assert table.schema == fused_schema(())
+    assert table["fused"].null_count == 0

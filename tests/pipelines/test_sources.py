@@ -1,0 +1,182 @@
+"""Fetching and decoding a block of pairs."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipelines import sources, storage
+from pipelines.rows import DECODED, FETCHED, unpack_image
+from pipelines.sources import decode, fetch
+from upfusion.images import decode_image
+
+from .blocks import MARKER, encoded, errors, manifest, noise, raising
+
+
+def test_sources_are_fetched_each_into_its_own_row(place):
+    for name in ("1", "2", "[1]"):
+        storage.write_bytes(f"{place}/vi/{name}.png", f"vi{name}".encode())
+        storage.write_bytes(f"{place}/ir/{name}.png", f"ir{name}".encode())
+    fetched = fetch(
+        manifest(
+            x=(f"{place}/vi/1.png", f"{place}/ir/1.png"),
+            y=(f"{place}/vi/[1].png", f"{place}/ir/2.png"),
+            z=(f"{place}/vi/1.png", f"{place}/vi/1.png"),
+        )
+    )
+    assert fetched.schema == FETCHED
+    files = {row["pair_id"]: (row["a_file"], row["b_file"]) for row in fetched.to_pylist()}
+    assert files == {"x": (b"vi1", b"ir1"), "y": (b"vi[1]", b"ir2"), "z": (b"vi1", b"vi1")}
+    assert set(errors(fetched).values()) == {(None, None)}
+    assert all(value > 0 for value in fetched["fetch_ms"].to_pylist())
+
+
+def test_a_missing_source_fails_its_own_pair_and_is_named(place):
+    storage.write_bytes(f"{place}/1.png", b"1")
+    fetched = fetch(
+        manifest(
+            whole=(f"{place}/1.png", f"{place}/1.png"),
+            without_a=(f"{place}/gone.png", f"{place}/1.png"),
+            without_b=(f"{place}/1.png", f"{place}/gone.png"),
+            without_both=(f"{place}/a.png", f"{place}/b.png"),
+        )
+    )
+    assert errors(fetched) == {
+        "whole": (None, None),
+        "without_a": ("source_missing", f"{place}/gone.png is not there"),
+        "without_b": ("source_missing", f"{place}/gone.png is not there"),
+        "without_both": ("source_missing", f"{place}/a.png is not there"),
+    }
+
+
+def test_a_source_that_cannot_be_read_fails_its_own_pair_and_says_why(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"1")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    good = str(tmp_path / "1.png")
+    found = errors(
+        fetch(
+            manifest(
+                whole=(good, good),
+                folder=(good, f"{tmp_path}/folder.png"),
+                scheme=("nosuchscheme://x/1.png", good),
+                circle=(f"{tmp_path}/circle.png", good),
+            )
+        )
+    )
+    assert found["whole"] == (None, None)
+    assert found["folder"] == ("source_unreadable", f"{tmp_path}/folder.png cannot be read: Is a directory")
+    assert found["scheme"][0] == found["circle"][0] == "source_unreadable"
+    assert "nosuchscheme://x/1.png cannot be read: Protocol not known" in found["scheme"][1]
+    assert "circle.png cannot be read: Too many levels" in found["circle"][1]
+
+
+def test_denied_access_is_said_without_what_the_store_answers(monkeypatch):
+    monkeypatch.setattr(storage, "read_many", lambda uris: [PermissionError(13, "signed by me") for _ in uris])
+    assert errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))) == {
+        "x": ("source_unreadable", "s3://b/1.png cannot be read: access is denied")
+    }
+
+
+def test_no_secret_of_a_store_gets_into_a_row(secret, monkeypatch):
+    monkeypatch.setattr(storage, "read_many", lambda uris: [OSError(5, f"signature of {secret} is bad")] * len(uris))
+    ((code, error),) = errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))).values()
+    assert (code, error) == ("source_unreadable", "s3://b/1.png cannot be read: signature of *** is bad")
+
+
+def fetched(*files: tuple[bytes, bytes]) -> pa.Table:
+    rows = [
+        {"pair_id": str(i), "a_uri": f"/vi/{i}.png", "b_uri": f"/ir/{i}.png", "task": "ir_visible", "fetch_ms": 1.0}
+        | {"a_file": a, "b_file": b}
+        for i, (a, b) in enumerate(files)
+    ]
+    return pa.Table.from_pylist(rows, FETCHED)
+
+
+def test_files_become_pixels():
+    colour, grey, deep = noise(6, 8, 3), noise(6, 8), noise(6, 8, dtype=np.uint16)
+    decoded = decode(fetched((encoded(colour), encoded(grey)), (encoded(grey), encoded(deep))))
+    assert decoded.schema == DECODED
+    first, second = decoded.to_pylist()
+    np.testing.assert_array_equal(unpack_image(first["a"]), colour)
+    np.testing.assert_array_equal(unpack_image(first["b"]), grey)
+    np.testing.assert_array_equal(unpack_image(second["b"]), deep)
+    assert [row["error_code"] for row in (first, second)] == [None, None]
+    assert [row["note"] for row in (first, second)] == [None, None]
+    assert first["fetch_ms"] == 1.0
+    assert first["decode_ms"] > 0
+
+
+GOOD = encoded(noise(48, 64))
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "said"),
+    [
+        (GOOD[: len(GOOD) // 2], "truncated_image", "damaged or incomplete"),
+        (encoded(noise(48, 64), "JPEG")[:400], "truncated_image", "damaged or incomplete"),
+        (b"<html>404 Not Found</html>", "not_an_image", "not an image"),
+        (b"", "empty_file", "0 bytes"),
+        (b"\x00" * 4096, "not_an_image", "not an image"),
+        (encoded(noise(48, 64).astype(np.float32), "TIFF"), "unsupported_image", "no known range"),
+    ],
+)
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_bad_file_fails_its_own_pair_and_is_named(side, bad, code, said):
+    pair = (bad, GOOD) if side == "a" else (GOOD, bad)
+    table = decode(fetched((GOOD, GOOD), pair))
+    found = errors(table)
+    assert found["0"] == (None, None)
+    assert found["1"][0] == code
+    assert found["1"][1].startswith(f"/{'vi' if side == 'a' else 'ir'}/1.png: ")
+    assert said in found["1"][1]
+    assert table["a"].to_pylist()[1] is None
+
+
+def test_sources_of_different_size_fail_with_both_sizes():
+    table = decode(fetched((encoded(noise(24, 32, 3)), encoded(noise(32, 24)))))
+    code, error = errors(table)["0"]
+    assert code == "size_mismatch"
+    assert error == "sources differ in size: A is 32x24, B is 24x32 pixels; register them to one size first"
+    assert (table["a"].null_count, table["b"].null_count) == (1, 1)
+
+
+def test_an_orientation_counts_before_sizes_are_compared():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    table = decode(fetched((encoded(noise(24, 32), exif=exif), encoded(noise(32, 24)))))
+    assert errors(table)["0"] == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "note"),
+    [
+        (4, 3, "transparency of A was dropped"),
+        (3, 2, "transparency of B was dropped"),
+        (4, 4, "transparency of A was dropped; transparency of B was dropped"),
+        (3, 1, None),
+    ],
+)
+def test_dropped_transparency_is_noted(a, b, note):
+    table = decode(fetched((encoded(noise(6, 8, a)), encoded(noise(6, 8, b).squeeze()))))
+    assert table["note"].to_pylist() == [note]
+
+
+def test_a_pair_that_failed_before_is_passed_on():
+    table = fetch(manifest(x=("/nowhere/1.png", "/nowhere/2.png")))
+    assert errors(decode(table)) == errors(table)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError(MARKER), KeyError("tag")])
+def test_whatever_a_file_does_to_the_decoder_is_that_pairs_failure(secret, monkeypatch, error):
+    def decode_some(data: bytes) -> Any:
+        return decode_image(data) if data == GOOD else raising(error)()
+
+    monkeypatch.setattr(sources, "decode_image", decode_some)
+    found = errors(decode(fetched((GOOD, GOOD), (GOOD, b"bad"))))
+    assert found["0"] == (None, None)
+    assert found["1"][0] == "truncated_image"
+    assert found["1"][1].startswith(f"/ir/1.png: {type(error).__name__}")
+    assert secret not in found["1"][1]

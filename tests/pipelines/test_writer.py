@@ -1,0 +1,213 @@
+"""Encoding and putting fused images and their rows."""
+
+import io
+import os
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipelines import storage
+from pipelines.destination import Destination
+from pipelines.fuse_config import FuseConfig
+from pipelines.rows import WRITTEN, fused_schema, output_schema, pack_image
+from pipelines.writer import Writer, image_name
+from upfusion.images import decode_image
+from upfusion.metrics import METRICS_VERSION
+
+from .blocks import noise, raising
+
+
+def fused(**images: np.ndarray | None) -> pa.Table:
+    """A block of fused pairs; None is one that failed before."""
+    rows = []
+    for pair_id, image in images.items():
+        row = {"pair_id": pair_id, "a_uri": "a", "b_uri": "b", "task": "ir_visible", "note": "noted", "fuse_ms": 3.0}
+        if image is None:
+            row |= {"error_code": "size_mismatch", "error": "sizes differ"}
+        else:
+            row |= {"fused": pack_image(image), "vif": 0.5, "metrics_version": METRICS_VERSION}
+        rows.append(row)
+    return pa.Table.from_pylist(rows, fused_schema(("vif",)))
+
+
+def writer(out: object, **settings: Any) -> Writer:
+    return Writer(FuseConfig(source="in", out=str(out), metrics=("vif",), **settings), "tiny")
+
+
+def rows_of(out: object) -> dict[str, dict[str, Any]]:
+    destination = Destination(str(out))
+    rows = [row for uri in destination.pair_files() for row in read(uri).to_pylist()]
+    assert len({row["pair_id"] for row in rows}) == len(rows)
+    return {row["pair_id"]: row for row in rows}
+
+
+def read(uri: str) -> pa.Table:
+    return pq.read_table(io.BytesIO(storage.read_bytes(uri)))
+
+
+def test_a_block_becomes_rows_that_say_everything_of_a_pair(place):
+    written = writer(f"{place}/out", prompt="warm")(fused(x=noise(6, 8, 3), y=None))
+    assert written.schema == WRITTEN
+    assert written.to_pylist() == [
+        {"pair_id": "x", "error_code": None},
+        {"pair_id": "y", "error_code": "size_mismatch"},
+    ]
+    (uri,) = Destination(f"{place}/out").pair_files()
+    assert read(uri).schema.equals(output_schema(("vif",)))
+    rows = rows_of(f"{place}/out")
+    ok, failed = rows["x"], rows["y"]
+    assert (ok["status"], ok["error_code"], ok["error"]) == ("ok", None, None)
+    assert (ok["width"], ok["height"], ok["model"], ok["prompt"]) == (8, 6, "tiny", "warm")
+    assert (ok["vif"], ok["metrics_version"], ok["note"], ok["fuse_ms"]) == (0.5, METRICS_VERSION, "noted", 3.0)
+    assert ok["encode_ms"] > 0
+    assert (failed["status"], failed["error_code"], failed["error"]) == ("failed", "size_mismatch", "sizes differ")
+    assert all(failed[name] is None for name in ("fused", "fused_uri", "width", "vif", "model", "metrics_version"))
+
+
+def test_a_prompt_of_the_row_wins_over_that_of_the_job(tmp_path):
+    table = fused(x=noise(6, 8))
+    table = table.set_column(table.column_names.index("prompt"), "prompt", pa.array(["of the row"]))
+    writer(tmp_path, prompt="of the job")(table)
+    assert rows_of(tmp_path)["x"]["prompt"] == "of the row"
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("png", ".png"), ("jpeg", ".jpg"), ("webp", ".webp")])
+@pytest.mark.parametrize("images", ["parquet", "files", "both"])
+def test_images_are_kept_where_and_how_they_were_asked_for(tmp_path, images, form, suffix):
+    shapes = {"grey": (6, 8), "night/colour": (9, 7, 3)}
+    writer(tmp_path, images=images, format=form)(fused(**{name: noise(*shape) for name, shape in shapes.items()}))
+    files = {str(path.relative_to(tmp_path / "images")) for path in (tmp_path / "images").rglob("*") if path.is_file()}
+    assert files == (set() if images == "parquet" else {f"{name}{suffix}" for name in shapes})
+    for name, row in rows_of(tmp_path).items():
+        in_file, in_row = None, row["fused"]["bytes"]
+        if images == "parquet":
+            assert (row["fused_uri"], row["fused"]["path"]) == (None, f"{name}{suffix}")
+        else:
+            assert row["fused_uri"] == f"{tmp_path}/images/{name}{suffix}"
+            in_file = Path(row["fused_uri"]).read_bytes()
+        if images == "files":
+            # Readers of such a struct open the path where there are no bytes.
+            assert (in_row, row["fused"]["path"]) == (None, row["fused_uri"])
+        if images == "both":
+            assert in_row == in_file
+        with Image.open(io.BytesIO(in_row or in_file)) as image:
+            assert (image.format.lower(), image.size) == (form, shapes[name][1::-1])
+
+
+def test_png_keeps_every_bit(tmp_path):
+    pixels = {"8": noise(6, 8, 3), "16": noise(6, 8, dtype=np.uint16), "16c": noise(6, 8, 3, dtype=np.uint16)}
+    writer(tmp_path)(fused(**pixels))
+    for name, row in rows_of(tmp_path).items():
+        np.testing.assert_array_equal(decode_image(row["fused"]["bytes"]).pixels, pixels[name])
+
+
+def test_files_are_put_before_the_rows_that_name_them(tmp_path, monkeypatch):
+    put = []
+    write = storage.write_bytes
+    monkeypatch.setattr(storage, "write_bytes", lambda uri, data: (put.append(uri), write(uri, data)))
+    writer(tmp_path, images="files")(fused(x=noise(6, 8), y=noise(6, 8)))
+    assert put[:2] == [f"{tmp_path}/images/x.png", f"{tmp_path}/images/y.png"]
+    assert put[2].startswith(f"{tmp_path}/pairs/")
+    assert len(put) == 3
+
+
+def test_an_image_that_cannot_be_put_fails_its_own_pair(tmp_path, monkeypatch, secret):
+    write = storage.write_bytes
+
+    def refuse_y(uri: str, data: bytes) -> None:
+        if uri.endswith("/y.png"):
+            raise OSError(28, f"quota of {secret} exceeded", uri)
+        write(uri, data)
+
+    monkeypatch.setattr(storage, "write_bytes", refuse_y)
+    written = writer(tmp_path, images="both")(fused(x=noise(6, 8), y=noise(6, 8)))
+    assert written["error_code"].to_pylist() == [None, "write_failed"]
+    row = rows_of(tmp_path)["y"]
+    assert (row["status"], row["error_code"], row["fused"], row["fused_uri"]) == ("failed", "write_failed", None, None)
+    assert f"{tmp_path}/images/y.png" in row["error"]
+    assert "quota of *** exceeded" in row["error"]
+    assert rows_of(tmp_path)["x"]["status"] == "ok"
+
+
+def test_an_image_that_its_format_cannot_hold_fails_its_own_pair(tmp_path):
+    writer(tmp_path, format="webp")(fused(long=noise(1, 16384), x=noise(6, 8)))
+    rows = rows_of(tmp_path)
+    assert (rows["long"]["error_code"], rows["long"]["fused"]) == ("write_failed", None)
+    assert "16384x1" in rows["long"]["error"]
+    assert rows["x"]["status"] == "ok"
+
+
+def test_rows_that_cannot_be_put_are_no_pairs_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "write_bytes", raising(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space left"):
+        writer(tmp_path)(fused(x=noise(6, 8)))
+
+
+def test_writing_a_block_again_changes_nothing(place):
+    for _ in range(2):
+        writer(f"{place}/out", images="both")(fused(x=noise(6, 8), y=None))
+    assert len(storage.list_files(f"{place}/out")) == 2
+    assert list(rows_of(f"{place}/out")) == ["x", "y"]
+
+
+def test_a_relative_destination_is_the_drivers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made_here = writer("out", images="both")
+    (tmp_path / "worker").mkdir()
+    monkeypatch.chdir(tmp_path / "worker")
+    made_here(fused(x=noise(6, 8)))
+    assert rows_of(tmp_path / "out")["x"]["fused_uri"] == f"{tmp_path}/out/images/x.png"
+    assert list((tmp_path / "worker").iterdir()) == []
+
+
+NASTY = [
+    "..", ".", "...", "../x", "a/../b", "a/./b", "a/b", "a//b", "/a/b", "a/b/", "/", "//", "", " ", "a ", " a", "a.",
+    ".hidden", "a/.hidden", "x", "X", "x_", "x:", "x?", "x*", "x|", 'x"', "x\\y", "x\ny", "x\0y", "x\ty", "x y",
+    "[x]", "-x", "~x", "$x", "%2e%2e", "%2e%2e/x", "C:\\x", "nul/..", "Street/1", "street/1", "STREET/1",
+    "n" * 300, "n" * 301, "N" * 300, "n" * 120, "n" * 121, "東" * 300, "東" * 100, "a. " * 100,
+    "/".join(["deep"] * 400), "/".join(["d" * 120] * 20), "東京", "é", "e\u0301", "É", "straße", "strasse", "ﬁ", "fi",
+    "Ω", "\u2126", "ω",
+    "가", "\u1100\u1161", "\U0001f600", "\U0001f601", "\u202ex", "x\u200b", "\u0131", "i", "İ",
+]  # fmt: skip
+NASTY += [image_name(pair_id, "") for pair_id in NASTY]
+
+
+def test_different_ids_have_different_names_even_where_a_store_ignores_case_and_forms():
+    ids = set(NASTY)
+    names = {unicodedata.normalize("NFC", image_name(pair_id, ".png")).casefold() for pair_id in ids}
+    assert len(names) == len(ids)
+
+
+@pytest.mark.parametrize("pair_id", sorted(set(NASTY)))
+def test_no_id_leads_out_of_the_folder_or_to_a_name_that_cannot_be_written(tmp_path, pair_id):
+    name = image_name(pair_id, ".png")
+    assert name.endswith(".png")
+    assert os.path.normpath(name) == name
+    parts = name.split("/")
+    assert not any(part.startswith(".") or part != part.strip() or len(part.encode()) > 200 for part in parts)
+    assert len(name.encode()) < 700
+    assert name.isprintable()
+    assert not set('<>:"|?*\\') & set(name)
+    storage.write_bytes(f"{tmp_path}/images/{name}", b"1")
+    assert storage.list_files(str(tmp_path)) == [f"{tmp_path}/images/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("pair_id", "name"),
+    [
+        ("train/010001", "train/010001.png"),
+        ("street 1.v2", "street 1.v2.png"),
+        ("東京/夜", "東京/夜.png"),
+        ("Street", "Street-c666591df053.png"),
+        ("../x", "_/x-d6b96a97d147.png"),
+    ],
+)
+def test_names_stay_what_they_are(pair_id, name):
+    """A retry, by any later version, writes the same object."""
+    assert image_name(pair_id, ".png") == name
