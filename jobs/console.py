@@ -7,16 +7,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from pipelines import fuse
+from pipelines import storage
 from pipelines.discover import Discovery
+from pipelines.request import RequestError
 from upfusion.metrics import METRICS
+
+if TYPE_CHECKING:
+    from pipelines import fuse
 
 PLAIN_LINE_SECONDS = 10.0
 QUIET_SECONDS = 120.0
@@ -39,9 +44,11 @@ def quiet(verbose: bool) -> Iterator[Console]:
         os.dup2(said.fileno(), 2)
         try:
             yield Console(file=terminal)
+        except RequestError:
+            raise
         except Exception:
             said.seek(0)
-            terminal.write(said.read().decode(errors="replace")[-SAID_SHOWN:])
+            terminal.write(storage.without_secrets(said.read().decode(errors="replace")[-SAID_SHOWN:]))
             raise
         finally:
             sys.stderr.flush()
@@ -76,7 +83,7 @@ class ProgressLine:
     ) -> None:
         self.bar.stop()
 
-    def update(self, progress: fuse.Progress) -> None:
+    def update(self, progress: "fuse.Progress") -> None:
         """Show how far the job is."""
         now = time.monotonic()
         if progress.done == 0:
@@ -125,27 +132,27 @@ def say_unpaired(console: Console, found: Discovery) -> None:
     for uri in found.unpaired[:NAMES_SHOWN]:
         console.print(f"  {uri}", highlight=False, markup=False, soft_wrap=True)
     if len(found.unpaired) > NAMES_SHOWN:
-        console.print(f"  and {len(found.unpaired) - NAMES_SHOWN} more (all of them in the report)")
+        console.print(f"  and {len(found.unpaired) - NAMES_SHOWN} more")
 
 
-def outcome_table(outcome: fuse.Outcome) -> Group:
-    """Lay out what a job left behind."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
+    """Show what a job left behind. Places stay on one line, however narrow the terminal, to be copied."""
+    if outcome.aggregates:
+        console.print(_metrics_table(outcome.aggregates))
     done = f"{outcome.ok} of {outcome.pairs} pairs fused"
     if before := outcome.pairs - outcome.fused_now:
         done += f" ({before} of the pairs were done before)"
-    table.add_row("Result", f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]")
+    lines = {"Result": f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]"}
     if outcome.unpaired:
-        table.add_row("Left out", f"{len(outcome.unpaired)} images without a partner")
+        lines["Left out"] = f"{len(outcome.unpaired)} images without a partner (the report names them)"
     if outcome.fused_now:
-        table.add_row("Speed", f"{outcome.fused_now / outcome.seconds:.2f} pairs a second, start included")
-    table.add_row("Rows", escape(f"{outcome.destination.pairs}/*.parquet"))
+        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} pairs a second, start included"
+    lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
     if outcome.tracked:
-        table.add_row("MLflow", escape(outcome.tracked))
-    table.add_row("Report", escape(outcome.destination.report))
-    return Group(_metrics_table(outcome.aggregates), table) if outcome.aggregates else Group(table)
+        lines["MLflow"] = escape(outcome.tracked)
+    lines["Report"] = escape(outcome.destination.report)
+    for heading, text in lines.items():
+        console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
 
 
 def _metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:

@@ -5,7 +5,8 @@ import sys
 from rich.console import Console
 
 from jobs.command_line import job_command
-from jobs.console import ProgressLine, outcome_table, quiet, say_unpaired
+from jobs.console import ProgressLine, quiet, say_outcome, say_unpaired
+from pipelines import storage
 from pipelines.fuse import fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
@@ -32,17 +33,18 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
         with quiet(verbose) as terminal, ProgressLine(terminal) as progress:
             outcome = fuse(plan, progress.update, verbose=verbose)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. What is done lies in {config.out}; the same command again goes on from there.")
+        console.print("\nStopped. What is done is kept; the same command again goes on from there.")
         return EXIT_INTERRUPTED
     except RequestError:
         raise
     except Exception as error:
         if verbose:
             raise
-        console.print(f"\nThe job stopped: {type(error).__name__}: {error}", style="red", markup=False)
+        sentence = storage.without_secrets(f"{type(error).__name__}: {error}")
+        console.print(f"\nThe job stopped: {sentence}", style="red", markup=False, soft_wrap=True)
         console.print("What is done is kept; the same command again goes on from there. --verbose shows more.")
         return EXIT_CRASH
-    Console().print(outcome_table(outcome))
+    say_outcome(Console(), outcome)
     if outcome.failed_share > config.max_failed:
         console.print(f"{outcome.failed} of {outcome.pairs} pairs failed, more than --max-failed {config.max_failed}")
         return EXIT_CRASH

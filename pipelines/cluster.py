@@ -10,8 +10,13 @@ from typing import Any
 import ray
 import ray.data
 
+from pipelines.request import RequestError
+
 # Plans with fewer logical CPUs than stages wait for each other for ever.
 FEWEST_LOGICAL_CPUS = 4
+
+# Starting a copy takes a CPU about six seconds, most of them imports.
+PAIRS_WORTH_A_COPY = 4
 
 # S3 servers other than AWS often lack the checksums that recent SDKs send unasked.
 PLAIN_CHECKSUMS = {
@@ -80,15 +85,22 @@ class Cluster:
         return str(ray.get_runtime_context().get_job_id())
 
     def workers(self, actors: int | None, gpus_per_actor: float | None, pairs: int) -> Workers:
-        """Spread copies of the network over what the cluster has, at most one a pair."""
+        """Spread copies of the network over what the cluster has, on CPUs no more than are worth their start.
+
+        Raises RequestError where this machine has fewer GPUs than asked for, for which Ray would wait for
+        ever; a remote cluster may still grow.
+        """
         resources = ray.cluster_resources()
         gpus_there = resources.get("GPU", 0.0)
         gpus = (1.0 if gpus_there else 0.0) if gpus_per_actor is None else gpus_per_actor
+        if gpus > gpus_there and not is_remote():
+            there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
+            raise RequestError(f"--gpus-per-actor {gpus:g}: this machine has {there}; 0 runs on CPUs")
         if gpus:
             # A GPU's copy needs a core to feed it.
             return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
-        count = min(pairs, actors or cores)
+        count = min(pairs, actors) if actors else min(cores, -(-pairs // PAIRS_WORTH_A_COPY))
         # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small.
         return Workers(count, cpus=min(1.0, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))
 

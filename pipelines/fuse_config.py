@@ -22,7 +22,7 @@ class ArchiveConfig(BaseModel):
     a: str | None = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
     b: str | None = Field(None, description="Pattern of the B images; what * stands for pairs them with A.")
     task: str | None = Field(
-        None, description=f"Kind of pairs, unless folder names or the manifest say it: {', '.join(TASKS)}."
+        None, description=f"Kind of pairs, whatever folder names or the manifest say: {', '.join(TASKS)}."
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
 
@@ -86,9 +86,9 @@ class FuseConfig(ArchiveConfig):
         # Imported here: with it comes PyTorch, which neither --help nor a worker that writes images needs.
         from upfusion.metrics import METRICS
 
-        names = metrics.split(",") if isinstance(metrics, str) else metrics
-        if not isinstance(names, list | tuple):
-            return metrics
+        names = [name.strip() for name in metrics.split(",")] if isinstance(metrics, str) else metrics
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"expected names with commas between, such as vif,ssim, got {metrics!r}")
         if list(names) in (["none"], ["all"]):
             return () if names[0] == "none" else tuple(METRICS)
         for name in names:

@@ -57,7 +57,7 @@ def object_store(
 
 
 @pytest.fixture(scope="session")
-def ray_here(object_store: servers.ObjectStore) -> Iterator[Cluster]:
+def ray_here(object_store: servers.ObjectStore) -> Iterator[Cluster]:  # noqa: ARG001  # its environment comes first
     """A Ray on this machine that jobs of this process share; its workers see the object store."""
     with Cluster() as cluster:
         yield cluster

@@ -55,11 +55,16 @@ class FusionModel:
         return self.fuse_batch([pixels_a], [pixels_b], self.embed(task, prompt)[None])[0]
 
     def fuse_batch(self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor) -> list[Pixels]:
-        """Fuse pairs of one size in one forward pass, each guided by its own row of `text_BT`."""
+        """Fuse pairs of one size in one forward pass, each guided by its own row of `text_BT`.
+
+        Raises FloatingPointError when the network gives something that is no number.
+        """
         a_B1HW, b_B1HW = self._lumas(a), self._lumas(b)
         with torch.inference_mode():
-            fused_B1HW = self.network(a_B1HW, b_B1HW, text_BT.to(self.device)).clamp(0, 1)
+            fused_B1HW = self.network(a_B1HW, b_B1HW, text_BT.to(self.device))
         fused_BHW = fused_B1HW[:, 0].float().cpu().numpy()
+        if not np.isfinite(fused_BHW).all():
+            raise FloatingPointError("the network gave values that are no numbers")
         return [
             exchange_luma(one_a, one, np.promote_types(one_a.dtype, one_b.dtype))
             for one_a, one_b, one in zip(a, b, fused_BHW, strict=True)

@@ -42,6 +42,9 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(tmp_path: Path) -
     ids = make_archive(tmp_path / "in", 5)
     outcome = run(tmp_path / "in", tmp_path / "out")
 
+    files = list((tmp_path / "out" / "pairs").iterdir())
+    assert {path.suffix for path in files} == {".parquet"}
+    assert all(pq.read_schema(path).equals(output_schema(tuple(METRICS))) for path in files)
     rows = rows_of(tmp_path / "out")
     assert [row["pair_id"] for row in rows] == ids
     assert (outcome.pairs, outcome.ok, outcome.failed, outcome.fused_now) == (5, 5, 0, 5)
@@ -54,15 +57,6 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(tmp_path: Path) -
     success = json.loads((tmp_path / "out" / "_SUCCESS.json").read_text())
     assert (success["pairs"], success["ok"], success["failed"]) == (5, 5, 0)
     assert "street_000" in (tmp_path / "out" / "report.html").read_text()
-
-
-def test_parquet_files_keep_one_schema_and_leave_nothing_else(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 6)
-    run(tmp_path / "in", tmp_path / "out", metrics="vif,en")
-    names = {path.suffix for path in (tmp_path / "out" / "pairs").iterdir()}
-    assert names == {".parquet"}
-    for path in (tmp_path / "out" / "pairs").iterdir():
-        assert pq.read_schema(path).equals(output_schema(("vif", "en")))
 
 
 def test_the_same_command_again_does_no_pair_twice_and_a_grown_archive_only_what_is_new(tmp_path: Path) -> None:
@@ -133,18 +127,13 @@ def test_failed_pairs_stay_failed_until_they_are_retried(tmp_path: Path) -> None
     assert [row["status"] for row in rows_of(tmp_path / "out")] == ["ok", "ok", "ok"]
 
 
-@pytest.mark.parametrize(
-    ("images", "in_row", "in_file"), [("parquet", True, False), ("files", False, True), ("both", True, True)]
-)
-def test_images_go_where_they_were_asked_for(tmp_path: Path, images: str, in_row: bool, in_file: bool) -> None:
+def test_images_as_files_alone_leave_their_place_in_the_row(tmp_path: Path) -> None:
     make_archive(tmp_path / "in", 2)
-    run(tmp_path / "in", tmp_path / "out", images=images)
+    run(tmp_path / "in", tmp_path / "out", images="files")
     for row in rows_of(tmp_path / "out"):
-        assert (row["fused"]["bytes"] is not None) == in_row
-        assert (row["fused_uri"] is not None) == in_file
-        if in_file:
-            assert Path(row["fused_uri"]).parent == tmp_path / "out" / "images"
-            assert open_fused(Path(row["fused_uri"]).read_bytes()).shape == (48, 64, 3)
+        assert row["fused"]["bytes"] is None
+        assert Path(row["fused_uri"]).parent == tmp_path / "out" / "images"
+        assert open_fused(Path(row["fused_uri"]).read_bytes()).shape == (48, 64, 3)
 
 
 def test_a_destination_belongs_to_the_settings_that_decide_its_results(tmp_path: Path) -> None:

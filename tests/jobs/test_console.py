@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from jobs import console as module
-from jobs.console import NAMES_SHOWN, ProgressLine, outcome_table, quiet, say_unpaired
+from jobs.console import NAMES_SHOWN, ProgressLine, quiet, say_outcome, say_unpaired
 from pipelines.destination import Destination
 from pipelines.discover import Discovery
 from pipelines.fuse import Outcome, Progress
@@ -154,7 +154,7 @@ def test_a_long_name_stays_on_its_line():
     assert console.file.getvalue().splitlines()[-1] == "  /data/" + "n" * 100 + " 1.png"
 
 
-# outcome_table
+# say_outcome
 
 
 def outcome(**changed: Any) -> Outcome:
@@ -164,7 +164,9 @@ def outcome(**changed: Any) -> Outcome:
 
 def table(**changed: Any) -> dict[str, str]:
     """The rows of the table as {heading: text}."""
-    rows = [line.split(maxsplit=1) for line in shown(outcome_table(outcome(**changed))).splitlines()]
+    console = Console(file=io.StringIO(), width=60)
+    say_outcome(console, outcome(**changed))
+    rows = [line.split(maxsplit=1) for line in console.file.getvalue().splitlines()]
     return {row[0]: row[1].strip() for row in rows if len(row) == 2}
 
 
@@ -193,8 +195,9 @@ def test_an_outcome_shows_every_metric_with_its_name():
     ]  # fmt: skip
 
 
-def test_places_are_shown_as_they_are():
-    rows = table(destination=Destination("/out/[bold]x[/bold]"), tracked="run 1 in sqlite:////[x]/mlflow.db")
-    assert rows["Rows"] == "/out/[bold]x[/bold]/pairs/*.parquet"
-    assert rows["Report"] == "/out/[bold]x[/bold]/report.html"
+def test_places_are_shown_as_they_are_on_one_line():
+    long = "n" * 100
+    rows = table(destination=Destination(f"/out/[bold]{long}[/bold]"), tracked="run 1 in sqlite:////[x]/mlflow.db")
+    assert rows["Rows"] == f"/out/[bold]{long}[/bold]/pairs/*.parquet"
+    assert rows["Report"] == f"/out/[bold]{long}[/bold]/report.html"
     assert rows["MLflow"] == "run 1 in sqlite:////[x]/mlflow.db"

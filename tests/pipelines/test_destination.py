@@ -17,14 +17,8 @@ from pipelines.rows import output_schema
 SCHEMA = output_schema(("vif",))
 
 
-@pytest.fixture(scope="module")
-def bucket(object_store) -> str:
-    return object_store.new_bucket()
-
-
-@pytest.fixture(params=["local", "s3"])
-def destination(request, tmp_path) -> Destination:
-    place = tmp_path if request.param == "local" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+@pytest.fixture
+def destination(place) -> Destination:
     return Destination(f"{place}/out")
 
 

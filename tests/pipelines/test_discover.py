@@ -43,17 +43,10 @@ def encoded(size: tuple[int, int] = (32, 24), form: str = "PNG", orientation: in
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
-def bucket(object_store) -> str:
-    return object_store.new_bucket()
-
-
-@pytest.fixture(params=["local", "s3"])
-def place(request, tmp_path) -> str:
+@pytest.fixture
+def place(place) -> str:
     """An empty folder, or an empty prefix."""
-    return (
-        f"{tmp_path if request.param == 'local' else request.getfixturevalue('bucket') + '/' + tmp_path.name}/archive"
-    )
+    return f"{place}/archive"
 
 
 # Folders

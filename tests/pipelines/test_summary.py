@@ -17,9 +17,8 @@ def write(destination: Destination, **rows: tuple[str, float | None, float | Non
     destination.write_pairs(pa.Table.from_pylist(table, output_schema(METRICS)))
 
 
-@pytest.fixture(params=["local", "s3"])
-def destination(request, tmp_path) -> Destination:
-    place = tmp_path if request.param == "local" else request.getfixturevalue("object_store").new_bucket()
+@pytest.fixture
+def destination(place) -> Destination:
     return Destination(f"{place}/out")
 
 

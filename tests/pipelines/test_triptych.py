@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from PIL import Image
 
 from pipelines import storage, triptych
@@ -41,11 +40,6 @@ def panels(image: Image.Image) -> list[tuple[int, ...]]:
     thirds = np.split(pixels, 3, axis=1)
     assert all((third == third[0, 0]).all() for third in thirds)
     return [tuple(third[0, 0].tolist()) for third in thirds]
-
-
-@pytest.fixture(params=["local", "s3"])
-def place(request, tmp_path) -> str:
-    return str(tmp_path) if request.param == "local" else request.getfixturevalue("object_store").new_bucket()
 
 
 def test_a_the_other_and_the_fused_image_stand_side_by_side(place):

@@ -1,0 +1,75 @@
+"""How copies of the network are spread over what a cluster has."""
+
+import pytest
+import ray
+
+from pipelines.cluster import Cluster, Workers, is_remote
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(Cluster, "_cores", staticmethod(lambda: 8))
+    return Cluster()
+
+
+def with_resources(monkeypatch: pytest.MonkeyPatch, **resources: float) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+
+
+def test_a_laptop_without_a_gpu_gets_a_copy_a_core_and_leaves_half_of_rays_cpus_free(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=8)
+    assert cluster.workers(None, None, pairs=100) == Workers(actors=8, cpus=0.5, gpus=0.0, threads=1)
+    assert cluster.workers(2, None, pairs=100) == Workers(actors=2, cpus=1.0, gpus=0.0, threads=4)
+
+
+def test_there_are_never_more_copies_than_are_worth_their_start(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=8)
+    assert cluster.workers(None, None, pairs=9).actors == 3
+    assert cluster.workers(3, None, pairs=4).actors == 3
+    assert cluster.workers(5, None, pairs=1).actors == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_actor", "expected"),
+    [(None, Workers(4, 1.0, 1.0, 1)), (0.5, Workers(8, 1.0, 0.5, 1)), (2, Workers(2, 1.0, 2, 1))],
+)
+def test_gpus_are_divided_among_copies(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, gpus_per_actor: float | None, expected: Workers
+) -> None:
+    with_resources(monkeypatch, CPU=32, GPU=4)
+    assert cluster.workers(None, gpus_per_actor, pairs=100) == expected
+
+
+def test_zero_gpus_an_actor_means_the_cpu_even_where_gpus_are(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=32, GPU=4)
+    assert cluster.workers(None, 0, pairs=100).gpus == 0
+
+
+def test_gpus_that_are_not_there_are_refused_instead_of_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=8)
+    with pytest.raises(ValueError, match="no GPU"):
+        cluster.workers(None, 1, pairs=100)
+
+
+def test_a_cluster_is_remote_when_the_environment_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert not is_remote()
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert not is_remote()
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert is_remote()
+
+
+def test_a_ray_that_is_there_is_used_and_kept(ray_here: Cluster) -> None:
+    with Cluster() as again:
+        assert again.job_id == ray_here.job_id
+    assert ray.is_initialized()
