@@ -164,7 +164,7 @@ def outcome(**changed: Any) -> Outcome:
 
 def table(**changed: Any) -> dict[str, str]:
     """The rows of the table as {heading: text}."""
-    console = Console(file=io.StringIO(), width=60)
+    console = Console(file=io.StringIO(), width=120)
     say_outcome(console, outcome(**changed))
     rows = [line.split(maxsplit=1) for line in console.file.getvalue().splitlines()]
     return {row[0]: row[1].strip() for row in rows if len(row) == 2}

@@ -84,11 +84,11 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_can_be_loaded(tmp_path: 
 
 
 def test_training_moves_the_weights_down_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_archive(tmp_path / "in" / "train", 2)
-    monkeypatch.setattr("pipelines.train_tiny.REPORT_EVERY", 10)
+    make_archive(tmp_path / "in" / "train", 1)
+    monkeypatch.setattr("pipelines.train_tiny.REPORT_EVERY", 20)
     monkeypatch.setattr("pipelines.train_tiny.WARM_UP", 1)
     said: list[str] = []
-    train_tiny(config(tmp_path, "tiny", steps=20, batch=1), said.append)
+    train_tiny(config(tmp_path, "tiny", steps=40, batch=1, crop=48), said.append)
     first, last = (float(line.split("loss ")[1].split(",")[0]) for line in said[1:])
     assert last < first
 
