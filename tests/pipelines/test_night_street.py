@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.night_street import DARK, Scene, compose, draw_pair, lay_out, write_archive
+from pipelines.night_street import draw_pair, write_archive
+from pipelines.night_street.scene import DARK, Scene, compose
+from pipelines.night_street.view import lay_out
 
 SEEDS = range(3)
 LUMA = np.array([0.299, 0.587, 0.114])
