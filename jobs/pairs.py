@@ -11,6 +11,8 @@ from pipelines.discover import count_sizes, discover
 from pipelines.fuse_config import ArchiveConfig
 from upfusion.prompts import TASKS
 
+SIZES_SHOWN = 20
+
 
 @job_command(ArchiveConfig, name="pairs", positional="source")
 def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
@@ -20,9 +22,11 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     found = discover(config)
     sizes, looked_at = count_sizes(found.pairs)
     table = Table("task", "size", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
-    for (task, size), count in sorted(sizes.items(), key=lambda item: -item[1]):
+    for (task, size), count in sizes.most_common(SIZES_SHOWN):
         table.add_row(f"{task} [dim]({TASKS[task]})[/]", size, str(count))
     console.print(table)
+    if len(sizes) > SIZES_SHOWN:
+        console.print(f"and {len(sizes) - SIZES_SHOWN} more sizes")
     if looked_at < found.pairs.num_rows:
         console.print(f"Sizes are of {looked_at} pairs, evenly spread.")
     say_unpaired(console, found)

@@ -97,3 +97,11 @@ def test_the_module_runs_as_a_program(archive, monkeypatch, capsys):
         runpy.run_module("jobs.pairs", run_name="__main__", alter_sys=True)
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("3 pairs")
+
+
+def test_of_many_sizes_the_commonest_are_shown_and_the_rest_counted(archive, monkeypatch):
+    monkeypatch.setattr("jobs.pairs.SIZES_SHOWN", 1)
+    said = lines(pairs(archive))
+    assert "ir_visible (infrared + visible) 32x24 2" in said
+    assert not [line for line in said if "256x200" in line]
+    assert "and 1 more sizes" in said
