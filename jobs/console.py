@@ -31,17 +31,20 @@ SAID_SHOWN = 4000  # characters
 
 @contextmanager
 def quiet(verbose: bool) -> Iterator[Console]:
-    """Give a console on the terminal while everything else that is written to stderr goes to a file.
+    """Give a console on the terminal while everything else that is written there goes to a file.
 
-    Ray's core and database migrations write there from C++ and from threads, past every logging setting.
-    What was written is shown when the work fails.
+    Ray's core and database migrations write from C++ and from threads, past every logging setting. What was
+    written is shown when the work fails.
     """
     if verbose:
         yield Console(stderr=True)
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile("w+b") as said, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
-        os.dup2(said.fileno(), 2)
+    with (
+        tempfile.TemporaryFile("w+b") as said,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as output,
+        os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal,
+    ):
+        _point_streams_at(said.fileno(), said.fileno())
         try:
             yield Console(file=terminal)
         except RequestError:
@@ -51,8 +54,14 @@ def quiet(verbose: bool) -> Iterator[Console]:
             terminal.write(storage.without_secrets(said.read().decode(errors="replace")[-SAID_SHOWN:]))
             raise
         finally:
-            sys.stderr.flush()
-            os.dup2(terminal.fileno(), 2)
+            _point_streams_at(output.fileno(), terminal.fileno())
+
+
+def _point_streams_at(output: int, errors: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
 
 
 class ProgressLine:

@@ -31,7 +31,8 @@ def terminal(width: int = 120) -> Console:
 
 
 def write_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write to stderr as Ray's core, a child and Python do."""
+    """Write as Ray's core, a child and Python do."""
+    os.write(1, b"from a thread to stdout\n")
     os.write(2, b"from C++\n")
     subprocess.run([sys.executable, "-c", "import os; os.write(2, b'from a child')"], check=True)
     # pytest has put something in its place that does not write to the descriptor.
@@ -49,8 +50,9 @@ def test_only_the_console_reaches_the_terminal(capfd, monkeypatch):
     with quiet(verbose=False) as console:
         write_everywhere(monkeypatch)
         console.print("for people")
+    os.write(1, b"result\n")
     os.write(2, b"afterwards\n")
-    assert capfd.readouterr().err == "for people\nafterwards\n"
+    assert capfd.readouterr() == ("result\n", "for people\nafterwards\n")
 
 
 def test_what_was_said_is_shown_when_the_work_fails(capfd, monkeypatch):
