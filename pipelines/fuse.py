@@ -40,6 +40,9 @@ from upfusion.version import __version__
 PAIRS_A_BLOCK_GPU = 32
 PAIRS_A_BLOCK_CPU = 4
 
+Texts = dict[tuple[str, str | None], list[float]]
+"""Embeddings by task and prompt of the row."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -79,7 +82,7 @@ class Plan:
     checkpoint: Checkpoint
     checkpoint_bytes: bytes
     found: Discovery
-    texts: dict[tuple[str, str | None], list[float]]
+    texts: Texts
     run: dict[str, Any]
 
 
@@ -91,7 +94,7 @@ def plan_fuse(config: FuseConfig) -> Plan:
         found = discover(config)
     except OSError as error:
         raise RequestError(f"SOURCE cannot be read: {storage.without_secrets(str(error))}") from error
-    texts = _embed_prompts(config, checkpoint, found.pairs)
+    texts = _embed_prompts(config, checkpoint, found.pairs, {})
     result = {
         "model": checkpoint.digest,
         "prompt": config.prompt,
@@ -130,9 +133,12 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
     if config.retry_failed and finished.failed:
         destination.remove_failed(finished)
         finished = destination.finished()
-    todo = _todo(plan.found.pairs, finished.ok | finished.failed)
+    # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
+    todo = _todo(plan.found.pairs if config.limit else manifest, finished.ok | finished.failed)
     with open_run(config, plan.run, destination, manifest) as tracked:
         if todo.num_rows:
+            # It speaks of the rows there were before; while others are made it would be a lie.
+            storage.delete(destination.success)
             with Cluster(verbose=verbose) as cluster:
                 tracked.tag_ray_job(cluster)
                 workers = cluster.workers(config.actors, config.gpus_per_actor, todo.num_rows)
@@ -155,7 +161,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset
             FuseActor,
             fn_constructor_kwargs={
                 "checkpoint": plan.checkpoint_bytes,
-                "texts": plan.texts,
+                "texts": _embed_prompts(plan.config, plan.checkpoint, todo, plan.texts),
                 "metrics": plan.config.metrics,
                 "threads": workers.threads,
                 "on_gpu": workers.gpus > 0,
@@ -189,13 +195,13 @@ def _read_checkpoint(model: str) -> tuple[Checkpoint, bytes]:
         raise RequestError(f"--model {model}: {error}") from error
 
 
-def _embed_prompts(
-    config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table
-) -> dict[tuple[str, str | None], list[float]]:
-    """Embed every text of the job once, here on the driver, by (task, prompt of the row)."""
+def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, known: Texts) -> Texts:
+    """Embed every text of some pairs that is not known yet, here on the driver, by (task, prompt of the row)."""
     guided = pairs.group_by(["task", "prompt"]).aggregate([]).to_pylist()
-    embeddings: dict[tuple[str, str | None], list[float]] = {}
+    embeddings = dict(known)
     for row in guided:
+        if (row["task"], row["prompt"]) in known:
+            continue
         prompt = row["prompt"] or config.prompt
         try:
             embedding = (

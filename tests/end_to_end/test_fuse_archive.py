@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines import storage
+from pipelines.destination import Destination
 from pipelines.fuse import Outcome, fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
@@ -69,8 +70,13 @@ def test_the_same_command_again_does_no_pair_twice_and_a_grown_archive_only_what
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "pairs").iterdir()} == before
 
     make_pair(tmp_path / "in", "street_100", seed=100)
-    grown = run(tmp_path / "in", tmp_path / "out")
+    success, seen = tmp_path / "out" / "_SUCCESS.json", list[bool]()
+    config = FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "out"), no_tracking=True)
+    grown = fuse(plan_fuse(config), lambda _: seen.append(success.exists()))
     assert (grown.fused_now, grown.ok) == (1, 4)
+    assert seen
+    assert not any(seen)
+    assert success.exists()
     assert [row["pair_id"] for row in rows_of(tmp_path / "out")][-1] == "street_100"
 
 
@@ -80,6 +86,21 @@ def test_limit_takes_the_first_pairs_and_a_later_run_the_rest(tmp_path: Path) ->
     assert [row["pair_id"] for row in rows_of(tmp_path / "out")] == ids[:2]
     assert run(tmp_path / "in", tmp_path / "out").fused_now == 2
     assert [row["pair_id"] for row in rows_of(tmp_path / "out")] == ids
+
+
+def test_a_pair_that_an_interrupted_run_found_and_that_is_gone_becomes_a_failed_row(tmp_path: Path) -> None:
+    make_archive(tmp_path / "in", 2)
+    plan = plan_fuse(FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "out"), no_tracking=True))
+    Destination(str(tmp_path / "out")).claim(plan.run)
+    Destination(str(tmp_path / "out")).merge_manifest(plan.found.pairs)
+    for sensor in ("visible", "infrared"):
+        (tmp_path / "in" / sensor / "street_000.png").unlink()
+    assert run(tmp_path / "in", tmp_path / "out").failed == 1
+    rows = rows_of(tmp_path / "out")
+    assert [(row["pair_id"], row["error_code"]) for row in rows] == [
+        ("street_000", "source_missing"),
+        ("street_001", None),
+    ]
 
 
 def test_bad_files_become_rows_that_a_person_understands(tmp_path: Path) -> None:
