@@ -22,7 +22,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 EXIT_CRASH, EXIT_REQUEST = 1, 2
 
-JOBS = ("fuse", "pairs", "demo")
+JOBS = ("fuse", "pairs", "demo", "info", "convert", "create")
 """The subcommands, each `command` in the module of its name."""
 
 
@@ -64,20 +64,20 @@ def job_command(config: type[Config], *, name: str, positional: str | None = Non
 
 
 def _option(field: str, info: FieldInfo) -> click.Option:
-    flag = "--" + field.replace("_", "-")
+    flag = "--" + (info.alias or field).replace("_", "-")
     kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not NoneType]
     shown: dict[str, Any] = {"help": info.description}
     if info.annotation is bool:
-        return click.Option([flag], is_flag=True, **shown)
+        return click.Option([flag, field], is_flag=True, **shown)
     if get_origin(info.annotation) is Literal:
         choice = click.Choice(get_args(info.annotation))
-        return click.Option([flag], type=choice, default=info.default, show_default=True, **shown)
+        return click.Option([flag, field], type=choice, default=info.default, show_default=True, **shown)
     kind = str if get_origin(info.annotation) is tuple else kinds[0]
     default = None if info.is_required() else info.default
     if isinstance(default, tuple):
         default = ",".join(default)
     # Ranges and names are the configuration's to check; the command line only tells numbers from words.
-    return click.Option([flag], type=kind, default=default, show_default=default is not None, **shown)
+    return click.Option([flag, field], type=kind, default=default, show_default=default is not None, **shown)
 
 
 def _help(text: str | None, config: type[BaseModel], positional: str | None) -> str:

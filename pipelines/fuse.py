@@ -6,13 +6,10 @@ Fetching, decoding, encoding and putting are CPU tasks, the network sits in acto
 few pairs; what becomes of a pair is a row, never an exception.
 """
 
-import os
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,15 +21,18 @@ from pipelines.destination import Destination, digest_of
 from pipelines.discover import Discovery, discover
 from pipelines.fuse_actor import FuseActor
 from pipelines.fuse_config import FuseConfig
+from pipelines.models import local_copy, read_model
 from pipelines.report import write_report
 from pipelines.request import RequestError
+from pipelines.source_tree import git_commit
 from pipelines.sources import decode, fetch
 from pipelines.summary import aggregate
 from pipelines.tracking import TrackedRun, check_tracking, open_run
 from pipelines.writer import Writer
-from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
+from upfusion.checkpoint import Checkpoint
+from upfusion.guidance import Guidance
 from upfusion.metrics import METRICS_VERSION
-from upfusion.text import TextEncoderUnavailableError, encode_prompt
+from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
 
 # A killed job loses at most the blocks under way, and a file of 32 images is still worth opening. On a CPU a
@@ -89,7 +89,9 @@ class Plan:
 def plan_fuse(config: FuseConfig) -> Plan:
     """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work."""
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    checkpoint, data = _read_checkpoint(config.model)
+    checkpoint, data = read_model(config.model)
+    if not checkpoint.provenance.trained:
+        raise RequestError(f"model {config.model!r} is untrained and would give noise")
     try:
         found = discover(config)
     except OSError as error:
@@ -102,6 +104,9 @@ def plan_fuse(config: FuseConfig) -> Plan:
         "metrics_version": METRICS_VERSION,
         "images": config.images,
         "format": config.format,
+        "precision": config.precision,
+        "tile": config.tile,
+        "tile_overlap": config.tile_overlap if config.tile else None,
     }
     settings = config.model_dump()
     settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
@@ -109,7 +114,7 @@ def plan_fuse(config: FuseConfig) -> Plan:
         "digest": digest_of(result),
         "result": result,
         "config": settings,
-        "model": {"name": checkpoint.name, "digest": checkpoint.digest, **checkpoint.card},
+        "model": {"name": checkpoint.name, "digest": checkpoint.digest} | asdict(checkpoint.provenance),
         "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "pillow", "numpy")}
         | {"upfusion": __version__},
         "git_commit": git_commit(),
@@ -165,6 +170,8 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset
                 "metrics": plan.config.metrics,
                 "threads": workers.threads,
                 "on_gpu": workers.gpus > 0,
+                "precision": plan.config.precision,
+                "tiles": plan.config.tiles,
             },
             compute=ray.data.ActorPoolStrategy(size=workers.actors),
             num_cpus=workers.cpus,
@@ -175,44 +182,18 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset
     )
 
 
-def git_commit() -> str | None:
-    """Return the commit of the source tree this runs from; None outside a checkout."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("GIT_COMMIT")
-
-
-def _read_checkpoint(model: str) -> tuple[Checkpoint, bytes]:
-    uri = locate_checkpoint(model)
-    try:
-        data = storage.read_bytes(uri)
-        return parse_checkpoint(data, uri), data
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise RequestError(f"--model {model}: neither a preset that ships (tiny) nor a checkpoint file") from error
-    except ValueError as error:
-        raise RequestError(f"--model {model}: {error}") from error
-
-
 def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, known: Texts) -> Texts:
-    """Embed every text of some pairs that is not known yet, here on the driver, by (task, prompt of the row)."""
+    """Embed what guides each pair and is not known yet, here on the driver, by (task, prompt of the row)."""
     guided = pairs.group_by(["task", "prompt"]).aggregate([]).to_pylist()
-    embeddings = dict(known)
-    for row in guided:
-        if (row["task"], row["prompt"]) in known:
-            continue
-        prompt = row["prompt"] or config.prompt
+    missing = {(row["task"], row["prompt"]) for row in guided} - set(known)
+    if not missing:
+        return known
+    with local_copy(config.text_encoder, "--text-encoder") as text_encoder:
+        guidance = Guidance(checkpoint, text_encoder)
         try:
-            embedding = (
-                encode_prompt(prompt, checkpoint.text_encoder, config.text_encoder)
-                if prompt
-                else checkpoint.prompts[row["task"]]
-            )
-        except (TextEncoderUnavailableError, ValueError) as error:
+            return known | {key: guidance.embed(key[0], key[1] or config.prompt).tolist() for key in missing}
+        except (PriorUnavailableError, ValueError) as error:
             raise RequestError(str(error)) from error
-        embeddings[row["task"], row["prompt"]] = embedding.tolist()
-    return embeddings
 
 
 def _todo(pairs: pa.Table, finished: frozenset[str]) -> pa.Table:

@@ -14,7 +14,8 @@ from pipelines.rows import fail, fused_schema, milliseconds_since, pack_image, s
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels, luma8
 from upfusion.metrics import METRICS_VERSION, measure
-from upfusion.model import FusionModel
+from upfusion.model import FusionModel, Precision
+from upfusion.tiles import Tiles
 
 # One forward pass takes pairs of one size up to this many pixels: three of LLVIP's 1280x1024 on a GPU. A CPU
 # gains nothing from batches and pays for them in memory.
@@ -31,9 +32,12 @@ class FuseActor:
         metrics: tuple[str, ...],
         threads: int,
         on_gpu: bool,
+        precision: Precision = "fp32",
+        tiles: Tiles | None = None,
     ) -> None:
         torch.set_num_threads(threads)
-        self.model = FusionModel(parse_checkpoint(checkpoint, "checkpoint"), "cuda" if on_gpu else "cpu")
+        device = "cuda" if on_gpu else "cpu"
+        self.model = FusionModel(parse_checkpoint(checkpoint, "checkpoint"), device, precision=precision, tiles=tiles)
         self.texts = {key: torch.tensor(text) for key, text in texts.items()}
         self.metrics = metrics
         self.pixels_a_pass = PIXELS_A_PASS_GPU if on_gpu else 1
@@ -87,6 +91,13 @@ class FuseActor:
             row |= {"fused": pack_image(image), "fuse_ms": fuse_ms, "measure_ms": measure_ms}
             row |= {name: values[name][position] for name in self.metrics}
             row["metrics_version"] = METRICS_VERSION
+            row["note"] = "; ".join(note for note in (row["note"], self._note(image)) if note) or None
+
+    def _note(self, fused: Pixels) -> str | None:
+        tiles = self.model.tiles
+        if tiles is None or not tiles.needed(*fused.shape[:2]):
+            return None
+        return f"fused in tiles of {tiles.side} pixels that share {tiles.overlap}"
 
     def _luma8(self, images: Iterable[Pixels]) -> torch.Tensor:
         return torch.from_numpy(np.stack([luma8(image) for image in images]))[:, None].to(self.model.device)

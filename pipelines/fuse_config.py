@@ -3,11 +3,14 @@
 The command line, a YAML file and Python all fill this same object; its field names are the flags.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from upfusion.prompts import TASKS
+
+if TYPE_CHECKING:
+    from upfusion.tiles import Tiles
 
 
 class ArchiveConfig(BaseModel):
@@ -46,10 +49,14 @@ class FuseConfig(ArchiveConfig):
     out: str = Field(description="Folder or s3:// prefix for the results.")
     model: str = Field("tiny", description="Preset, or checkpoint file (local or s3://).")
     prompt: str | None = Field(
-        None, description="Text that guides the fusion of every pair; the task's built-in prompt by default."
+        None,
+        description="Text that guides the fusion of every pair, or the name of a built-in one (general, ct_mri, ...); "
+        "by default the built-in prompt of the pair's task.",
     )
     text_encoder: str | None = Field(
-        None, description="Folder holding the text encoder for --prompt, where no model hub can be reached."
+        None,
+        description="File or folder (local or s3://) holding the text encoder for --prompt, where no model hub can be "
+        "reached.",
     )
     metrics: tuple[str, ...] = Field(
         ("all",),
@@ -70,6 +77,16 @@ class FuseConfig(ArchiveConfig):
         ge=0,
         description="GPUs of one copy: 0.5 puts two on one GPU, 0 forces the CPU; by default 1 if any.",
     )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 runs convolutions and matrix products in bfloat16: faster on recent GPUs, less exact."
+    )
+    tile: int | None = Field(
+        None,
+        ge=16,
+        description="Fuse images larger than this many pixels a side in tiles of it, for what does not fit into "
+        "memory. It changes the result: attention and gates look at a tile instead of the whole image.",
+    )
+    tile_overlap: int = Field(64, ge=0, description="Pixels that neighbouring tiles share and are blended over.")
     max_failed: float = Field(
         1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still counts as done."
     )
@@ -95,6 +112,18 @@ class FuseConfig(ArchiveConfig):
             if name not in METRICS:
                 raise ValueError(f"unknown metric {name!r}; known metrics: {', '.join(METRICS)}")
         return tuple(metric for metric in METRICS if metric in names)
+
+    @property
+    def tiles(self) -> "Tiles | None":
+        """How large images are cut, None for not at all."""
+        from upfusion.tiles import Tiles  # with it comes PyTorch
+
+        return Tiles(side=self.tile, overlap=self.tile_overlap) if self.tile else None
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> "FuseConfig":
+        _ = self.tiles  # which checks itself
+        return self
 
     @field_validator("gpus_per_actor")
     @classmethod

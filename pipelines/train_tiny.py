@@ -23,16 +23,16 @@ from pipelines import storage
 from pipelines.discover import discover
 from pipelines.fuse_config import ArchiveConfig
 from pipelines.request import RequestError
-from upfusion.checkpoint import Checkpoint
+from pipelines.source_tree import git_commit
+from upfusion.checkpoint import Checkpoint, Provenance
 from upfusion.color import luma
 from upfusion.images import decode_image
 from upfusion.losses import LossWeights, fusion_loss
 from upfusion.network import UPFusion
 from upfusion.presets import PRESETS
 from upfusion.prompts import PROMPTS
-from upfusion.text import encode_prompt
+from upfusion.text import embed_bank
 
-TEXT_ENCODER = "all-MiniLM-L6-v2"
 LARGE = 600_000  # pixels; larger pairs are also shown at half size, where a crop holds more than flat ground
 # More weight on structure and less on intensity than in the paper: with 1, 1 and 0 the network stayed at the
 # element-wise maximum that `residual` gives it; with these it left it after 300 steps.
@@ -80,9 +80,12 @@ def train_tiny(config: TrainTinyConfig, say: Callable[[str], None]) -> Checkpoin
     if not samples:
         raise RequestError(f"no pairs with a folder {config.split!r} in their path; see --split")
     say(f"{len(samples)} images of pairs in memory")
-    prompts = {name: encode_prompt(text, TEXT_ENCODER, config.text_encoder) for name, text in PROMPTS.items()}
+    tiny = PRESETS["tiny"]
+    assert tiny.text_encoder is not None
+    bank = embed_bank(PROMPTS, tiny.text_encoder, tiny.text_dim, config.text_encoder)
+    prompts = {name: prompt.embedding for name, prompt in bank.items()}
     torch.manual_seed(config.seed)
-    network = UPFusion(PRESETS["tiny"])
+    network = UPFusion(tiny)
     with torch.no_grad():
         # Starting near the residual keeps the features alive; from the default start the network first
         # unlearns its random output, and its features with it.
@@ -111,11 +114,10 @@ def train_tiny(config: TrainTinyConfig, say: Callable[[str], None]) -> Checkpoin
             state.with_suffix(".part").replace(state)
     checkpoint = Checkpoint(
         name="tiny",
-        config=PRESETS["tiny"],
+        config=tiny,
         weights=average,
-        prompts=prompts,
-        text_encoder=TEXT_ENCODER,
-        card=_card(config, len(samples)),
+        prompts=bank,
+        provenance=_provenance(config, len(samples)),
     )
     storage.write_bytes(config.out, checkpoint.to_bytes())
     return checkpoint
@@ -205,14 +207,14 @@ def _resume(state: Path, network: UPFusion, optimizer: torch.optim.Optimizer, av
     return int(saved["step"])
 
 
-def _card(config: TrainTinyConfig, samples: int) -> dict[str, Any]:
-    settings = config.model_dump(exclude={"out", "text_encoder"})
-    settings["data"] = [Path(source).name for source in config.data]
-    return {
-        "parameters": sum(p.numel() for p in UPFusion(PRESETS["tiny"]).parameters()),
-        "trained_on": "infrared-visible pairs only: " + ", ".join(settings.pop("data")),
-        "images": samples,
-        "semantic_prior": "a small ConvNeXt trained together with the rest, not a pretrained one",
-        "loss": {"intensity": WEIGHTS.intensity, "gradient": WEIGHTS.gradient, "structure": WEIGHTS.structure},
-        **settings,
-    }
+def _provenance(config: TrainTinyConfig, samples: int) -> Provenance:
+    settings = config.model_dump(exclude={"out", "text_encoder", "data"})
+    loss = f"{WEIGHTS.intensity:g} intensity + {WEIGHTS.gradient:g} gradient + {WEIGHTS.structure:g} structure"
+    return Provenance(
+        data="infrared-visible pairs only: " + ", ".join(Path(source).name for source in config.data),
+        epochs=round(config.steps * config.batch / samples, 1),
+        git_commit=git_commit(),
+        licence="The training images keep their owners' terms.",
+        training={**settings, "images": samples, "loss": loss},
+        notes=("the semantic prior is a small ConvNeXt trained together with the rest, not a pretrained one",),
+    )

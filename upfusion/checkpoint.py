@@ -1,8 +1,14 @@
-"""Checkpoints: one safetensors file holding weights, configuration, prompt embeddings and provenance."""
+"""Checkpoints: one safetensors file holding weights, configuration, prompt bank and provenance.
+
+A safetensors file holds numbers and text and nothing that could be executed. The metadata carry a digest of
+everything else, so that a damaged or edited file is refused instead of fusing images quietly wrong.
+"""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +21,45 @@ from torch import Tensor
 from upfusion.network import UPFusion
 from upfusion.presets import NetworkConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 EMBEDDED = Path(__file__).parent / "checkpoints"
 """Where the checkpoints that ship with the package lie, as `PRESET.safetensors`."""
+
+MOST_WEIGHTS_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One text of the prompt bank with its embedding `(T,)`."""
+
+    text: str
+    embedding: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the weights come from, for people: what a model card says."""
+
+    trained: bool = True
+    """False for a network whose weights, but for its priors, are random."""
+    data: str = ""
+    epochs: float | None = None
+    git_commit: str | None = None
+    """Commit of upfusion that trained or converted the weights."""
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Test set, metric, mean."""
+    licence: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Settings of the training run."""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Provenance":
+        """Build from the JSON form; raises ValueError for a field that this version lacks."""
+        if unknown := sorted(set(values) - {known.name for known in fields(cls)}):
+            raise ValueError(f"provenance has fields this version does not know: {', '.join(unknown)}")
+        return cls(**{**values, "notes": tuple(values.get("notes", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,68 +69,116 @@ class Checkpoint:
     name: str
     config: NetworkConfig
     weights: dict[str, Tensor]
-    prompts: dict[str, Tensor]
-    """Embeddings `(T,)` of the built-in prompts, by name."""
-    text_encoder: str
-    """The encoder that made the embeddings; those of another one cannot be used with these weights."""
-    card: dict[str, Any] = field(default_factory=dict)
-    """Provenance for people: data, steps, loss, what was trained and what was not."""
-    digest: str = ""
-    """SHA-256 of the file this was read from."""
+    prompts: dict[str, Prompt]
+    """The prompt bank: texts by name, embedded by `config.text_encoder`. It may be empty."""
+    provenance: Provenance
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything in the checkpoint: equal digests fuse alike."""
+        return _digest(self._header(), self._tensors())
 
     def build_network(self) -> UPFusion:
-        """Build the network with these weights, in evaluation mode."""
+        """Build the network with these weights, in evaluation mode.
+
+        Raises ValueError, naming the weights, when they do not belong to the configuration.
+        """
         with torch.device("meta"):
             network = UPFusion(self.config)
+        if wrong := list_mismatches(self.weights, network):
+            shown = wrong[:MOST_WEIGHTS_NAMED] + ["..."] * (len(wrong) > MOST_WEIGHTS_NAMED)
+            raise ValueError(f"the weights do not belong to the configuration: {'; '.join(shown)}")
         network.load_state_dict(self.weights, assign=True)
         return network.eval()
 
     def to_bytes(self) -> bytes:
         """Serialise to the bytes of a checkpoint file."""
-        header = {
+        header = self._header() | {"digest": self.digest}
+        return dump_tensors(self._tensors(), metadata={"upfusion": json.dumps(header)})
+
+    def _header(self) -> dict[str, Any]:
+        return {
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "config": asdict(self.config),
-            "text_encoder": self.text_encoder,
-            "card": self.card,
+            "prompts": {name: prompt.text for name, prompt in self.prompts.items()},
+            "provenance": asdict(self.provenance),
         }
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weights.{name}": tensor.contiguous() for name, tensor in self.weights.items()}
-        tensors |= {f"prompts.{name}": tensor.contiguous() for name, tensor in self.prompts.items()}
-        return dump_tensors(tensors, metadata={"upfusion": json.dumps(header, sort_keys=True)})
+        return tensors | {f"prompts.{name}": prompt.embedding.contiguous() for name, prompt in self.prompts.items()}
 
 
 def parse_checkpoint(data: bytes, origin: str) -> Checkpoint:
     """Read a checkpoint from a file's bytes; `origin` names it in errors.
 
-    Raises ValueError when the bytes are no checkpoint of ours, or of a version this one cannot read.
+    Raises ValueError when the bytes are no checkpoint of ours, are cut short or damaged, differ from what was
+    written, or are of a version that this one cannot read.
     """
+    header = _read_header(data, origin)
     try:
         tensors = parse_tensors(data)
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["upfusion"])
-        version = header["format_version"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{origin} is not an upfusion checkpoint") from error
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{origin} has checkpoint format {version}; this version reads {FORMAT_VERSION}")
+    except SafetensorError as error:
+        raise ValueError(f"{origin} is a damaged or truncated checkpoint: {error}") from error
+    digest = header.pop("digest", None)
+    if digest != _digest(header, tensors):
+        raise ValueError(f"{origin} was changed after it was written: its contents do not give its digest")
     try:
-        return Checkpoint(
+        weights, embeddings = (_below(prefix, tensors) for prefix in ("weights.", "prompts."))
+        checkpoint = Checkpoint(
             name=header["name"],
             config=NetworkConfig.from_dict(header["config"]),
-            weights=_below("weights.", tensors),
-            prompts=_below("prompts.", tensors),
-            text_encoder=header["text_encoder"],
-            card=header["card"],
-            digest=hashlib.sha256(data).hexdigest(),
+            weights=weights,
+            prompts={name: Prompt(text, embeddings[name]) for name, text in header["prompts"].items()},
+            provenance=Provenance.from_dict(header["provenance"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{origin} is a checkpoint that this version cannot use: {error}") from error
+    # The file's own, which stays the same where a later version adds fields.
+    checkpoint.__dict__["digest"] = digest
+    return checkpoint
 
 
 def locate_checkpoint(model: str) -> str:
     """Turn the name of a preset that ships with the package into its path; leave anything else as it is."""
     embedded = EMBEDDED / f"{model}.safetensors"
     return str(embedded) if embedded.is_file() else model
+
+
+def list_mismatches(weights: Mapping[str, Tensor], network: UPFusion) -> list[str]:
+    """Say for every weight that is missing, not known or of another shape than the network's what is wrong."""
+    expected = network.state_dict()
+    missing = [f"{name} is missing" for name in expected if name not in weights]
+    unknown = [f"{name} is not known" for name in weights if name not in expected]
+    reshaped = [
+        f"{name} has shape {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    return missing + unknown + reshaped
+
+
+def _read_header(data: bytes, origin: str) -> dict[str, Any]:
+    size = int.from_bytes(data[:8], "little")
+    if data[8:9] == b"{" and len(data) < 8 + size:
+        raise ValueError(f"{origin} is truncated: {len(data)} bytes, and its table of contents alone takes {8 + size}")
+    try:
+        header: dict[str, Any] = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["upfusion"])
+        version = header["format_version"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{origin} is not an upfusion checkpoint") from error
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{origin} has checkpoint format {version}; this version reads {FORMAT_VERSION}")
+    return header
+
+
+def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,62 +7,101 @@ fused = model.fuse("visible.png", "infrared.png", task="ir_visible")
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from upfusion.checkpoint import EMBEDDED, Checkpoint, locate_checkpoint, parse_checkpoint
+from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
 from upfusion.color import Pixels, exchange_luma, luma
+from upfusion.create import create_checkpoint
+from upfusion.guidance import Guidance
 from upfusion.images import read_image, to_array
-from upfusion.prompts import TASKS
-from upfusion.text import encode_prompt
+from upfusion.presets import PRESETS
+from upfusion.tiles import Tiles, fuse_in_tiles
 
 ImageSource = str | Path | Image.Image | Pixels
+Precision = Literal["fp32", "bf16"]
+
+_TRAINED_ONES = "use tiny, train it, or convert the authors' checkpoint with `upfusion convert`"
 
 
-def load(model: str | Path = "tiny", device: str | torch.device | None = None) -> "FusionModel":
-    """Load a preset that ships with the package (`tiny`) or a checkpoint file.
+def load(
+    model: str | Path = "tiny",
+    device: str | torch.device | None = None,
+    *,
+    precision: Precision = "fp32",
+    tiles: Tiles | None = None,
+    weights: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    pretrained: bool = True,
+) -> "FusionModel":
+    """Load a checkpoint file, a preset that ships trained (`tiny`), or an untrained preset to work on.
 
-    `device` is a GPU where there is one, else the CPU. Raises FileNotFoundError when there is neither a
-    preset nor a file of that name, and ValueError when the file is no checkpoint.
+    `device` is a GPU where there is one, else the CPU. `weights` (ConvNeXt, for an untrained preset) and
+    `text_encoder` are local copies of priors, for machines that reach no model hub; `pretrained=False` makes an
+    untrained preset without them. Raises FileNotFoundError when there is neither a preset nor a file of that name,
+    ValueError when a file is not what it should be, and PriorUnavailableError when a prior cannot be had.
     """
     path = Path(locate_checkpoint(str(model)))
-    if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in EMBEDDED.glob("*.safetensors")))
-        raise FileNotFoundError(f"no model {str(model)!r}: expected a checkpoint file or one of: {shipped}")
-    return FusionModel(parse_checkpoint(path.read_bytes(), str(path)), device)
+    if path.is_file():
+        if weights:
+            raise ValueError(f"{model} holds its ConvNeXt, so weights have no place in it")
+        checkpoint = parse_checkpoint(path.read_bytes(), str(path))
+    elif str(model) in PRESETS:
+        checkpoint = create_checkpoint(str(model), weights=weights, text_encoder=text_encoder, pretrained=pretrained)
+    else:
+        raise FileNotFoundError(f"no model {str(model)!r}: expected a checkpoint file or one of: {', '.join(PRESETS)}")
+    return FusionModel(checkpoint, device, precision=precision, tiles=tiles, text_encoder=text_encoder)
 
 
 class FusionModel:
-    """A network with its weights and prompts, on one device."""
+    """A network with its weights and prompts, on one device.
 
-    def __init__(self, checkpoint: Checkpoint, device: str | torch.device | None = None) -> None:
+    `precision` bf16 runs convolutions and matrix products in bfloat16. With `tiles`, images larger than a tile are
+    fused in parts, which changes the result (upfusion/tiles.py).
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str | torch.device | None = None,
+        *,
+        precision: Precision = "fp32",
+        tiles: Tiles | None = None,
+        text_encoder: str | Path | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision = precision
+        self.tiles = tiles
+        self.guidance = Guidance(checkpoint, text_encoder)
         self.network = checkpoint.build_network().to(self.device)
 
     def fuse(self, a: ImageSource, b: ImageSource, *, task: str = "ir_visible", prompt: str | None = None) -> Pixels:
         """Fuse source A, whose colour is kept, with source B, used as luminance.
 
-        Sources are paths, PIL images or arrays `(H, W)` or `(H, W, 3)` of 8 or 16 bits. Returns an array of
-        A's shape; 8 bits, or 16 where a source has 16. Raises ValueError when the sizes differ.
+        Sources are paths, PIL images or arrays `(H, W)` or `(H, W, 3)` of 8 or 16 bits. `prompt` is a text, or the
+        name of a built-in one (`general`), instead of the task's. Returns an array of A's shape; 8 bits, or 16
+        where a source has 16. Raises ValueError when the sizes differ or the model is untrained, and as
+        `Guidance.embed` does.
         """
         pixels_a, pixels_b = _to_pixels(a), _to_pixels(b)
         if pixels_a.shape[:2] != pixels_b.shape[:2]:
             raise ValueError(f"sources differ in size: A is {_size(pixels_a)}, B is {_size(pixels_b)} pixels")
-        return self.fuse_batch([pixels_a], [pixels_b], self.embed(task, prompt)[None])[0]
+        return self.fuse_batch([pixels_a], [pixels_b], self.guidance.embed(task, prompt)[None])[0]
 
     def fuse_batch(self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor) -> list[Pixels]:
         """Fuse pairs of one size in one forward pass, each guided by its own row of `text_BT`.
 
-        Raises FloatingPointError when the network gives something that is no number.
+        Raises ValueError when the model is untrained, and FloatingPointError when the network gives something that
+        is no number.
         """
-        a_B1HW, b_B1HW = self._lumas(a), self._lumas(b)
-        with torch.inference_mode():
-            fused_B1HW = self.network(a_B1HW, b_B1HW, text_BT.to(self.device))
-        fused_BHW = fused_B1HW[:, 0].float().cpu().numpy()
+        if not self.checkpoint.provenance.trained:
+            raise ValueError(f"the model {self.checkpoint.name} is untrained: it would give noise; {_TRAINED_ONES}")
+        fused_BHW = self.fuse_lumas(self._lumas(a), self._lumas(b), text_BT)[:, 0].float().cpu().numpy()
         if not np.isfinite(fused_BHW).all():
             raise FloatingPointError("the network gave values that are no numbers")
         return [
@@ -70,20 +109,18 @@ class FusionModel:
             for one_a, one_b, one in zip(a, b, fused_BHW, strict=True)
         ]
 
-    def embed(self, task: str, prompt: str | None = None, text_encoder: str | None = None) -> Tensor:
-        """Return the embedding `(T,)` of a task's built-in prompt, or of a custom one.
-
-        Raises ValueError for an unknown task, and TextEncoderUnavailableError when a custom prompt cannot
-        be encoded here.
-        """
-        if task not in TASKS:
-            raise ValueError(f"unknown task {task!r}; known tasks: {', '.join(TASKS)}")
-        if prompt is None:
-            return self.checkpoint.prompts[task]
-        return encode_prompt(prompt, self.checkpoint.text_encoder, text_encoder)
+    @torch.inference_mode()
+    def fuse_lumas(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor) -> Tensor:
+        """Fuse lumas (B, 1, H, W) in [0, 1] into unclamped luma of the same shape, on this model's device."""
+        a_B1HW, b_B1HW, text_BT = (x.to(self.device) for x in (a_B1HW, b_B1HW, text_BT))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if self.tiles and self.tiles.needed(*a_B1HW.shape[-2:]):
+                return fuse_in_tiles(self.network, a_B1HW, b_B1HW, text_BT, self.tiles)
+            fused_B1HW: Tensor = self.network(a_B1HW, b_B1HW, text_BT)
+            return fused_B1HW
 
     def _lumas(self, images: Sequence[Pixels]) -> Tensor:
-        return torch.from_numpy(np.stack([luma(image) for image in images]))[:, None].to(self.device)
+        return torch.from_numpy(np.stack([luma(image) for image in images]))[:, None]
 
 
 def _to_pixels(source: ImageSource) -> Pixels:

@@ -11,7 +11,7 @@ from upfusion.gam import GeometricAffineModulation
 from upfusion.presets import NetworkConfig
 from upfusion.restormer import downsample, restormer_level, upsample
 from upfusion.scpm import SemanticChannelPruning
-from upfusion.tcpm import TextGuidedChannelPerturbation
+from upfusion.tcpm import PlainJoin, TextGuidedChannelPerturbation
 
 
 class UPFusion(nn.Module):
@@ -23,35 +23,17 @@ class UPFusion(nn.Module):
         widths = [config.channels * 2**level for level in range(4)]
         self.embed_a = PatchEmbedding(config)
         self.embed_b = PatchEmbedding(config)
-        self.scpm = SemanticChannelPruning(
-            config.channels,
-            config.squeeze_divisor,
-            config.scpm_retention,
-            config.prior_size,
-            config.prior_depths,
-            config.prior_widths,
-        )
-        if not config.prior_trained:
-            self.scpm.prior.requires_grad_(False)
+        self.scpm = _scpm(config) if config.scpm else nn.Identity()
         self.expand = nn.Conv2d(config.channels, 2 * config.channels, 1)
-        self.gam_a = GeometricAffineModulation(config.channels)
-        self.gam_b = GeometricAffineModulation(config.channels)
+        if config.gam:
+            self.gam_a = GeometricAffineModulation(config.channels)
+            self.gam_b = GeometricAffineModulation(config.channels)
         # The downsamplers are shared by both encoders.
         self.down = nn.ModuleList(downsample(width) for width in widths[:3])
         self.encoder_a = _encoder(config, widths)
         self.encoder_b = _encoder(config, widths)
         self.tcpm = nn.ModuleList(
-            TextGuidedChannelPerturbation(
-                width,
-                heads,
-                squeeze_divisor=config.squeeze_divisor,
-                text_dim=config.text_dim,
-                text_hidden=config.text_hidden or config.text_dim,
-                expansion=config.expansion,
-                retention=config.tcpm_retention,
-                attention_retention=config.attention_retention,
-                skip_unperturbed=config.skip_unperturbed,
-            )
+            _tcpm(config, width, heads) if config.tcpm else PlainJoin(width)
             for width, heads in zip(widths, config.heads, strict=True)
         )
         self.decoder = Decoder(config, widths)
@@ -60,6 +42,9 @@ class UPFusion(nn.Module):
         """Fuse luma in [0, 1] of source A and source B, any size, into unclamped luma (B, 1, H, W)."""
         if a_B1HW.shape != b_B1HW.shape or a_B1HW.ndim != 4 or a_B1HW.shape[1] != 1:
             raise ValueError(f"expected two lumas (B, 1, H, W), got {tuple(a_B1HW.shape)} and {tuple(b_B1HW.shape)}")
+        if self.config.takes_text and text_BT.shape != (len(a_B1HW), self.config.text_dim):
+            expected = (len(a_B1HW), self.config.text_dim)
+            raise ValueError(f"expected text embeddings (B, T) = {expected}, got {tuple(text_BT.shape)}")
         height, width = a_B1HW.shape[-2:]
         multiple = self.config.size_multiple
         fused_B1HW = self.fuse_padded(pad_to_multiple(a_B1HW, multiple), pad_to_multiple(b_B1HW, multiple), text_BT)
@@ -71,8 +56,9 @@ class UPFusion(nn.Module):
         embedded_a, embedded_b = self.embed_a(a_B1HW), self.embed_b(b_B1HW)
         shared_BCHW = self.scpm((embedded_a + embedded_b) / 2)
         shared_a, shared_b = self.expand(shared_BCHW).chunk(2, dim=1)
-        levels_a = self.encode(self.encoder_a, self.gam_a(shared_a, embedded_a))
-        levels_b = self.encode(self.encoder_b, self.gam_b(shared_b, embedded_b))
+        if self.config.gam:
+            shared_a, shared_b = self.gam_a(shared_a, embedded_a), self.gam_b(shared_b, embedded_b)
+        levels_a, levels_b = self.encode(self.encoder_a, shared_a), self.encode(self.encoder_b, shared_b)
         joined = [tcpm(a, b, text_BT) for tcpm, a, b in zip(self.tcpm, levels_a, levels_b, strict=True)]
         fused_B1HW: Tensor = self.decoder(joined)
         return fused_B1HW
@@ -137,6 +123,34 @@ def pad_to_multiple(x_BCHW: Tensor, multiple: int) -> Tensor:
         return x_BCHW
     mode = "reflect" if down < height and right < width else "replicate"
     return F.pad(x_BCHW, (0, right, 0, down), mode=mode)
+
+
+def _scpm(config: NetworkConfig) -> SemanticChannelPruning:
+    scpm = SemanticChannelPruning(
+        config.channels,
+        config.squeeze_divisor,
+        config.scpm_retention,
+        config.prior_size,
+        config.prior_depths,
+        config.prior_widths,
+    )
+    scpm.prior.requires_grad_(config.prior_trained)
+    return scpm
+
+
+def _tcpm(config: NetworkConfig, width: int, heads: int) -> TextGuidedChannelPerturbation:
+    return TextGuidedChannelPerturbation(
+        width,
+        heads,
+        squeeze_divisor=config.squeeze_divisor,
+        text_dim=config.text_dim,
+        text_hidden=config.text_hidden or config.text_dim,
+        expansion=config.expansion,
+        retention=config.tcpm_retention,
+        attention_retention=config.attention_retention,
+        skip_unperturbed=config.skip_unperturbed,
+        text_guided=config.text,
+    )
 
 
 def _encoder(config: NetworkConfig, widths: list[int]) -> nn.ModuleList:

@@ -21,6 +21,9 @@ class NetworkConfig:
     refinement_blocks: int = 4
     expansion: float = 2.66
     """Hidden width of the gated feed-forward, in units of its input."""
+    text_encoder: str | None = "ViT-B-32-quickgelu/openai"
+    """What makes the text embeddings: `MODEL/TAG` of open_clip, or the name of a sentence-transformers model;
+    None where nobody knows."""
     text_dim: int = 512
     """Dimension T of the text embedding."""
     squeeze_divisor: int = 8
@@ -28,12 +31,22 @@ class NetworkConfig:
     scpm_retention: float = 0.7
     tcpm_retention: float = 0.5
     attention_retention: float = 0.9
+    prior: str | None = "convnext_base.fb_in1k"
+    """timm's name of the pretrained ConvNeXt that the semantic prior starts from; None starts at random."""
     prior_size: int = 224
     """Side of the square view that the semantic prior sees, in pixels."""
     prior_depths: tuple[int, ...] = (3, 3, 27, 3)
     prior_widths: tuple[int, ...] = (128, 256, 512, 1024)
     prior_trained: bool = False
-    """The semantic prior is trained with the rest instead of being a frozen pretrained ConvNeXt."""
+    """The semantic prior is trained with the rest instead of being frozen."""
+    scpm: bool = True
+    """False: the patch embeddings' mean goes on unpruned (ablation)."""
+    gam: bool = True
+    """False: both encoders start from the shared features alone (ablation)."""
+    tcpm: bool = True
+    """False: a 1x1 convolution joins the features of both sources (ablation)."""
+    text: bool = True
+    """False: TCPM leaves the channels in the order of its expansion (ablation)."""
     stem_stride: int = 1
     """Pixel-unshuffle before the patch embedding and pixel-shuffle after the output convolution."""
     text_hidden: int | None = None
@@ -45,6 +58,9 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Check what no type says."""
+        for name in ("blocks", "heads", "prior_depths", "prior_widths"):
+            if len(getattr(self, name)) != 4:
+                raise ValueError(f"{name}: expected four numbers, one a level, got {getattr(self, name)}")
         widths = [self.channels * 2**level for level in range(4)]
         for width, heads in zip(widths, self.heads, strict=True):
             if width % heads:
@@ -54,13 +70,19 @@ class NetworkConfig:
         for name in ("scpm_retention", "tcpm_retention", "attention_retention"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share in (0, 1], got {getattr(self, name)}")
-        if len(self.prior_depths) != 4 or len(self.prior_widths) != 4:
-            raise ValueError("prior_depths, prior_widths: expected four numbers each, one a stage of the ConvNeXt")
+        for name in ("channels", "text_dim", "squeeze_divisor", "prior_size", "stem_stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
     @property
     def size_multiple(self) -> int:
         """Sides of the network's input are padded to a multiple of this many pixels."""
         return 8 * self.stem_stride
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether a text has any influence on the result."""
+        return self.tcpm and self.text
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "NetworkConfig":
@@ -74,14 +96,28 @@ class NetworkConfig:
 
 PRESETS: dict[str, NetworkConfig] = {
     "paper": NetworkConfig(),
+    # A quarter of the pixels in every level and half of the blocks: 7 times cheaper than `paper`.
+    "base": NetworkConfig(
+        blocks=(2, 3, 3, 4),
+        refinement_blocks=2,
+        prior="convnext_tiny.fb_in1k",
+        prior_depths=(3, 3, 9, 3),
+        prior_widths=(96, 192, 384, 768),
+        stem_stride=2,
+        residual=True,
+        skip_unperturbed=True,
+    ),
+    # Small enough for a laptop, and made without a model hub: its small ConvNeXt is trained with the rest.
     "tiny": NetworkConfig(
         channels=12,
         expansion=2.0,
         blocks=(1, 1, 2, 1),
         refinement_blocks=1,
         squeeze_divisor=2,
+        text_encoder="all-MiniLM-L6-v2",
         text_dim=384,
         text_hidden=32,
+        prior=None,
         prior_depths=(1, 1, 2, 1),
         prior_widths=(8, 16, 32, 64),
         prior_trained=True,

@@ -31,6 +31,7 @@ class TextGuidedChannelPerturbation(nn.Module):
         retention: float,
         attention_retention: float,
         skip_unperturbed: bool,
+        text_guided: bool = True,
     ) -> None:
         super().__init__()
         both = 2 * channels
@@ -40,8 +41,10 @@ class TextGuidedChannelPerturbation(nn.Module):
         self.squeeze = nn.Linear(both, hidden, bias=False)
         self.excite = nn.Linear(hidden, both, bias=False)
         self.expand = nn.Conv2d(max(1, int(retention * both)), both, 1)
-        self.text_hidden = nn.Linear(text_dim, text_hidden)
-        self.text_weight = nn.Linear(text_hidden, both)
+        self.text_guided = text_guided
+        if text_guided:
+            self.text_hidden = nn.Linear(text_dim, text_hidden)
+            self.text_weight = nn.Linear(text_hidden, both)
         self.join = nn.Conv2d(both, channels, 1)
         self.query_norm = ChannelLayerNorm(channels)
         self.key_value_norm = ChannelLayerNorm(channels)
@@ -62,8 +65,23 @@ class TextGuidedChannelPerturbation(nn.Module):
         """Prune the joint channels, expand them back and re-order them by the text: (B, D, H, W)."""
         pooled_BD = joint_BDHW.mean(dim=(2, 3))
         content_BD = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled_BD))))
-        expanded_BDHW = self.expand(keep_top_channels(joint_BDHW, content_BD, self.retention))
-        return sort_channels(expanded_BDHW, self.text_weight(F.relu(self.text_hidden(text_BT))))
+        expanded: Tensor = self.expand(keep_top_channels(joint_BDHW, content_BD, self.retention))
+        if not self.text_guided:
+            return expanded
+        return sort_channels(expanded, self.text_weight(F.relu(self.text_hidden(text_BT))))
+
+
+class PlainJoin(nn.Module):
+    """What takes TCPM's place in the ablation without it: a 1x1 convolution, blind to the text."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.join = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, _: Tensor) -> Tensor:
+        """Join the features of source A and source B, both (B, C, H, W), into one (B, C, H, W)."""
+        joined: Tensor = self.join(torch.cat([a_BCHW, b_BCHW], dim=1))
+        return joined
 
 
 class SparseCrossAttention(nn.Module):

@@ -13,6 +13,7 @@ from pipelines.rows import DECODED, fused_schema, pack_image, unpack_image
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 from upfusion.metrics import METRICS
 from upfusion.model import FusionModel, load
+from upfusion.tiles import Tiles
 
 from .blocks import errors, noise, raising
 
@@ -23,9 +24,9 @@ TINY = (EMBEDDED / "tiny.safetensors").read_bytes()
 def checkpoint_texts() -> dict[tuple[str, str | None], list[float]]:
     prompts = parse_checkpoint(TINY, "tiny").prompts
     return {
-        ("ir_visible", None): prompts["ir_visible"].tolist(),
-        ("ct_mri", None): prompts["ct_mri"].tolist(),
-        ("ct_mri", "anything"): prompts["general"].tolist(),
+        ("ir_visible", None): prompts["ir_visible"].embedding.tolist(),
+        ("ct_mri", None): prompts["ct_mri"].embedding.tolist(),
+        ("ct_mri", "anything"): prompts["general"].embedding.tolist(),
     }
 
 
@@ -65,6 +66,24 @@ def test_a_block_of_mixed_sizes_is_fused_as_each_pair_alone(actor):
         assert (row["fetch_ms"], row["decode_ms"]) == (1.0, 2.0)
         assert row["fuse_ms"] > 0
         assert row["measure_ms"] > 0
+
+
+def test_an_image_fused_in_tiles_says_so_in_its_row(checkpoint_texts):
+    tiles = Tiles(side=28, overlap=8)
+    tiled = FuseActor(TINY, checkpoint_texts, (), torch.get_num_threads(), on_gpu=False, tiles=tiles)
+    rows = tiled(decoded(MIXED[1], MIXED[3], note="transparency of A was dropped")).to_pylist()
+    assert rows[0]["note"] == "transparency of A was dropped; fused in tiles of 28 pixels that share 8"
+    assert rows[1]["note"] == "transparency of A was dropped"
+    model = load("tiny", "cpu", tiles=tiles)
+    np.testing.assert_array_equal(unpack_image(rows[0]["fused"]), model.fuse(*MIXED[1]))
+
+
+def test_an_actor_computes_in_the_precision_it_is_told(checkpoint_texts):
+    half = FuseActor(TINY, checkpoint_texts, (), torch.get_num_threads(), on_gpu=False, precision="bf16")
+    row = half(decoded(MIXED[0])).to_pylist()[0]
+    expected = load("tiny", "cpu", precision="bf16").fuse(*MIXED[0])
+    np.testing.assert_array_equal(unpack_image(row["fused"]), expected)
+    assert (expected != load("tiny", "cpu").fuse(*MIXED[0])).any()
 
 
 def test_full_passes_hold_pairs_of_one_size_each_with_its_own_values(actor, monkeypatch):

@@ -3,6 +3,7 @@ from pydantic import ValidationError
 
 from pipelines.fuse_config import ArchiveConfig, FuseConfig
 from upfusion.metrics import METRICS
+from upfusion.tiles import Tiles
 
 
 def config(**settings: object) -> FuseConfig:
@@ -23,6 +24,11 @@ def test_two_places_are_all_that_has_to_be_said():
         FuseConfig(source="in")
     with pytest.raises(ValidationError, match="source"):
         FuseConfig(out="out")
+
+
+def test_tiles_are_only_used_when_asked_for():
+    assert config().tiles is None
+    assert config(tile=512, tile_overlap=100).tiles == Tiles(side=512, overlap=100)
 
 
 def test_every_option_has_a_description():
@@ -56,6 +62,9 @@ def test_an_unknown_metric_is_named_beside_the_known_ones(given):
     ("settings", "said"),
     [
         ({"task": "ct"}, "unknown task 'ct'; known tasks: ir_visible, ct_mri"),
+        ({"tile": 64, "tile_overlap": 33}, "tile overlap: expected 0 to half of the side 64, got 33"),
+        ({"tile": 15}, "greater than or equal to 16"),
+        ({"precision": "fp16"}, "'fp32' or 'bf16'"),
         ({"a": "x/*"}, "--a and --b go together"),
         ({"b": "x/*"}, "--a and --b go together"),
         ({"limit": 0}, "('limit',): Input should be greater than or equal to 1"),

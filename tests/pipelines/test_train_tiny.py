@@ -19,10 +19,18 @@ from upfusion.checkpoint import parse_checkpoint
 @pytest.fixture(autouse=True)
 def text_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     class SentenceTransformer:
+        max_seq_length = 256
+
         def __init__(self, *_: Any, **__: Any) -> None:
             pass
 
-        def encode(self, text: str, **_: Any) -> np.ndarray:
+        def tokenizer(self, text: str, **_: Any) -> dict[str, list[str]]:
+            return {"input_ids": text.split()}
+
+        def encode(self, texts: list[str], **_: Any) -> np.ndarray:
+            return np.stack([self._encode(text) for text in texts])
+
+        def _encode(self, text: str) -> np.ndarray:
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
             vector = np.random.default_rng(seed).normal(size=384)
             return vector / np.linalg.norm(vector)
@@ -73,9 +81,10 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_can_be_loaded(tmp_path: 
     make_archive(tmp_path / "in" / "train", 2)
     train_tiny(config(tmp_path, "tiny", steps=1), lambda _: None)
     checkpoint = parse_checkpoint((tmp_path / "tiny").read_bytes(), "tiny")
-    assert checkpoint.card["trained_on"] == "infrared-visible pairs only: in=2"
-    assert checkpoint.card["steps"] == 1
-    assert str(tmp_path) not in str(checkpoint.card)
+    provenance = checkpoint.provenance
+    assert provenance.data == "infrared-visible pairs only: in=2"
+    assert (provenance.training["steps"], provenance.epochs) == (1, 1.0)
+    assert str(tmp_path) not in str(provenance)
     assert (
         checkpoint.build_network()(torch.rand(1, 1, 32, 32), torch.rand(1, 1, 32, 32), torch.rand(1, 384))
         .isfinite()

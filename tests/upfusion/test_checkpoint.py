@@ -1,4 +1,3 @@
-import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,7 +7,16 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from upfusion.checkpoint import EMBEDDED, FORMAT_VERSION, Checkpoint, locate_checkpoint, parse_checkpoint
+from upfusion.checkpoint import (
+    EMBEDDED,
+    FORMAT_VERSION,
+    Checkpoint,
+    Prompt,
+    Provenance,
+    _digest,
+    locate_checkpoint,
+    parse_checkpoint,
+)
 from upfusion.network import UPFusion
 from upfusion.presets import NetworkConfig
 
@@ -21,6 +29,15 @@ CONFIG = NetworkConfig(
     prior_depths=(1, 1, 1, 1),
     prior_widths=(8, 8, 8, 8),
 )
+PROVENANCE = Provenance(
+    data="LLVIP",
+    epochs=2.5,
+    git_commit="abc",
+    metrics={"LLVIP": {"vif": 0.5}},
+    licence="Apache-2.0",
+    training={"seed": 3},
+    notes=("one", "two"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,34 +47,42 @@ def checkpoint() -> Checkpoint:
         name="mine",
         config=CONFIG,
         weights=UPFusion(CONFIG).state_dict(),
-        prompts={"general": torch.rand(16), "ir_visible": torch.rand(16)},
-        text_encoder="an-encoder",
-        card={"trained_on": "LLVIP", "steps": 3},
+        prompts={
+            "general": Prompt("Keep everything.", torch.rand(16)),
+            "ct_mri": Prompt("Keep the bone.", torch.rand(16)),
+        },
+        provenance=PROVENANCE,
     )
 
 
 def test_survives_a_file(checkpoint: Checkpoint) -> None:
+    read = parse_checkpoint(checkpoint.to_bytes(), "mine.safetensors")
+    assert (read.name, read.config, read.provenance) == ("mine", CONFIG, PROVENANCE)
+    assert list(read.prompts) == ["general", "ct_mri"]
+    assert read.prompts["ct_mri"].text == "Keep the bone."
+    assert torch.equal(read.prompts["ct_mri"].embedding, checkpoint.prompts["ct_mri"].embedding)
+    assert set(read.weights) == set(checkpoint.weights)
+    assert all(torch.equal(read.weights[name], tensor) for name, tensor in checkpoint.weights.items())
+
+
+def test_the_same_content_gives_the_same_bytes_and_digest(checkpoint: Checkpoint) -> None:
     data = checkpoint.to_bytes()
-    read = parse_checkpoint(data, "mine.safetensors")
-    assert (read.name, read.config, read.text_encoder) == ("mine", CONFIG, "an-encoder")
-    assert read.card == {"trained_on": "LLVIP", "steps": 3}
-    for name in ("weights", "prompts"):
-        written, back = getattr(checkpoint, name), getattr(read, name)
-        assert set(written) == set(back)
-        assert all(torch.equal(back[key], tensor) for key, tensor in written.items())
+    read = parse_checkpoint(data, "mine")
+    assert read.to_bytes() == data
+    assert read.digest == checkpoint.digest
 
 
-def test_the_digest_is_that_of_the_file(checkpoint: Checkpoint) -> None:
-    data = checkpoint.to_bytes()
-    assert parse_checkpoint(data, "mine").digest == hashlib.sha256(data).hexdigest()
-
-
-def test_the_same_content_gives_the_same_bytes(checkpoint: Checkpoint) -> None:
-    data = checkpoint.to_bytes()
-    assert parse_checkpoint(data, "mine").to_bytes() == data
-    reordered = dict(reversed(checkpoint.card.items()))
-    assert replace(checkpoint, card=reordered).to_bytes() == data
-    assert replace(checkpoint, card={}).to_bytes() != data
+def test_any_difference_changes_the_digest(checkpoint: Checkpoint) -> None:
+    nudged = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    nudged["scpm.alpha"] += 1e-6
+    reworded = checkpoint.prompts | {"general": Prompt("Keep all.", checkpoint.prompts["general"].embedding)}
+    others = [
+        replace(checkpoint, weights=nudged),
+        replace(checkpoint, prompts=reworded),
+        replace(checkpoint, config=replace(CONFIG, residual=True)),
+        replace(checkpoint, provenance=replace(PROVENANCE, licence="none")),
+    ]
+    assert len({checkpoint.digest, *(other.digest for other in others)}) == 5
 
 
 def test_the_network_has_the_weights_and_is_ready_to_use(checkpoint: Checkpoint) -> None:
@@ -74,16 +99,28 @@ def test_the_network_has_the_weights_and_is_ready_to_use(checkpoint: Checkpoint)
         assert torch.equal(network(*inputs), plain(*inputs))
 
 
-@pytest.mark.parametrize("damage", ["nothing left", "the header cut", "the end cut", "other bytes"])
-def test_damaged_bytes_are_refused_by_name(checkpoint: Checkpoint, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("nothing left", "is not an upfusion checkpoint"),
+        ("other bytes", "is not an upfusion checkpoint"),
+        ("the header cut", "is truncated: 1000 bytes"),
+        ("the end cut", "is a damaged or truncated checkpoint"),
+        ("one bit flipped", "was changed after it was written"),
+        ("one word of the card", "was changed after it was written"),
+    ],
+)
+def test_damaged_bytes_are_refused_by_name(checkpoint: Checkpoint, damage: str, reason: str) -> None:
     data = checkpoint.to_bytes()
     damaged = {
         "nothing left": b"",
+        "other bytes": b"\x89PNG\r\n\x1a\n" + bytes(100),
         "the header cut": data[:1000],
         "the end cut": data[:-1],
-        "other bytes": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        "one bit flipped": data[:-1] + bytes([data[-1] ^ 1]),
+        "one word of the card": data.replace(b"Apache-2.0", b"Apache-9.0"),
     }[damage]
-    with pytest.raises(ValueError, match=r"s3://models/mine\.safetensors is not an upfusion checkpoint"):
+    with pytest.raises(ValueError, match=rf"s3://models/mine\.safetensors {reason}"):
         parse_checkpoint(damaged, "s3://models/mine.safetensors")
 
 
@@ -104,10 +141,21 @@ def test_a_configuration_of_a_later_version_is_refused(checkpoint: Checkpoint) -
         parse_checkpoint(_with_header(checkpoint, config=config), "mine")
 
 
-def test_weights_of_another_configuration_are_refused(checkpoint: Checkpoint) -> None:
+def test_a_provenance_of_a_later_version_is_refused(checkpoint: Checkpoint) -> None:
+    provenance = asdict(PROVENANCE) | {"mood": "good"}
+    with pytest.raises(ValueError, match="mood"):
+        parse_checkpoint(_with_header(checkpoint, provenance=provenance), "mine")
+
+
+def test_weights_of_another_configuration_are_refused_with_what_differs(checkpoint: Checkpoint) -> None:
     wider = parse_checkpoint(_with_header(checkpoint, config=asdict(replace(CONFIG, channels=16))), "mine")
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(
+        ValueError, match=r"embed_a\.project\.weight has shape \(8, 1, 3, 3\) instead of \(16, 1, 3, 3\)"
+    ):
         wider.build_network()
+    fewer = {name: tensor for name, tensor in checkpoint.weights.items() if name != "scpm.alpha"}
+    with pytest.raises(ValueError, match=r"scpm\.alpha is missing; stray is not known"):
+        replace(checkpoint, weights=fewer | {"stray": torch.zeros(1)}).build_network()
 
 
 def test_a_preset_that_ships_is_located() -> None:
@@ -121,13 +169,7 @@ def test_anything_else_is_left_as_it_is(model: str) -> None:
 
 
 def _with_header(checkpoint: Checkpoint, **changes: Any) -> bytes:
-    """Write a checkpoint whose header says something else."""
-    header = {
-        "format_version": FORMAT_VERSION,
-        "name": checkpoint.name,
-        "config": asdict(checkpoint.config),
-        "text_encoder": checkpoint.text_encoder,
-        "card": checkpoint.card,
-    }
-    tensors = {f"weights.{name}": tensor for name, tensor in checkpoint.weights.items()}
-    return save(tensors, {"upfusion": json.dumps(header | changes)})
+    """Write a checkpoint whose header says something else, with the digest of that."""
+    header = checkpoint._header() | changes
+    header["digest"] = _digest(header, checkpoint._tensors())
+    return save(checkpoint._tensors(), {"upfusion": json.dumps(header)})

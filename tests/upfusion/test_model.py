@@ -7,12 +7,13 @@ import torch
 from PIL import ExifTags, Image
 
 import upfusion
-from upfusion import FusionModel, model
+from upfusion import FusionModel
 from upfusion.checkpoint import EMBEDDED
 from upfusion.color import Pixels, luma
 from upfusion.images import encode_image
 from upfusion.presets import PRESETS
 from upfusion.prompts import PROMPTS, TASKS
+from upfusion.tiles import Tiles
 
 SIZE = (37, 53)
 
@@ -37,9 +38,10 @@ def test_the_shipped_checkpoint_is_the_preset(tiny: FusionModel) -> None:
 
 
 def test_every_built_in_prompt_is_in_the_shipped_checkpoint(tiny: FusionModel) -> None:
-    assert tiny.checkpoint.text_encoder == "all-MiniLM-L6-v2"
+    assert tiny.checkpoint.config.text_encoder == "all-MiniLM-L6-v2"
     assert set(tiny.checkpoint.prompts) == set(PROMPTS)
-    embeddings = torch.stack(list(tiny.checkpoint.prompts.values()))
+    assert {name: prompt.text for name, prompt in tiny.checkpoint.prompts.items()} == PROMPTS
+    embeddings = torch.stack([prompt.embedding for prompt in tiny.checkpoint.prompts.values()])
     assert embeddings.shape == (len(PROMPTS), 384)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(len(PROMPTS)))
     assert len(embeddings.unique(dim=0)) == len(PROMPTS)
@@ -109,7 +111,7 @@ def test_small_and_odd_sizes(tiny: FusionModel, size: tuple[int, int]) -> None:
 def test_a_batch_gives_what_single_pairs_give(tiny: FusionModel) -> None:
     pairs = [(_scene(color=True, seed=seed), _scene(color=False, seed=seed + 9)) for seed in range(3)]
     tasks = ["ir_visible", "ct_mri", "pet_mri"]
-    text_BT = torch.stack([tiny.embed(task) for task in tasks])
+    text_BT = torch.stack([tiny.guidance.embed(task) for task in tasks])
     together = tiny.fuse_batch([a for a, _ in pairs], [b for _, b in pairs], text_BT)
     for (a, b), task, fused in zip(pairs, tasks, together, strict=True):
         assert np.abs(fused.astype(int) - tiny.fuse(a, b, task=task)).max() <= 1
@@ -141,11 +143,11 @@ def test_other_arrays_are_refused(tiny: FusionModel, image: Any) -> None:
 
 def test_the_task_chooses_the_prompt(tiny: FusionModel) -> None:
     for task in TASKS:
-        assert torch.equal(tiny.embed(task), tiny.checkpoint.prompts[task])
+        assert torch.equal(tiny.guidance.embed(task), tiny.checkpoint.prompts[task].embedding)
     a, b = _scene(color=False), _scene(color=False, seed=1)
     lumas = [torch.from_numpy(luma(image))[None, None] for image in (a, b)]
     with torch.inference_mode():
-        first, second = (tiny.network(*lumas, tiny.embed(task)[None]) for task in ("ir_visible", "ct_mri"))
+        first, second = (tiny.network(*lumas, tiny.guidance.embed(task)[None]) for task in ("ir_visible", "ct_mri"))
     assert (first - second).abs().max() > 1e-6
 
 
@@ -154,24 +156,30 @@ def test_an_unknown_task_is_refused_with_the_known_ones(tiny: FusionModel) -> No
         tiny.fuse(_scene(color=False), _scene(color=False), task="x_ray")
 
 
-def test_a_custom_prompt_is_encoded_by_the_encoder_of_the_checkpoint(
-    tiny: FusionModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, str, str | None]] = []
-
-    def encode(prompt: str, encoder: str, location: str | None) -> torch.Tensor:
-        asked.append((prompt, encoder, location))
-        return tiny.checkpoint.prompts["ct_mri"]
-
-    monkeypatch.setattr(model, "encode_prompt", encode)
+def test_a_built_in_prompt_is_chosen_by_its_name(tiny: FusionModel) -> None:
     a, b = _scene(color=False), _scene(color=False, seed=1)
-    fused = tiny.fuse(a, b, task="ir_visible", prompt="Keep the bone.")
-    np.testing.assert_array_equal(fused, tiny.fuse(a, b, task="ct_mri"))
-    tiny.embed("ir_visible", "Keep the bone.", "/models/encoder")
-    assert asked == [
-        ("Keep the bone.", "all-MiniLM-L6-v2", None),
-        ("Keep the bone.", "all-MiniLM-L6-v2", "/models/encoder"),
-    ]
+    bone = tiny.fuse(a, b, task="ir_visible", prompt="ct_mri")
+    np.testing.assert_array_equal(bone, tiny.fuse(a, b, task="ct_mri"))
+
+
+# Precision and tiles
+
+
+def test_bf16_is_close_to_fp32_and_not_the_same(tiny: FusionModel) -> None:
+    half = FusionModel(tiny.checkpoint, tiny.device, precision="bf16")
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    difference = np.abs(half.fuse(a, b).astype(int) - tiny.fuse(a, b))
+    assert 0 < difference.max() <= 12
+    assert difference.mean() < 2
+
+
+def test_large_images_are_fused_in_tiles_and_others_whole(tiny: FusionModel) -> None:
+    tiled = FusionModel(tiny.checkpoint, tiny.device, tiles=Tiles(side=32, overlap=8))
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    whole, parts = tiny.fuse(a, b), tiled.fuse(a, b)
+    assert parts.shape == whole.shape
+    assert 0 < np.abs(parts.astype(int) - whole).mean() < 4
+    np.testing.assert_array_equal(tiled.fuse(a[:32, :32], b[:32, :32]), tiny.fuse(a[:32, :32], b[:32, :32]))
 
 
 # Loading
@@ -190,6 +198,13 @@ def test_a_checkpoint_file_is_loaded(tiny: FusionModel, tmp_path: Path) -> None:
 def test_an_unknown_model_is_refused_with_what_there_is() -> None:
     with pytest.raises(FileNotFoundError, match=r"no model 'huge': expected a checkpoint file or one of: .*tiny"):
         upfusion.load("huge")
+
+
+def test_an_untrained_preset_has_a_network_and_fuses_nothing() -> None:
+    base = upfusion.load("base", "cpu", pretrained=False)
+    assert base.network.config == PRESETS["base"]
+    with pytest.raises(ValueError, match="base is untrained"):
+        base.fuse_batch([_scene(color=False)], [_scene(color=False)], torch.rand(1, 512))
 
 
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:

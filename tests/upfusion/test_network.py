@@ -1,6 +1,5 @@
 """The network as a whole: the authors' forward pass, a gradient everywhere, any size, any batch."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from upfusion.convert import convert
 from upfusion.network import PatchEmbedding, UPFusion, pad_to_multiple
 from upfusion.presets import PRESETS, NetworkConfig
-
-from .authors_names import from_authors
 
 AUTHORS = Path(__file__).parents[3] / "shared" / "official" / "official_small.safetensors"
 
@@ -55,22 +53,11 @@ def authors() -> dict[str, Tensor]:
     if not AUTHORS.exists():
         pytest.skip(f"the authors' reference values are not at {AUTHORS}")
     with safe_open(AUTHORS, "pt") as file:
-        config = json.loads(file.metadata()["config"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    network = UPFusion(
-        NetworkConfig(
-            channels=config["dim"],
-            blocks=tuple(config["num_blocks"]),
-            heads=tuple(config["heads"]),
-            refinement_blocks=config["num_refinement_blocks"],
-            expansion=config["ffn_expansion_factor"],
-            text_dim=config["text_dim"],
-            prior_depths=tuple(config["convnext_depths"]),
-            prior_widths=tuple(config["convnext_dims"]),
-        )
-    )
     weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-    network.load_state_dict(from_authors(weights))
+    conversion = convert(weights)
+    network = UPFusion(conversion.config)
+    network.load_state_dict(conversion.weights)
     for tap, module in TAPS.items():
         network.get_submodule(module).register_forward_hook(partial(_keep, tensors, tap))
     red, green, blue = tensors["input.visible"].split(1, dim=1)
@@ -95,7 +82,57 @@ def test_output_equals_that_of_the_authors(authors: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("config", [PRESETS["tiny"], *CONFIGS.values()], ids=["tiny", *CONFIGS])
-def test_every_trainable_parameter_gets_a_gradient(config: NetworkConfig, seed: int) -> None:
+def test_every_trainable_parameter_gets_a_gradient_at_any_start(config: NetworkConfig, seed: int) -> None:
+    _check_gradients(config, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["paper", "base"])
+def test_every_trainable_parameter_of_the_large_presets_gets_a_gradient(preset: str) -> None:
+    _check_gradients(PRESETS[preset], seed=0)
+
+
+@pytest.mark.parametrize("part", ["scpm", "gam", "tcpm", "text"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_the_network_works_without_each_part(config: NetworkConfig, part: str) -> None:
+    ablated = replace(config, **{part: False})
+    _check_gradients(ablated, seed=0)
+    network, (a, b, text) = _network(ablated), _scene(ablated, size=(24, 40))
+    fewer = len(_network(config).state_dict()) - len(network.state_dict())
+    assert fewer > 0
+    with torch.no_grad():
+        fused = network(a, b, text)
+        assert fused.shape == a.shape
+        assert (fused - network(b, a, text)).abs().max() > 1e-4
+        depends_on_text = bool((fused - network(a, b, text.flip(0))).abs().max() > 0)
+    assert depends_on_text == ablated.takes_text == (part not in ("tcpm", "text"))
+
+
+@pytest.mark.parametrize("config", [PRESETS["tiny"], *CONFIGS.values()], ids=["tiny", *CONFIGS])
+def test_one_and_two_threads_give_the_same(config: NetworkConfig) -> None:
+    network, scene = _network(config), _scene(config, size=(64, 96))
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            with torch.no_grad():
+                results.append(network(*scene))
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(*results, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_permuting_the_batch_permutes_the_result(config: NetworkConfig) -> None:
+    network, scene = _network(config), _scene(config, size=(24, 40), batch=3)
+    order = [2, 0, 1]
+    with torch.no_grad():
+        expected = network(*scene)[order]
+        torch.testing.assert_close(network(*(x[order] for x in scene)), expected, rtol=0, atol=1e-5)
+
+
+def _check_gradients(config: NetworkConfig, seed: int) -> None:
     network = _network(config, seed)
     a, b, text = _scene(config, seed, size=(48, 64))
     (network(a, b, text) - torch.maximum(a, b) / 2).square().mean().backward()
@@ -104,6 +141,7 @@ def test_every_trainable_parameter_gets_a_gradient(config: NetworkConfig, seed: 
     assert not idle
     frozen = {name for name, _ in network.named_parameters()} - set(trained)
     expected = {name for name, _ in network.named_parameters() if name.startswith("scpm.prior.")}
+    assert bool(expected) == config.scpm
     assert frozen == (set() if config.prior_trained else expected)
 
 
@@ -118,7 +156,7 @@ def test_training_and_inference_give_the_same_bits(config: NetworkConfig) -> Non
     assert torch.equal(trained.detach(), inferred)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 31), (8, 16), (40, 9)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 1), (3, 5), (17, 31), (8, 16), (40, 9)])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_output_has_the_size_of_the_input(config: NetworkConfig, size: tuple[int, int]) -> None:
     with torch.no_grad():
@@ -196,6 +234,11 @@ def test_the_stem_throws_nothing_away() -> None:
     assert unshuffled.shape == (1, 4, 4, 6)
     assert unshuffled.flatten().sort().values.equal(x.flatten().sort().values)
     assert embedding(x).shape == (1, 8, 4, 6)
+
+
+def test_texts_of_another_size_are_named() -> None:
+    with pytest.raises(ValueError, match=r"expected text embeddings \(B, T\) = \(2, 16\), got \(1, 16\)"):
+        _network(SMALL)(torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8), torch.rand(1, 16))
 
 
 @pytest.mark.parametrize(

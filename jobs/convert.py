@@ -1,0 +1,42 @@
+"""Entry point of `upfusion convert AUTHORS.pth --out FILE`: the authors' published weights as a checkpoint."""
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+from jobs.command_line import job_command
+from jobs.model_card import architecture, say_lines
+from pipelines.convert import ConvertConfig, convert_authors
+
+NAMES_SHOWN = 3
+
+
+@job_command(ConvertConfig, name="convert", positional="source")
+def command(config: ConvertConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
+    """Turn the authors' published weights into a checkpoint file, whose path `--model` takes.
+
+    Nothing in their file is executed. Weights that do not belong to their network are listed and refused.
+    """
+    converted = convert_authors(config)
+    console = Console()
+    say_lines(console, architecture(converted.checkpoint.config))
+    if converted.unused:
+        shown = ", ".join(converted.unused[:NAMES_SHOWN])
+        more = len(converted.unused) - NAMES_SHOWN
+        rest = f" and {more} more" if more > 0 else ""
+        console.print(f"{len(converted.unused)} weights that nothing uses were left out: {shown}{rest}", markup=False)
+    if converted.without_prompts:
+        reason = escape(converted.without_prompts)
+        console.print(f"[yellow]The checkpoint carries no embeddings of prompts:[/] {reason}")
+    elif config.prompt is None:
+        console.print(
+            "[yellow]Every task has its built-in prompt. Weights that were trained with one text are best served with "
+            "that one: --prompt[/]"
+        )
+    console.print(f"[bold]Checkpoint[/] {escape(config.out)}", soft_wrap=True, highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command())

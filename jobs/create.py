@@ -1,0 +1,24 @@
+"""Entry point of `upfusion create PRESET --out FILE`: a checkpoint to start training from."""
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+from jobs.command_line import job_command
+from pipelines.create import CreateConfig, create_untrained
+
+
+@job_command(CreateConfig, name="create", positional="preset")
+def command(config: CreateConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
+    """Make an untrained checkpoint with its pretrained priors, for machines that reach no model hub."""
+    checkpoint = create_untrained(config)
+    names = f"{len(checkpoint.prompts)} embedded prompts" if checkpoint.prompts else "no prompts"
+    console = Console()
+    console.print(f"Untrained {checkpoint.name} with {names}: it is for training, and fuses nothing yet.")
+    console.print(f"[bold]Checkpoint[/] {escape(config.out)}", soft_wrap=True, highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,53 @@
+"""Entry point of `upfusion info PRESET` and `upfusion info FILE`: what a model is, costs and comes from."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
+from jobs.command_line import job_command
+from jobs.model_card import say_model
+from pipelines.info import ModelInfo, describe_model
+
+
+class InfoConfig(BaseModel):
+    """What is asked about a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    model: str = Field(description="Preset (paper, base, tiny), or checkpoint file (local or s3://).")
+    as_json: bool = Field(False, alias="json", description="Print JSON for machines.")
+
+
+@job_command(InfoConfig, name="info", positional="model")
+def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
+    """Show what a model is, what it costs and where its weights come from."""
+    info = describe_model(config.model)
+    if config.as_json:
+        sys.stdout.write(json.dumps(_to_json(info), indent=2) + "\n")
+    else:
+        say_model(Console(), info)
+    return 0
+
+
+def _to_json(info: ModelInfo) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": info.name,
+        "config": asdict(info.config),
+        "parameters": asdict(info.parameters),
+        "costs": [{"height": height, "width": width} | asdict(cost) for (height, width), cost in info.costs.items()],
+    }
+    if info.checkpoint:
+        described |= {
+            "digest": info.checkpoint.digest,
+            "prompts": {name: prompt.text for name, prompt in info.checkpoint.prompts.items()},
+            "provenance": asdict(info.checkpoint.provenance),
+        }
+    return described
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,40 @@
+"""A checkpoint to start training from, made where the priors can be had."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.models import local_copy, refuse_existing, write_model
+from pipelines.request import RequestError
+from upfusion.checkpoint import Checkpoint
+from upfusion.create import create_checkpoint
+from upfusion.presets import PRESETS
+from upfusion.priors import PriorUnavailableError
+
+
+class CreateConfig(BaseModel):
+    """What is told to make an untrained checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = Field(description=f"One of {', '.join(PRESETS)}.")
+    out: str = Field(description="Checkpoint file to write (.safetensors), local or s3://.")
+    weights: str | None = Field(
+        None, description="File (local or s3://) with the ConvNeXt's weights, where no model hub can be reached."
+    )
+    text_encoder: str | None = Field(
+        None, description="File or folder (local or s3://) holding the text encoder, where no model hub can be reached."
+    )
+
+
+def create_untrained(config: CreateConfig) -> Checkpoint:
+    """Write an untrained checkpoint with its priors; raises RequestError when one of them cannot be had."""
+    refuse_existing(config.out)
+    with (
+        local_copy(config.weights, "--weights") as weights,
+        local_copy(config.text_encoder, "--text-encoder") as text_encoder,
+    ):
+        try:
+            checkpoint = create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder)
+        except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
+            raise RequestError(str(error)) from error
+    write_model(checkpoint, config.out)
+    return checkpoint

@@ -1,0 +1,84 @@
+import json
+from dataclasses import asdict
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs.command_line import main
+from upfusion.checkpoint import EMBEDDED, parse_checkpoint
+from upfusion.presets import PRESETS
+from upfusion.prompts import PROMPTS
+
+CONVNEXT_TINY = "ConvNeXt with depths 3 3 9 3 and widths 96 192 384 768"
+TINY = EMBEDDED / "tiny.safetensors"
+
+
+def info(*words: object) -> Result:
+    return CliRunner().invoke(main, ["info", *map(str, words)], env={"COLUMNS": "300"})
+
+
+def lines(*words: object) -> list[str]:
+    result = info(*words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return [" ".join(line.split()) for line in result.stdout.splitlines() if line.strip()]
+
+
+def test_a_preset_without_weights_says_what_it_is_costs_and_needs():
+    shown = lines("base")
+    assert shown[:8] == [
+        "base (preset, ships without trained weights)",
+        "Network widths 48 96 192 384, blocks 2 3 3 4, heads 1 2 4 8",
+        "Retention SCPM 0.7, TCPM 0.5, attention 0.9",
+        f"Prior {CONVNEXT_TINY}, pretrained as convnext_tiny.fb_in1k (timm), frozen",
+        "Text ViT-B-32-quickgelu/openai (open_clip), T = 512",
+        "Not as in paper stem_stride = 2, residual = True, skip_unperturbed = True",
+        "Parameters 57.0 M, of these 29.2 M trainable",
+        "one pair of GFLOP memory (float32)",
+    ]
+    assert shown[8].startswith("480 x 640 294 ")
+    assert shown[9].startswith("1024 x 1280 1,226 ")
+
+
+def test_a_checkpoint_shows_its_card():
+    shown = lines(TINY)
+    assert shown == lines("tiny")
+    provenance = parse_checkpoint(TINY.read_bytes(), "tiny").provenance
+    assert f"Data {provenance.data}" in shown
+    assert f"Licence {provenance.licence}" in shown
+    assert "Digest " + parse_checkpoint(TINY.read_bytes(), "tiny").digest in shown
+    name, values = next(iter(provenance.metrics.items()))
+    assert f"{name} " + " ".join(f"{value:.3f}" for value in values.values()) in shown
+    assert f"ct_mri {PROMPTS['ct_mri']}" in shown
+
+
+def test_json_says_the_same_to_machines():
+    told = json.loads(info("tiny", "--json").stdout)
+    checkpoint = parse_checkpoint(TINY.read_bytes(), "tiny")
+    assert told["digest"] == checkpoint.digest
+    assert told["config"] == json.loads(json.dumps(asdict(PRESETS["tiny"])))
+    assert told["prompts"] == PROMPTS
+    assert told["parameters"] == {"total": 1003616, "trainable": 1003616}
+    assert [(cost["height"], cost["width"]) for cost in told["costs"]] == [(480, 640), (1024, 1280)]
+    assert told["provenance"] == json.loads(json.dumps(asdict(checkpoint.provenance)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[:-1], "is a damaged or truncated checkpoint"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "was changed after it was written"),
+        (lambda _: b"GIF89a" + bytes(90), "is not an upfusion checkpoint"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path, damage, reason):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(damage(TINY.read_bytes()))
+    result = info(path)
+    assert result.exit_code == 2
+    assert f"{path} {reason}" in result.stderr
+
+
+def test_an_unknown_model_is_refused():
+    result = info("huge")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "Error: no model 'huge': neither a preset that ships trained (tiny) nor a checkpoint file\n"

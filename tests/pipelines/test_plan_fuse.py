@@ -1,0 +1,66 @@
+"""What is found out about a fuse job before anything is started."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.fuse import Plan, plan_fuse
+from pipelines.fuse_config import FuseConfig
+from pipelines.request import RequestError
+from tests.archives import make_archive
+from tests.upfusion.small_priors import CLIP, TEXT_DIM, encode_by, make_clip, write_clip
+from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, parse_checkpoint
+from upfusion.network import UPFusion
+
+TINY = parse_checkpoint((EMBEDDED / "tiny.safetensors").read_bytes(), "tiny")
+
+
+def plan(folder: Path, **settings: object) -> Plan:
+    make_archive(folder / "in", 2)
+    return plan_fuse(FuseConfig(source=str(folder / "in"), out=str(folder / "out"), no_tracking=True, **settings))
+
+
+@pytest.fixture
+def guided_by_clip(tmp_path) -> Path:
+    """A checkpoint whose text encoder is a small CLIP, in a folder beside it."""
+    config = replace(TINY.config, text_encoder=CLIP, text_dim=TEXT_DIM)
+    write_clip(tmp_path / "clip", make_clip())
+    bank = {"general": Prompt("Keep all.", encode_by(make_clip(), "Keep all.")[0])}
+    checkpoint = replace(TINY, name="mine", config=config, weights=UPFusion(config).state_dict(), prompts=bank)
+    (tmp_path / "mine.safetensors").write_bytes(Checkpoint.to_bytes(checkpoint))
+    return tmp_path / "mine.safetensors"
+
+
+def test_a_built_in_prompt_needs_no_encoder(tmp_path):
+    assert plan(tmp_path).texts == {("ir_visible", None): TINY.prompts["ir_visible"].embedding.tolist()}
+    assert plan(tmp_path, prompt="general").texts == {("ir_visible", None): TINY.prompts["general"].embedding.tolist()}
+
+
+def test_a_prompt_of_ones_own_is_encoded_on_the_driver(guided_by_clip, tmp_path):
+    planned = plan(tmp_path, model=str(guided_by_clip), prompt="Keep the people.", text_encoder=str(tmp_path / "clip"))
+    (text,) = planned.texts.values()
+    torch.testing.assert_close(torch.tensor(text), encode_by(make_clip(), "Keep the people.")[0])
+
+
+def test_another_text_encoder_is_refused(guided_by_clip, tmp_path):
+    other = write_clip(tmp_path / "other", make_clip(seed=1))
+    with pytest.raises(RequestError, match="Embeddings of two encoders are not mixed"):
+        plan(tmp_path, model=str(guided_by_clip), prompt="Keep the people.", text_encoder=str(other))
+
+
+def test_settings_that_change_the_result_belong_to_the_destination(tmp_path):
+    digests = {
+        plan(tmp_path, **settings).run["digest"]
+        for settings in ({}, {"precision": "bf16"}, {"tile": 512}, {"tile": 512, "tile_overlap": 32})
+    }
+    assert len(digests) == 4
+    # Without tiles there is nothing to overlap.
+    assert plan(tmp_path).run["digest"] == plan(tmp_path, tile_overlap=32).run["digest"]
+
+
+@pytest.mark.parametrize("preset", ["paper", "base"])
+def test_a_preset_without_trained_weights_is_refused_with_what_to_do(tmp_path, preset):
+    with pytest.raises(RequestError, match=f"no model '{preset}': the preset ships without trained weights"):
+        plan(tmp_path, model=preset)

@@ -1,0 +1,46 @@
+"""Checkpoints to start training from: pretrained priors, everything else at random."""
+
+from pathlib import Path
+
+from upfusion.checkpoint import Checkpoint, Prompt, Provenance
+from upfusion.network import UPFusion
+from upfusion.presets import PRESETS
+from upfusion.priors import load_convnext
+from upfusion.prompts import PROMPTS
+from upfusion.scpm import SemanticChannelPruning
+from upfusion.text import embed_bank
+
+
+def create_checkpoint(
+    preset: str,
+    *,
+    weights: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    pretrained: bool = True,
+) -> Checkpoint:
+    """Make an untrained checkpoint of a preset, with its ConvNeXt and its prompt bank.
+
+    `weights` and `text_encoder` are local copies of the priors, for machines that reach no model hub;
+    `pretrained=False` leaves both out: the network is random throughout and the bank is empty. Random weights come
+    from PyTorch's generator. Raises ValueError for an unknown preset or a wrong file, FileNotFoundError for one
+    that is not there, and PriorUnavailableError, with the ways out, when a prior cannot be had.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; known presets: {', '.join(PRESETS)}")
+    config = PRESETS[preset]
+    network = UPFusion(config)
+    prompts: dict[str, Prompt] = {}
+    if weights and not (pretrained and config.scpm and config.prior):
+        raise ValueError(f"the preset {preset} starts from no pretrained ConvNeXt, so weights have no place in it")
+    if pretrained and isinstance(network.scpm, SemanticChannelPruning) and config.prior:
+        load_convnext(network.scpm.prior, config.prior, weights)
+    if pretrained and config.takes_text and config.text_encoder:
+        prompts = embed_bank(PROMPTS, config.text_encoder, config.text_dim, text_encoder)
+    note = "random weights, but for the priors" if pretrained else "random weights throughout"
+    return Checkpoint(
+        name=preset,
+        config=config,
+        weights=network.state_dict(),
+        prompts=prompts,
+        provenance=Provenance(trained=False, notes=(note,)),
+    )

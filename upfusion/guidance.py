@@ -1,0 +1,76 @@
+"""What guides TCPM: the embedding of a task's prompt, of a named one, or of a text somebody wrote."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from upfusion.checkpoint import Checkpoint
+from upfusion.prompts import PROMPTS, TASKS
+from upfusion.text import TextEncoder, load_text_encoder
+
+SAME_ENCODER = 1e-3
+"""Largest relative difference between two embeddings of one text by one encoder, on any device or version."""
+
+
+class Guidance:
+    """Finds embeddings in the prompt bank of a checkpoint, and has other texts encoded, with one encoder.
+
+    `location` is a local copy of the text encoder, for machines that reach no model hub. The encoder is loaded
+    when the first text needs it, and must give what the bank holds: embeddings of two encoders never meet.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, location: str | Path | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.location = location
+        self.known: dict[str, Tensor] = {prompt.text: prompt.embedding for prompt in checkpoint.prompts.values()}
+        self._encoder: TextEncoder | None = None
+
+    def embed(self, task: str, prompt: str | None = None) -> Tensor:
+        """Return the embedding `(T,)` of the prompt of a task, or of a prompt: a name of the bank or a text.
+
+        Raises ValueError for an unknown task, an empty prompt, a prompt that nothing here could encode or for a
+        network that takes none, and PriorUnavailableError when the encoder cannot be had.
+        """
+        if task not in TASKS:
+            raise ValueError(f"unknown task {task!r}; known tasks: {', '.join(TASKS)}")
+        if prompt is not None and not prompt.strip():
+            raise ValueError("the prompt is empty; leave it out to use the built-in prompt of the task")
+        if not self.checkpoint.config.takes_text:
+            if prompt is not None:
+                raise ValueError(f"the model {self.checkpoint.name} takes no text, so a prompt has no meaning")
+            return torch.zeros(self.checkpoint.config.text_dim)
+        text = self._text(task if prompt is None else prompt)
+        if text not in self.known:
+            self._encoder = self._encoder or self._load()
+            self.known[text] = self._encoder([text])[0]
+        return self.known[text]
+
+    def _text(self, prompt: str) -> str:
+        bank = self.checkpoint.prompts
+        if prompt in bank:
+            return bank[prompt].text
+        if prompt in PROMPTS:
+            # Weights that were trained with one text know that one.
+            return bank["general"].text if "general" in bank else PROMPTS[prompt]
+        return prompt
+
+    def _load(self) -> TextEncoder:
+        name, bank = self.checkpoint.config.text_encoder, self.checkpoint.prompts
+        if name is None:
+            raise ValueError(
+                f"nobody knows the text encoder of the model {self.checkpoint.name}, so no prompt can be encoded for it"
+            )
+        encoder = load_text_encoder(name, self.checkpoint.config.text_dim, self.location)
+        for prompt in list(bank.values())[:1]:
+            embedding_T = encoder([prompt.text])[0]
+            if not _are_equal(embedding_T, prompt.embedding):
+                raise ValueError(
+                    f"the text encoder {self.location or name} is not the one this model was made with ({name}): it "
+                    f"embeds {prompt.text[:40]!r}... differently. Embeddings of two encoders are not mixed."
+                )
+        return encoder
+
+
+def _are_equal(one_T: Tensor, other_T: Tensor) -> bool:
+    return bool((one_T - other_T).norm() <= SAME_ENCODER * other_T.norm())
