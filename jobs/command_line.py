@@ -22,11 +22,11 @@ Config = TypeVar("Config", bound=BaseModel)
 
 EXIT_CRASH, EXIT_REQUEST = 1, 2
 
-JOBS = ("fuse", "pairs", "demo", "info", "convert", "create")
+JOBS = ("fuse", "pairs", "demo", "measure", "info", "convert", "create")
 """The subcommands, each `command` in the module of its name."""
 
 
-def job_command(config: type[Config], *, name: str, positional: str | None = None) -> Callable[..., click.Command]:
+def job_command(config: type[Config], *, name: str, positional: tuple[str, ...] = ()) -> Callable[..., click.Command]:
     """Make a command out of a function of a configuration and `verbose` that returns an exit code.
 
     Every field becomes a flag and `--config FILE.yaml` gives any of them; flags win over the file.
@@ -49,7 +49,7 @@ def job_command(config: type[Config], *, name: str, positional: str | None = Non
 
         fields = config.model_fields.items()
         parameters: list[click.Parameter] = [
-            click.Argument([field], required=False) if field == positional else _option(field, info)
+            click.Argument([field], required=False) if field in positional else _option(field, info)
             for field, info in fields
         ]
         parameters += [
@@ -80,9 +80,9 @@ def _option(field: str, info: FieldInfo) -> click.Option:
     return click.Option([flag, field], type=kind, default=default, show_default=default is not None, **shown)
 
 
-def _help(text: str | None, config: type[BaseModel], positional: str | None) -> str:
+def _help(text: str | None, config: type[BaseModel], positional: tuple[str, ...]) -> str:
     said = inspect.cleandoc(text or "")
-    return f"{said}\n\n{positional.upper()}: {config.model_fields[positional].description}" if positional else said
+    return "\n\n".join([said, *(f"{field.upper()}: {config.model_fields[field].description}" for field in positional)])
 
 
 def _read_yaml(path: str | None) -> dict[str, Any]:
@@ -97,16 +97,16 @@ def _read_yaml(path: str | None) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
-def _validate(config: type[Config], values: dict[str, Any], positional: str | None) -> Config:
+def _validate(config: type[Config], values: dict[str, Any], positional: tuple[str, ...]) -> Config:
     try:
         return config.model_validate(values)
     except ValidationError as error:
         raise RequestError("; ".join(_sentence(config, found, positional) for found in error.errors())) from error
 
 
-def _sentence(config: type[BaseModel], found: Any, positional: str | None) -> str:
+def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) -> str:
     field = str(found["loc"][0]) if found["loc"] else ""
-    flag = field.upper() if field == positional else "--" + field.replace("_", "-")
+    flag = field.upper() if field in positional else "--" + field.replace("_", "-")
     if found["type"] == "missing":
         return f"{flag} is missing: {config.model_fields[field].description}"
     if found["type"] == "extra_forbidden":

@@ -147,7 +147,7 @@ def say_unpaired(console: Console, found: Discovery) -> None:
 def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     """Show what a job left behind. Places stay on one line, however narrow the terminal, to be copied."""
     if outcome.aggregates:
-        console.print(_metrics_table(outcome.aggregates))
+        console.print(metrics_table(outcome.aggregates))
     done = f"{outcome.ok} of {outcome.pairs} pairs fused"
     if before := outcome.pairs - outcome.fused_now:
         done += f" ({before} of the pairs were done before)"
@@ -164,7 +164,8 @@ def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
         console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
 
 
-def _metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:
+def metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:
+    """Show how metrics are spread over many pairs."""
     table = Table("metric", box=None, pad_edge=False)
     for heading in ("mean", "p5", "median", "p95"):
         table.add_column(heading, justify="right")

@@ -12,7 +12,7 @@ from pipelines.convert import ConvertConfig, convert_authors
 NAMES_SHOWN = 3
 
 
-@job_command(ConvertConfig, name="convert", positional="source")
+@job_command(ConvertConfig, name="convert", positional=("source",))
 def command(config: ConvertConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Turn the authors' published weights into a checkpoint file, whose path `--model` takes.
 

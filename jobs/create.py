@@ -9,7 +9,7 @@ from jobs.command_line import job_command
 from pipelines.create import CreateConfig, create_untrained
 
 
-@job_command(CreateConfig, name="create", positional="preset")
+@job_command(CreateConfig, name="create", positional=("preset",))
 def command(config: CreateConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Make an untrained checkpoint with its pretrained priors, for machines that reach no model hub."""
     checkpoint = create_untrained(config)

@@ -14,7 +14,7 @@ from pipelines.request import RequestError
 EXIT_OK, EXIT_CRASH, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
-@job_command(FuseConfig, name="fuse", positional="source")
+@job_command(FuseConfig, name="fuse", positional=("source",))
 def command(config: FuseConfig, verbose: bool) -> int:
     """Fuse an archive of image pairs into Parquet rows, images, metrics and a report.
 

@@ -22,7 +22,7 @@ class InfoConfig(BaseModel):
     as_json: bool = Field(False, alias="json", description="Print JSON for machines.")
 
 
-@job_command(InfoConfig, name="info", positional="model")
+@job_command(InfoConfig, name="info", positional=("model",))
 def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Show what a model is, what it costs and where its weights come from."""
     info = describe_model(config.model)

@@ -14,7 +14,7 @@ from upfusion.prompts import TASKS
 SIZES_SHOWN = 20
 
 
-@job_command(ArchiveConfig, name="pairs", positional="source")
+@job_command(ArchiveConfig, name="pairs", positional=("source",))
 def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     """Show which pairs an archive holds: counts by task and size, and what has no partner. Starts nothing."""
     # Long URIs stay on one line, for whoever copies or pipes them.

@@ -8,7 +8,7 @@ from jobs.command_line import job_command
 from pipelines.train_tiny import TrainTinyConfig, train_tiny
 
 
-@job_command(TrainTinyConfig, name="train-tiny", positional="data")
+@job_command(TrainTinyConfig, name="train-tiny", positional=("data",))
 def command(config: TrainTinyConfig, verbose: bool) -> int:  # noqa: ARG001
     """Train preset tiny on infrared-visible pairs with a plain loop. The same command again goes on."""
     console = Console()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipelines.metric_choice import MetricNames
 from upfusion.prompts import TASKS
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class FuseConfig(ArchiveConfig):
         description="File or folder (local or s3://) holding the text encoder for --prompt, where no model hub can be "
         "reached.",
     )
-    metrics: tuple[str, ...] = Field(
+    metrics: MetricNames = Field(
         ("all",),
         validate_default=True,
         description="Metrics to measure for every pair, with commas, such as vif,ssim; 'all' or 'none'.",
@@ -96,22 +97,6 @@ class FuseConfig(ArchiveConfig):
         None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
     )
     no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _metric_names(cls, metrics: object) -> object:
-        # Imported here: with it comes PyTorch, which neither --help nor a worker that writes images needs.
-        from upfusion.metrics import METRICS
-
-        names = [name.strip() for name in metrics.split(",")] if isinstance(metrics, str) else metrics
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"expected names with commas between, such as vif,ssim, got {metrics!r}")
-        if list(names) in (["none"], ["all"]):
-            return () if names[0] == "none" else tuple(METRICS)
-        for name in names:
-            if name not in METRICS:
-                raise ValueError(f"unknown metric {name!r}; known metrics: {', '.join(METRICS)}")
-        return tuple(metric for metric in METRICS if metric in names)
 
     @property
     def tiles(self) -> "Tiles | None":

@@ -1,7 +1,10 @@
 """Numbers about a whole destination: what tables, tracking and reports quote."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipelines.destination import Destination
 
@@ -12,10 +15,14 @@ def aggregate(destination: Destination, metrics: tuple[str, ...]) -> dict[str, d
         return {}
     rows = destination.read_columns(["status", *metrics])
     rows = rows.filter(pc.equal(rows["status"], "ok"))
-    aggregates = {}
-    for name in metrics:
-        values = rows[name].drop_null().to_numpy()
-        if len(values):
-            p5, p50, p95 = np.percentile(values, [5, 50, 95])
-            aggregates[name] = {"mean": float(values.mean()), "p5": float(p5), "p50": float(p50), "p95": float(p95)}
-    return aggregates
+    return summarise({name: rows[name].drop_null().to_numpy() for name in metrics})
+
+
+def summarise(values: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+    """Return mean, p5, p50 and p95 of each metric's values, leaving out a metric without any."""
+    summaries = {}
+    for name, known in values.items():
+        if len(known):
+            p5, p50, p95 = np.percentile(known, [5, 50, 95])
+            summaries[name] = {"mean": float(known.mean()), "p5": float(p5), "p50": float(p50), "p95": float(p95)}
+    return summaries

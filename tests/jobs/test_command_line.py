@@ -21,7 +21,7 @@ def command_that(act: Callable[[FuseConfig], int]) -> tuple[click.Command, Told]
     """The fuse command, which instead of fusing keeps what it was told and then acts."""
     told: Told = []
 
-    @job_command(FuseConfig, name="fuse", positional="source")
+    @job_command(FuseConfig, name="fuse", positional=("source",))
     def command(config: FuseConfig, verbose: bool) -> int:
         """Fuse pairs."""
         told.append((config, verbose))
