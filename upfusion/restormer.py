@@ -17,9 +17,13 @@ class ChannelLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x_BHWC = x_BCHW.permute(0, 2, 3, 1)
-        normed_BHWC: Tensor = F.layer_norm(x_BHWC, self.weight.shape, self.weight, self.bias)
-        return normed_BHWC.permute(0, 3, 1, 2)
+        if not x_BCHW.is_cpu:  # a fused kernel there, but it wants the channels last
+            normed_BHWC = F.layer_norm(x_BCHW.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias)
+            return normed_BHWC.permute(0, 3, 1, 2)
+        # Half the time of that on a CPU, and the convolutions after it keep the faster layout.
+        centred_BCHW = x_BCHW - x_BCHW.mean(dim=1, keepdim=True)
+        scale_B1HW = (centred_BCHW.square().mean(dim=1, keepdim=True) + 1e-5).rsqrt()
+        return centred_BCHW * scale_B1HW * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 class TransposedAttention(nn.Module):
