@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upfusion.restormer import ChannelLayerNorm, GatedFeedForward, channel_scores, split_heads
+from upfusion.restormer import ChannelLayerNorm, GatedFeedForward, attend_and_project, channel_scores, split_heads
 from upfusion.selection import keep_top_channels, sort_channels
 
 
@@ -88,6 +88,4 @@ class SparseCrossAttention(nn.Module):
         scores_BNCC = channel_scores(split_heads(q, heads), split_heads(k, heads)) * self.temperature
         strongest = scores_BNCC.topk(self.kept, dim=-1).indices
         mask = torch.full_like(scores_BNCC, float("-inf")).scatter(-1, strongest, 0.0)
-        mixed = (scores_BNCC + mask).softmax(dim=-1) @ split_heads(v, heads) * self.scale
-        projected: Tensor = self.project(mixed.reshape(query_BCHW.shape))
-        return projected
+        return attend_and_project((scores_BNCC + mask).softmax(dim=-1) * self.scale, v, self.project)

@@ -8,6 +8,7 @@ from upfusion.restormer import (
     GatedFeedForward,
     RestormerBlock,
     TransposedAttention,
+    attend_and_project,
     channel_scores,
     downsample,
     restormer_level,
@@ -58,6 +59,13 @@ def test_attention_follows_the_formula_of_the_paper() -> None:
     weights = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * attention.temperature).softmax(dim=-1)
     expected = attention.project((weights @ v).reshape(2, 8, 5, 6))
     torch.testing.assert_close(attention(x), expected)
+
+
+def test_attention_and_projection_in_one_equal_one_after_the_other() -> None:
+    project = nn.Conv2d(12, 12, 1, bias=False)
+    attention, v = torch.rand(2, 3, 4, 4), torch.randn(2, 12, 5, 6)
+    mixed = attention @ v.reshape(2, 3, 4, 30)
+    torch.testing.assert_close(attend_and_project(attention, v, project), project(mixed.reshape(2, 12, 5, 6)))
 
 
 def test_feed_forward_is_gated() -> None:
