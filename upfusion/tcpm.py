@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upfusion.restormer import ChannelLayerNorm, GatedFeedForward, channel_scores, split_heads
+from upfusion.restormer import (
+    ChannelLayerNorm,
+    GatedFeedForward,
+    attend_and_project,
+    channel_scores,
+    in_strips,
+    split_heads,
+)
 from upfusion.selection import keep_top_channels, sort_channels
 
 
@@ -101,11 +108,11 @@ class SparseCrossAttention(nn.Module):
     def forward(self, query_BCHW: Tensor, key_value_BCHW: Tensor) -> Tensor:
         """Attend from the query features to the key and value features, all (B, C, H, W)."""
         heads = self.temperature.shape[0]
-        q = self.query_depthwise(self.query(query_BCHW))
-        k, v = self.key_value_depthwise(self.key_value(key_value_BCHW)).chunk(2, dim=1)
+        channels = query_BCHW.shape[1]
+        q = in_strips(nn.Sequential(self.query, self.query_depthwise), query_BCHW, channels)
+        key_value = nn.Sequential(self.key_value, self.key_value_depthwise)
+        k, v = in_strips(key_value, key_value_BCHW, 2 * channels).chunk(2, dim=1)
         scores_BNCC = channel_scores(split_heads(q, heads), split_heads(k, heads)) * self.temperature
         strongest = scores_BNCC.topk(self.kept, dim=-1).indices
         mask = torch.full_like(scores_BNCC, float("-inf")).scatter(-1, strongest, 0.0)
-        mixed = (scores_BNCC + mask).softmax(dim=-1) @ split_heads(v, heads) * self.scale
-        projected: Tensor = self.project(mixed.reshape(query_BCHW.shape))
-        return projected
+        return attend_and_project((scores_BNCC + mask).softmax(dim=-1) * self.scale, v, self.project)

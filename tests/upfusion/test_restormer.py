@@ -1,15 +1,18 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from upfusion import restormer
 from upfusion.restormer import (
     ChannelLayerNorm,
     GatedFeedForward,
     RestormerBlock,
     TransposedAttention,
+    attend_and_project,
     channel_scores,
     downsample,
+    in_strips,
     restormer_level,
     split_heads,
     upsample,
@@ -60,6 +63,13 @@ def test_attention_follows_the_formula_of_the_paper() -> None:
     torch.testing.assert_close(attention(x), expected)
 
 
+def test_attention_and_projection_in_one_equal_one_after_the_other() -> None:
+    project = nn.Conv2d(12, 12, 1, bias=False)
+    attention, v = torch.rand(2, 3, 4, 4), torch.randn(2, 12, 5, 6)
+    mixed = attention @ v.reshape(2, 3, 4, 30)
+    torch.testing.assert_close(attend_and_project(attention, v, project), project(mixed.reshape(2, 12, 5, 6)))
+
+
 def test_feed_forward_is_gated() -> None:
     feed_forward = GatedFeedForward(6, 2.66)
     assert feed_forward.project_in.out_channels == 2 * 15
@@ -103,3 +113,60 @@ def test_upsampling_doubles_the_size_and_halves_the_channels() -> None:
     out = up(x)
     assert out.shape == (1, 4, 6, 10)
     torch.testing.assert_close(out[0, 0, 2:4, 4:6].flatten(), up[0](x)[0, :4, 1, 2])
+
+
+@pytest.mark.parametrize("height", [1, 2, 7, 8, 9, 16])
+def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, height: int) -> None:
+    smooth = nn.Conv2d(4, 6, 3, padding=1)
+    x = torch.randn(2, 4, height, 5)
+    seen: list[int] = []
+
+    def function(strip: Tensor) -> Tensor:
+        seen.append(strip.shape[2])
+        result: Tensor = smooth(strip)
+        return result
+
+    monkeypatch.setattr(restormer, "STRIP", 3 * 2 * 6 * 5)  # three rows
+    monkeypatch.setattr(restormer, "STRIP_ROWS", 1)
+    with torch.no_grad():
+        torch.testing.assert_close(in_strips(function, x, widest=6), smooth(x))
+    assert len(seen) == -(-height // 3)
+    assert max(seen) <= min(height, 3 + 2)
+
+
+def test_a_strip_has_rows_enough_to_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restormer, "STRIP", 1)
+    heights: list[int] = []
+
+    def function(strip: Tensor) -> Tensor:
+        heights.append(strip.shape[2])
+        return strip
+
+    x = torch.randn(1, 4, 40, 7)
+    with torch.no_grad():
+        assert torch.equal(in_strips(function, x, widest=4), x)
+    assert heights == [15, 16, 13]
+
+
+def test_a_gradient_is_taken_through_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restormer, "STRIP", 1)
+    monkeypatch.setattr(restormer, "STRIP_ROWS", 1)
+    smooth, x = nn.Conv2d(4, 4, 3, padding=1), torch.randn(1, 4, 5, 7)
+    assert torch.equal(in_strips(smooth, x, widest=4), smooth(x))
+    in_strips(smooth, x, widest=4).sum().backward()
+    assert smooth.weight.grad is not None
+
+
+@pytest.mark.parametrize("part", [TransposedAttention(8, 2), GatedFeedForward(8, 2.0), RestormerBlock(8, 2, 2.0)])
+def test_a_block_in_strips_equals_the_whole(monkeypatch: pytest.MonkeyPatch, part: nn.Module) -> None:
+    x = torch.randn(2, 8, 11, 6)
+    with torch.no_grad():
+        whole = part(x)
+        monkeypatch.setattr(restormer, "STRIP", 1)
+        monkeypatch.setattr(restormer, "STRIP_ROWS", 3)
+        heights: list[int] = []
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+                layer.register_forward_pre_hook(lambda _, inputs: heights.append(inputs[0].shape[2]))
+        torch.testing.assert_close(part(x), whole)
+    assert max(heights) == 3 + 2
