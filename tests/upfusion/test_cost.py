@@ -9,9 +9,10 @@ from upfusion.cost import _LiveBytes, cost_of_pass, count_parameters
 from upfusion.presets import PRESETS
 
 
-def test_the_paper_costs_what_was_counted_for_the_authors_network() -> None:
-    # 2 FLOPs a multiply-add, counted on the authors' released network.
-    assert round(cost_of_pass(PRESETS["paper"], 480, 640).flops / 1e9) == 2070
+def test_the_paper_costs_a_little_less_than_the_authors_network() -> None:
+    # Counted on their released network; ours computes attention and the projection behind it as one matrix.
+    authors = 2070e9
+    assert 0.95 * authors < cost_of_pass(PRESETS["paper"], 480, 640).flops < authors
 
 
 def test_tiny_costs_less_than_emma() -> None:

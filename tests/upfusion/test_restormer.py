@@ -136,6 +136,7 @@ def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, heigh
 
 def test_a_strip_has_rows_enough_to_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restormer, "STRIP", 1)
+    monkeypatch.setattr(restormer, "STRIP_ROWS", 16)
     heights: list[int] = []
 
     def function(strip: Tensor) -> Tensor:
