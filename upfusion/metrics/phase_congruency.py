@@ -1,9 +1,10 @@
 """Phase congruency: where an image has features, from how well its frequencies agree in phase."""
 
+import functools
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,8 +37,8 @@ def phase_congruency(images: Tensor) -> Tensor:
     is that of the code published with Zhao et al. 2007, https://doi.org/10.1109/TIM.2007.907934
     """
     # One at a time on a CPU, where an image's responses of one orientation just fit the cache.
-    pieces = images.split(1) if images.device.type == "cpu" else (images,)
-    return torch.cat([_phase_congruency(piece) for piece in pieces]) if len(images) else images.expand(-1, 3, -1, -1)
+    pieces = torch.split(images, 1) if images.device.type == "cpu" else (images,)
+    return torch.cat([_phase_congruency(piece[:, 0]) for piece in pieces])
 
 
 class _Filters(NamedTuple):
@@ -48,19 +49,24 @@ class _Filters(NamedTuple):
     """
 
     radial: Tensor  # (S, H, W // 2 + 1)
-    angular: Tensor  # (O, 2, 1, H, W // 2 + 1): even and odd
-    noise: Tensor  # (O,): threshold of the energy for a median response of 1
+    even: Tensor  # (O, H, W // 2 + 1), the angular parts
+    odd: Tensor
+    noise: list[float]  # O thresholds of the energy, for a median response of 1
 
 
 def _phase_congruency(images: Tensor) -> Tensor:
+    """As `phase_congruency`, of images `(N, H, W)`."""
     size = images.shape[-2:]
     filters = _filters(size[0], size[1], images.dtype, images.device)
-    spectrum = torch.fft.rfft2(images) * filters.radial
-    spectra = torch.stack([spectrum, spectrum * -1j], dim=1)
-    strength, amplitudes, xx, yy, xy = images.new_zeros(5, len(images), *size)
+    spectrum = _columns_first(torch.fft.rfft2(images))
+    real_spectra = [spectrum * radial for radial in filters.radial]
+    imaginary_spectra = [spectrum * -1j for spectrum in real_spectra]
+    strength, amplitudes, xx, yy, xy = images.new_zeros(5, *images.shape)
     for orientation in range(ORIENTATIONS):
-        responses = torch.fft.irfft2(spectra * filters.angular[orientation], s=size)
-        energy, amplitude = _energy(responses, filters.noise[orientation])
+        # A batch of all the scales takes twice as long on a CPU.
+        real = [torch.fft.irfft2(spectrum * filters.even[orientation], s=size) for spectrum in real_spectra]
+        imaginary = [torch.fft.irfft2(spectrum * filters.odd[orientation], s=size) for spectrum in imaginary_spectra]
+        energy, amplitude = _energy(real, imaginary, filters.noise[orientation])
         strength += energy
         amplitudes += amplitude
         square = energy.div_(amplitude).square_()
@@ -74,37 +80,41 @@ def _phase_congruency(images: Tensor) -> Tensor:
     return torch.stack([strength, (trace + difference).div_(2), (trace - difference).div_(2)], dim=1)
 
 
-def _energy(responses: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted local energy above the noise, and the sum of the amplitudes, of one orientation.
-
-    `responses`: `(N, 2, S, H, W)`, real and imaginary. Returns two `(N, H, W)`.
-    """
-    real, imaginary = responses[:, 0], responses[:, 1]
-    square = real.square().addcmul_(imaginary, imaginary)
-    threshold = noise * _median(square[:, 0]).sqrt_()
-    amplitudes = square.sqrt_()
-    amplitude = amplitudes.sum(1)
-    spread = amplitude / amplitudes.amax(1).add_(EPSILON).mul_(SCALES)
-
-    real_sum, imaginary_sum = real.sum(1, keepdim=True), imaginary.sum(1, keepdim=True)
-    across = (real * imaginary_sum).addcmul_(imaginary, real_sum, value=-1).abs_().sum(1)
-    along = real_sum.square_().addcmul_(imaginary_sum, imaginary_sum).squeeze(1)
-    energy = (along - across).div_(along.sqrt().add_(EPSILON)).sub_(threshold[:, None, None]).clamp_min_(0)
+def _energy(real: list[Tensor], imaginary: list[Tensor], noise: float) -> tuple[Tensor, Tensor]:
+    """Weighted local energy above the noise, and the sum of the amplitudes, of one orientation, `(N, H, W)`."""
+    squares = [x.square().addcmul_(y, y) for x, y in zip(real, imaginary, strict=True)]
+    threshold = noise * _median(squares[0]).sqrt_()
+    amplitudes = [square.sqrt_() for square in squares]
+    amplitude, largest = _sum(amplitudes), functools.reduce(torch.maximum, amplitudes)
+    spread = amplitude / largest.add_(EPSILON).mul_(SCALES)
+    real_sum, imaginary_sum = _sum(real), _sum(imaginary)
+    across = _sum(
+        [(x * imaginary_sum).addcmul_(y, real_sum, value=-1).abs_() for x, y in zip(real, imaginary, strict=True)]
+    )
+    along = real_sum.square_().addcmul_(imaginary_sum, imaginary_sum)
+    energy = (along - across).div_(along.sqrt_().add_(EPSILON)).sub_(threshold[:, None, None]).clamp_min_(0)
     weight = spread.sub_(SPREAD_CUTOFF).mul_(SPREAD_GAIN).sigmoid_()
     return energy.mul_(weight), amplitude
+
+
+def _sum(maps: list[Tensor]) -> Tensor:
+    return functools.reduce(torch.Tensor.add_, maps[1:], maps[0].clone())
 
 
 def _median(images: Tensor) -> Tensor:
     """Median of each `(N, H, W)`; of an even count the mean of the middle two, unlike torch.median."""
     pixels = images.flatten(1)
-    count = pixels.shape[1]
-    lower = pixels.kthvalue((count + 1) // 2, dim=1, keepdim=True).values
-    above = pixels.where(pixels > lower, torch.inf).amin(1, keepdim=True)
-    upper = lower.where((pixels <= lower).sum(1, keepdim=True) > count // 2, above)
-    return ((lower + upper) / 2).squeeze(1)
+    middle = pixels.shape[1] // 2
+    if pixels.device.type == "cpu":
+        # A tenth of the time that kthvalue and median take.
+        ordered = torch.from_numpy(np.partition(pixels.detach().numpy(), middle, axis=1))
+    else:
+        ordered = pixels.sort(dim=1).values
+    upper = ordered[:, middle]
+    return upper if pixels.shape[1] % 2 else (ordered[:, :middle].amax(1) + upper) / 2
 
 
-@lru_cache(FILTERS_KEPT)
+@functools.lru_cache(FILTERS_KEPT)
 @torch.inference_mode(mode=False)
 def _filters(height: int, width: int, dtype: torch.dtype, device: torch.device) -> _Filters:
     y, x = torch.meshgrid(_frequencies(height, device), _frequencies(width, device), indexing="ij")
@@ -125,18 +135,20 @@ def _filters(height: int, width: int, dtype: torch.dtype, device: torch.device) 
     together = (radial.sum(0) * even).square().sum((1, 2))
     deviation = (together / finest / math.log(2)).sqrt()
     noise = deviation * (math.sqrt(math.pi / 2) + NOISE_DEVIATIONS * math.sqrt(2 - math.pi / 2)) / NOISE_DIVISOR
-    half = width // 2 + 1
-    return _Filters(
-        radial[..., :half].to(dtype).contiguous(),
-        torch.stack([even, odd], dim=1)[:, :, None, :, :half].to(dtype).contiguous(),
-        noise.to(dtype),
-    )
+    radial, even, odd = (_columns_first(part[..., : width // 2 + 1].to(dtype)) for part in (radial, even, odd))
+    return _Filters(radial, even, odd, noise.tolist())
+
+
+def _columns_first(plane: Tensor) -> Tensor:
+    """Lay `(..., H, W)` out as the inverse transform walks over it, columns first: a sixth less time on a CPU."""
+    return plane.mT.contiguous().mT
 
 
 def _frequencies(count: int, device: torch.device) -> Tensor:
     """Cycles a pixel in the order of the FFT; an odd count is divided by `count - 1`, as the original does."""
     index = torch.arange(count, dtype=torch.float64, device=device) - count // 2
-    return torch.fft.ifftshift(index / (count - count % 2))
+    frequencies: Tensor = torch.fft.ifftshift(index / (count - count % 2))
+    return frequencies
 
 
 def _low_pass(height: int, width: int, device: torch.device) -> Tensor:
@@ -145,5 +157,5 @@ def _low_pass(height: int, width: int, device: torch.device) -> Tensor:
         torch.fft.fftshift((torch.arange(count, dtype=torch.float64, device=device) - count // 2) / count)
         for count in (height, width)
     )
-    radius = (y[:, None].square() + x.square()).sqrt()
-    return 1 / (1 + (radius / LOW_PASS_CUTOFF) ** (2 * LOW_PASS_ORDER))
+    radius: Tensor = (y[:, None].square() + x.square()).sqrt()
+    return (radius / LOW_PASS_CUTOFF).pow_(2 * LOW_PASS_ORDER).add_(1).reciprocal_()

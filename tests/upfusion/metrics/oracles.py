@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,16 +29,12 @@ class Case:
     fused: str
     crop: tuple[int, int, int, int] | None
     expected: float | None
+    others: Mapping[str, float]  # everything that was measured on this pair and fusion, as the evaluators give it
 
     def images(self) -> tuple[Tensor, Tensor, Tensor]:
-        a, b = _image(self.a), _image(self.b)
+        a, b = image(self.a, self.crop), image(self.b, self.crop)
         recipes = {"a": a, "b": b, "max": torch.maximum(a, b), "mean": ((a + b) / 2 + 0.5).floor()}
-        f = recipes[self.fused] if self.fused in recipes else _image(self.fused)
-        if self.crop is None:
-            return a, b, f
-        top, left, height, width = self.crop
-        rows, columns = slice(top, top + height), slice(left, left + width)
-        return a[..., rows, columns], b[..., rows, columns], f[..., rows, columns]
+        return a, b, recipes[self.fused] if self.fused in recipes else image(self.fused, self.crop)
 
 
 def oracle(definition: str, convert: Callable[[float], float] = float) -> pytest.MarkDecorator:
@@ -71,6 +68,15 @@ def _rows() -> list[dict[str, Any]]:
     return rows
 
 
+@lru_cache
+def _others() -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in _rows():
+        triplet, metric = row["id"].split("#")
+        values[triplet][metric] = float(row["value"])
+    return values
+
+
 def _case(row: dict[str, Any], convert: Callable[[float], float]) -> Case:
     value = float(row["value"])
     known = math.isfinite(value) and not row["degenerate"]
@@ -80,10 +86,15 @@ def _case(row: dict[str, Any], convert: Callable[[float], float]) -> Case:
         fused=row["fused"],
         crop=row["crop"] and tuple(row["crop"]),
         expected=convert(value) if known else None,
+        others=_others()[row["id"].split("#")[0]],
     )
 
 
 @lru_cache(maxsize=8)
-def _image(path: str) -> Tensor:
-    with Image.open(FOLDER / path) as image:
-        return torch.from_numpy(np.asarray(image, dtype=np.float64))[None, None]
+def image(path: str, crop: tuple[int, int, int, int] | None) -> Tensor:
+    with Image.open(FOLDER / path) as stored:
+        pixels = torch.from_numpy(np.asarray(stored, dtype=np.float64))[None, None]
+    if crop is None:
+        return pixels
+    top, left, height, width = crop
+    return pixels[..., top : top + height, left : left + width]
