@@ -18,21 +18,23 @@ class Moments(NamedTuple):
     covariance: Tensor
 
 
-def local_moments(images: Tensor, window: Tensor) -> Moments:
+def local_moments(images: Tensor, window: Tensor, *, from_darkest: bool = True) -> Moments:
     """Moments of the sources and, as the last channel, F under `window`: E[xy] - E[x]E[y], no variance under 0.
 
     The window is not padded. All sources are weighed against F in one pass: for two of them eight filtered maps,
     where separate comparisons need ten.
     """
-    # Counted from 0, float32 leaves 0.005 of rounding in the variance of a bright flat image; from the darkest
-    # pixel nearly none. Black surroundings, where VIF divides by tiny variances, stay exactly 0.
-    darkest = images.amin((2, 3), keepdim=True)
-    images = images - darkest
+    if from_darkest:
+        # Counted from 0, float32 leaves 0.005 of rounding in the variance of a bright flat image; from the
+        # darkest pixel nearly none. Black surroundings, where VIF divides by tiny variances, stay exactly 0.
+        darkest = images.amin((2, 3), keepdim=True)
+        images = images - darkest
     maps = torch.cat([images, images.square(), images[:, :-1] * images[:, -1:]], dim=1)
     blurred = blur(maps, window)
     channels = images.shape[1]
     mean, square, product = blurred[:, :channels], blurred[:, channels : 2 * channels], blurred[:, 2 * channels :]
     variance = (square - mean.square()).clamp_min_(0)
     covariance = product - mean[:, :-1] * mean[:, -1:]
-    mean = mean + darkest
+    if from_darkest:
+        mean = mean + darkest
     return Moments(mean[:, :-1], mean[:, -1:], variance[:, :-1], variance[:, -1:], covariance)
