@@ -18,23 +18,31 @@ class Moments(NamedTuple):
     covariance: Tensor
 
 
-def local_moments(images: Tensor, window: Tensor, *, from_darkest: bool = True) -> Moments:
-    """Moments of the sources and, as the last channel, F under `window`: E[xy] - E[x]E[y], no variance under 0.
+def local_moments(images: Tensor, window: Tensor) -> Moments:
+    """Moments of the sources and, as the last channel, F under `window`, no variance under 0."""
+    # Counted from 0, float32 leaves 0.005 of rounding in the variance of a bright flat image; from the darkest
+    # pixel nearly none. Black surroundings, where VIF divides by tiny variances, stay exactly 0.
+    darkest = images.amin((2, 3), keepdim=True)
+    moments = raw_moments(images - darkest, window)
+    return Moments(
+        moments.source_mean + darkest[:, :-1],
+        moments.fused_mean + darkest[:, -1:],
+        moments.source_variance.clamp_min_(0),
+        moments.fused_variance.clamp_min_(0),
+        moments.covariance,
+    )
+
+
+def raw_moments(images: Tensor, window: Tensor) -> Moments:
+    """As `local_moments`, but E[xy] - E[x]E[y] as it is: where two images are equal, so are all their moments.
 
     The window is not padded. All sources are weighed against F in one pass: for two of them eight filtered maps,
     where separate comparisons need ten.
     """
-    if from_darkest:
-        # Counted from 0, float32 leaves 0.005 of rounding in the variance of a bright flat image; from the
-        # darkest pixel nearly none. Black surroundings, where VIF divides by tiny variances, stay exactly 0.
-        darkest = images.amin((2, 3), keepdim=True)
-        images = images - darkest
+    channels = images.shape[1]
     maps = torch.cat([images, images.square(), images[:, :-1] * images[:, -1:]], dim=1)
     blurred = blur(maps, window)
-    channels = images.shape[1]
     mean, square, product = blurred[:, :channels], blurred[:, channels : 2 * channels], blurred[:, 2 * channels :]
-    variance = (square - mean.square()).clamp_min_(0)
+    variance = square - mean.square()
     covariance = product - mean[:, :-1] * mean[:, -1:]
-    if from_darkest:
-        mean = mean + darkest
     return Moments(mean[:, :-1], mean[:, -1:], variance[:, :-1], variance[:, -1:], covariance)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from upfusion.metrics.flat import nan_where_flat
-from upfusion.metrics.moments import Moments, local_moments
+from upfusion.metrics.moments import Moments, raw_moments
 from upfusion.metrics.ssim import C2, SIGMA, WINDOW_SIZE, similarity
 from upfusion.metrics.strips import strips
 from upfusion.metrics.windows import gaussian_window
@@ -50,7 +50,7 @@ def _mean_similarity(images: Tensor, window: Tensor, *, whole: bool) -> Tensor:
     """Mean of the SSIM, or of its structure alone, of A and of B against F, `(N, 2)`."""
     total = images.new_zeros(len(images), 2)
     for strip in strips(images, WINDOW_SIZE):
-        moments = local_moments(strip, window, from_darkest=False)
+        moments = raw_moments(strip, window)
         total += (similarity(moments) if whole else _structure(moments)).sum((2, 3))
     height, width = (side - WINDOW_SIZE + 1 for side in images.shape[-2:])
     return total / (height * width)

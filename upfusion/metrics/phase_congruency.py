@@ -33,8 +33,8 @@ def phase_congruency(images: Tensor) -> Tensor:
     where no filter responds at all, which is to say on black images.
 
     Log-Gabor filters of 4 scales and 6 orientations, the borders taken as periodic, the noise estimated from
-    the median response of the finest scale. Kovesi 1999, Videre 1 (3); the scaling of the covariance
-    is that of the code published with Zhao et al. 2007, https://doi.org/10.1109/TIM.2007.907934
+    the median response of the finest scale: Kovesi 1999, Videre 1 (3), with the scaling of the covariance and the
+    frequencies of odd sizes as in Liu et al. 2012, https://doi.org/10.1109/TPAMI.2011.109
     """
     # One at a time on a CPU, where an image's responses of one orientation just fit the cache.
     pieces = torch.split(images, 1) if images.device.type == "cpu" else (images,)

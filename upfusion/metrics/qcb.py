@@ -29,7 +29,9 @@ def qcb(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
     source's. In large black areas contrast is rounding, and so is what they contribute.
     Chen and Blum 2009, https://doi.org/10.1016/j.imavis.2007.12.002
     """
-    images = _filtered(_stretched(torch.cat([a, b, f], dim=1)))
+    # In float64 whatever the images: levels half way between two would be rounded otherwise, and contrast, which is a
+    # ratio, would be made of float32's rounding in black areas.
+    images = _filtered(_stretched(torch.cat([a, b, f], dim=1).double())).to(f.dtype)
     padded = functional.pad(images, (WINDOW_SIZE // 2,) * 4)
     narrow, wide = (blur(padded, _gaussian(sigma, images)) for sigma in SIGMAS)
     contrast = narrow.div_(wide).sub_(1).abs_()
@@ -43,7 +45,7 @@ def qcb(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
 
 def _stretched(images: Tensor) -> Tensor:
     darkest, brightest = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
-    return ((images - darkest) / (brightest - darkest) * 255).round_()
+    return ((images - darkest) / (brightest - darkest)).mul_(255).add_(0.5).floor_()
 
 
 def _filtered(images: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ def _filtered(images: Tensor) -> Tensor:
     )
     square = y[:, None].square() + x[: width // 2 + 1].square()
     sensitivity = (square / -(WIDE**2)).exp_() - NARROW_SHARE * (square / -(NARROW**2)).exp_()
-    filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * sensitivity, s=(height, width))
+    filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(images).mul_(sensitivity), s=(height, width))
     return filtered
 
 

@@ -21,14 +21,14 @@ C = 1e-4
 def qp(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
     """Product of how well F preserves the sources' phase congruency, edges and corners.
 
-    `a, b, f`: luma `(N, 1, H, W)`, 0..255. Returns `(N,)`, about 0..1 (the definition has no upper limit);
-    higher is better. NaN where an image is flat or no source has a feature.
+    `a, b, f`: luma `(N, 1, H, W)`, 0..255. Returns `(N,)`, -1..1, in practice 0..1; higher is better. NaN where
+    an image is flat or no source has a feature.
 
     Phase congruency and the largest and smallest moment of its covariance are each compared by
     (cov + C) / (sqrt(|var_x var_F|) + C), C = 1e-4, in 11x11 Gaussian windows (sigma 1.5, zero padding), with x
     the map of A, of B, and of whichever has more phase congruency, each masked by its phase congruency above 0.1.
     The largest of the three counts, averaged over the features of the third map.
-    Zhao, Laganiere and Liu 2007, https://doi.org/10.1109/TIM.2007.907934
+    Zhao, Laganiere and Liu 2007, IJICIC 3 (6A), as in Liu et al. 2012, https://doi.org/10.1109/TPAMI.2011.109
     """
     return nan_where_flat(preservation(source_features(a, b), f).prod(1), a, b, f)
 

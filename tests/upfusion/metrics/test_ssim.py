@@ -11,7 +11,7 @@ from .oracles import Case, assert_agrees, oracle
 
 @oracle("SSIMskgauss_mean")
 def test_agrees_with_the_field(case: Case) -> None:
-    assert_agrees("ssim", case)
+    assert_agrees("ssim", case, ssim_a="SSIMskgauss_a", ssim_b="SSIMskgauss_b")
 
 
 @pytest.mark.parametrize("brightness", [0, 40])
