@@ -29,9 +29,9 @@ def qcb(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
     source's. In large black areas contrast is rounding, and so is what they contribute.
     Chen and Blum 2009, https://doi.org/10.1016/j.imavis.2007.12.002
     """
-    # In float64 whatever the images: levels half way between two would be rounded otherwise, and contrast, which is a
-    # ratio, would be made of float32's rounding in black areas.
-    images = _filtered(_stretched(torch.cat([a, b, f], dim=1).double())).to(f.dtype)
+    # In float64 whatever the images are: float32 rounds levels half way between two otherwise, and contrast, a ratio,
+    # comes of its rounding where an image is black or has the same contrast at both sigmas.
+    images = _filtered(_stretched(torch.cat([a, b, f], dim=1).double()))
     padded = functional.pad(images, (WINDOW_SIZE // 2,) * 4)
     narrow, wide = (blur(padded, _gaussian(sigma, images)) for sigma in SIGMAS)
     contrast = narrow.div_(wide).sub_(1).abs_()
@@ -40,7 +40,7 @@ def qcb(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
     quality = torch.minimum(source, fused) / torch.maximum(source, fused)
     weight = source.square()
     value = (quality * weight).sum(1) / weight.sum(1)
-    return nan_where_flat(value.mean((1, 2)), a, b, f)
+    return nan_where_flat(value.mean((1, 2)).to(f.dtype), a, b, f)
 
 
 def _stretched(images: Tensor) -> Tensor:

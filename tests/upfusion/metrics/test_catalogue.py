@@ -20,7 +20,7 @@ def test_every_metric_has_its_place() -> None:
 def test_is_described(name: str) -> None:
     metric = METRICS[name]
     assert metric.name == name
-    assert metric.title and metric.published and metric.equals and metric.otherwise_none
+    assert all((metric.title, metric.published, metric.equals, metric.otherwise_none))
     assert metric.doi.startswith("10.")
     assert metric.lowest < metric.highest
     assert metric.higher_is_better is (name != "nabf")
