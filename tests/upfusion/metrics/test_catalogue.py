@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -24,6 +26,13 @@ def test_is_described(name: str) -> None:
     assert metric.doi.startswith("10.")
     assert metric.lowest < metric.highest
     assert metric.higher_is_better is (name != "nabf")
+
+
+@every_metric
+def test_the_docs_name_it_and_its_source(name: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    assert f"`{name}`" in page
+    assert f"https://doi.org/{METRICS[name].doi}" in page
 
 
 @every_metric
