@@ -20,7 +20,11 @@ def blur(images: Tensor, window: Tensor, stride: int = 1) -> Tensor:
     if images.device.type == "cpu":
         weights: list[float] = window.tolist()
         return _weighted_sum(_weighted_sum(images, weights, 2, stride), weights, 3, stride)
-    # A depthwise convolution in the contiguous layout: PyTorch's own kernel, which never rounds float32 to TF32.
+    return _convolution(images, window, stride)
+
+
+def _convolution(images: Tensor, window: Tensor, stride: int) -> Tensor:
+    """Depthwise and in the contiguous layout: on CUDA PyTorch's own kernel, which never rounds float32 to TF32."""
     channels = images.shape[1]
     column = window.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     row = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
