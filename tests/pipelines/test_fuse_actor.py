@@ -194,10 +194,9 @@ def test_no_secret_of_the_network_gets_into_a_row(actor, monkeypatch, secret):
 def test_on_flat_pairs_metrics_are_null_and_nothing_fails(checkpoint_texts):
     actor = FuseActor(TINY, checkpoint_texts, tuple(METRICS), torch.get_num_threads(), on_gpu=False)
     flat = np.full((24, 32), 90, np.uint8)
-    # Tiny pictures too, on which windows of some metrics do not fit.
-    table = actor(
-        decoded((flat, flat), (noise(2, 3), noise(2, 3)), (noise(1, 1), noise(1, 1)), (noise(48, 64), noise(48, 64)))
-    )
+    # Tiny pictures too, on which windows of some metrics do not fit; ms_ssim needs sides of 161.
+    sizes = ((2, 3), (1, 1), (161, 168))
+    table = actor(decoded((flat, flat), *((noise(*size), noise(*size)) for size in sizes)))
     rows = table.to_pylist()
     assert [row["error_code"] for row in rows] == [None] * 4
     assert all(rows[0][name] is None for name in METRICS)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def nan_where_flat(values: Tensor, *images: Tensor) -> Tensor:
-    """Make `values` `(N,)` NaN where one of the images `(N, ...)` has a single level or is not finite."""
+    """Make `values` `(..., N)` NaN where one of the images `(N, ...)` has a single level or is not finite."""
     for image in images:
         pixels = image.flatten(1)
         # aminmax along a dimension takes 20 times as long on a CPU.

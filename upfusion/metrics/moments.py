@@ -1,4 +1,4 @@
-"""Means, variances and covariances in a window around every pixel, as SSIM and VIF need them."""
+"""Means, variances and covariances in a window around every pixel, as SSIM, VIF and Q_P need them."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from upfusion.metrics.windows import blur
 
 
 class Moments(NamedTuple):
-    """Local moments of both sources `(N, 2, h, w)` and of the fused image `(N, 1, h, w)`."""
+    """Local moments of the sources `(N, S, h, w)` and of the fused image `(N, 1, h, w)`."""
 
     source_mean: Tensor
     fused_mean: Tensor
@@ -19,18 +19,30 @@ class Moments(NamedTuple):
 
 
 def local_moments(images: Tensor, window: Tensor) -> Moments:
-    """Moments of the channels A, B, F under `window`, without padding: E[xy] - E[x]E[y], no variance under 0.
-
-    A and B are weighed against F in one pass: eight filtered maps where two separate comparisons need ten.
-    """
+    """Moments of the sources and, as the last channel, F under `window`, no variance under 0."""
     # Counted from 0, float32 leaves 0.005 of rounding in the variance of a bright flat image; from the darkest
     # pixel nearly none. Black surroundings, where VIF divides by tiny variances, stay exactly 0.
     darkest = images.amin((2, 3), keepdim=True)
-    images = images - darkest
-    maps = torch.cat([images, images.square(), images[:, :2] * images[:, 2:]], dim=1)
+    moments = raw_moments(images - darkest, window)
+    return Moments(
+        moments.source_mean + darkest[:, :-1],
+        moments.fused_mean + darkest[:, -1:],
+        moments.source_variance.clamp_min_(0),
+        moments.fused_variance.clamp_min_(0),
+        moments.covariance,
+    )
+
+
+def raw_moments(images: Tensor, window: Tensor) -> Moments:
+    """As `local_moments`, but E[xy] - E[x]E[y] as it is: where two images are equal, so are all their moments.
+
+    The window is not padded. All sources are weighed against F in one pass: for two of them eight filtered maps,
+    where separate comparisons need ten.
+    """
+    channels = images.shape[1]
+    maps = torch.cat([images, images.square(), images[:, :-1] * images[:, -1:]], dim=1)
     blurred = blur(maps, window)
-    mean, square, product = blurred[:, :3], blurred[:, 3:6], blurred[:, 6:]
-    variance = (square - mean.square()).clamp_min_(0)
-    covariance = product - mean[:, :2] * mean[:, 2:]
-    mean = mean + darkest
-    return Moments(mean[:, :2], mean[:, 2:], variance[:, :2], variance[:, 2:], covariance)
+    mean, square, product = blurred[:, :channels], blurred[:, channels : 2 * channels], blurred[:, 2 * channels :]
+    variance = square - mean.square()
+    covariance = product - mean[:, :-1] * mean[:, -1:]
+    return Moments(mean[:, :-1], mean[:, -1:], variance[:, :-1], variance[:, -1:], covariance)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from upfusion.metrics.flat import nan_where_flat
+from upfusion.metrics.sobel import sobel
 from upfusion.metrics.strips import strips
 
 # Gain, slope and centre of both sigmoids, as published.
@@ -29,25 +30,12 @@ def qabf(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
     preserved = images.new_zeros(len(images))
     total = images.new_zeros(len(images))
     for strip in strips(images, window_size=3):
-        length, angle = _sobel(strip)
+        length, angle = sobel(strip)
         source_length = length[:, :2]
         quality = _preservation(source_length, angle[:, :2], length[:, 2:], angle[:, 2:])
         preserved += quality.mul_(source_length).sum((1, 2, 3))
         total += source_length.sum((1, 2, 3))
     return nan_where_flat(preserved / total, a, b, f)
-
-
-def _sobel(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Length and angle (-pi/2..pi/2, and pi/2 where the horizontal gradient is 0) of the Sobel gradient."""
-    smooth = images[:, :, :-2] + images[:, :, 2:]
-    smooth.add_(images[:, :, 1:-1], alpha=2)
-    horizontal = smooth[..., :-2] - smooth[..., 2:]
-    difference = images[:, :, 2:] - images[:, :, :-2]
-    vertical = difference[..., :-2] + difference[..., 2:]
-    vertical.add_(difference[..., 1:-1], alpha=2)
-    length = horizontal.square().addcmul_(vertical, vertical).sqrt_()
-    angle = vertical.div_(horizontal).atan_().masked_fill_(horizontal == 0, math.pi / 2)
-    return length, angle
 
 
 def _preservation(source: Tensor, source_angle: Tensor, fused: Tensor, fused_angle: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from upfusion.metrics.flat import nan_where_flat
-from upfusion.metrics.moments import local_moments
+from upfusion.metrics.moments import Moments, local_moments
 from upfusion.metrics.strips import strips
 from upfusion.metrics.windows import gaussian_window
 
@@ -35,13 +35,13 @@ def ssim_per_source(a: Tensor, b: Tensor, f: Tensor) -> Tensor:
     if height * width > 0:
         window = gaussian_window(WINDOW_SIZE, SIGMA, images)
         for strip in strips(images, WINDOW_SIZE):
-            total += _similarity(strip, window).sum((2, 3))
+            total += similarity(local_moments(strip, window)).sum((2, 3))
     return total / (height * width)
 
 
-def _similarity(images: Tensor, window: Tensor) -> Tensor:
-    """The SSIM maps of A and of B against F, `(N, 2, h, w)`; `images` holds A, B and F as channels."""
-    source_mean, fused_mean, source_variance, fused_variance, covariance = local_moments(images, window)
+def similarity(moments: Moments) -> Tensor:
+    """The SSIM maps of A and of B against F, `(N, 2, h, w)`; uses up the moments."""
+    source_mean, fused_mean, source_variance, fused_variance, covariance = moments
     numerator = (source_mean * fused_mean).mul_(2).add_(C1).mul_(covariance.mul_(2).add_(C2))
     luminance = (source_mean.square() + fused_mean.square()).add_(C1)
     return numerator.div_(luminance.mul_((source_variance + fused_variance).add_(C2)))

@@ -27,3 +27,12 @@ def halves() -> tuple[Tensor, Tensor]:
     columns = torch.full((1, 1, 8, 8), 50.0, dtype=torch.float64)
     columns[..., 4:] = 250
     return columns, columns.transpose(2, 3).contiguous()
+
+
+@pytest.fixture
+def large(scene: Scene) -> Scene:
+    """The same scenes, `(2, 1, 161, 180)` and textured everywhere: every metric has a meaning here."""
+    generator = torch.Generator().manual_seed(1)
+    enlarged = [functional.interpolate(image, size=(161, 180), mode="bilinear") for image in scene]
+    a, b, f = (0.9 * image + 20 * torch.rand(image.shape, generator=generator, dtype=image.dtype) for image in enlarged)
+    return a.round(), b.round(), f.round()

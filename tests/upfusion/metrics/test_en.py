@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from skimage.measure import shannon_entropy
 
 from upfusion.metrics.en import en
 
+from .conftest import Scene
 from .oracles import Case, assert_agrees, oracle
 
 
@@ -31,3 +33,7 @@ def test_rounds_to_whole_levels() -> None:
 
 def test_flat() -> None:
     assert en(torch.full((1, 1, 5, 5), 9.0)).isnan().all()
+
+
+def test_agrees_with_scikit_image(scene: Scene) -> None:
+    assert en(scene[2])[1].item() == pytest.approx(shannon_entropy(scene[2][1, 0].numpy()), rel=1e-9)

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from skimage.metrics import peak_signal_noise_ratio
 
 from upfusion.metrics.psnr import psnr
 
@@ -11,6 +12,12 @@ from .oracles import Case, assert_agrees, oracle
 @oracle("UPF_MSE", convert=lambda error: 10 * math.log10(255**2 / error))
 def test_agrees_with_the_field(case: Case) -> None:
     assert_agrees("psnr", case)
+
+
+def test_agrees_with_scikit_image(scene: Scene) -> None:
+    a, _, f = scene
+    expected = peak_signal_noise_ratio(a[0, 0].numpy(), f[0, 0].numpy(), data_range=255)
+    assert psnr(a, a, f)[0].item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_known_errors(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from .oracles import Case, assert_agrees, oracle
 
 @oracle("VIFp_mean")
 def test_agrees_with_the_field(case: Case) -> None:
-    assert_agrees("vif", case)
+    assert_agrees("vif", case, vif_a="UPF_VIFp_a", vif_b="UPF_VIFp_b")
 
 
 def test_agrees_with_the_plain_formula(scene: Scene) -> None:
