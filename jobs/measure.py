@@ -57,14 +57,18 @@ def _values_table(one: Measured) -> Table:
     table.add_column("value", justify="right")
     table.add_column("", style="dim")
     for name, value in one.values.items():
-        table.add_row(name, "none" if value is None else f"{value:.4f}", METRICS[name].title)
+        said = METRICS[name].title if value is not None else f"none: {one.reasons[name]}"
+        table.add_row(name, "" if value is None else f"{value:.4f}", said)
     return table
 
 
 def _to_json(measurement: Measurement) -> dict[str, Any]:
     return {
         "metrics_version": METRICS_VERSION,
-        "images": [asdict(one.triplet) | {"values": one.values, "error": one.error} for one in measurement.measured],
+        "images": [
+            asdict(one.triplet) | {"values": one.values, "reasons": one.reasons, "error": one.error}
+            for one in measurement.measured
+        ],
         "summary": measurement.summary,
         "left_out": measurement.left_out,
     }

@@ -13,7 +13,7 @@ import torch
 from pipelines.rows import fail, fused_schema, milliseconds_since, pack_image, size_of, unpack_image
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels, luma8
-from upfusion.metrics import METRICS_VERSION, measure
+from upfusion.metrics import METRICS_VERSION, measure, why_none
 from upfusion.model import FusionModel, Precision
 from upfusion.tiles import Tiles
 
@@ -85,15 +85,19 @@ class FuseActor:
         fuse_ms = milliseconds_since(started) / len(rows)
         started = time.perf_counter()
         # Measured on the image that is kept, so that anybody measures the same on the file.
-        values = measure(self._luma8(a), self._luma8(b), self._luma8(fused), self.metrics)
+        lumas = self._luma8(a), self._luma8(b), self._luma8(fused)
+        values = measure(*lumas, self.metrics)
+        undefined = {name: why_none(*lumas, name) for name in self.metrics if None in values[name]}
         measure_ms = milliseconds_since(started) / len(rows)
         for position, (row, image) in enumerate(zip(rows, fused, strict=True)):
             row |= {"fused": pack_image(image), "fuse_ms": fuse_ms, "measure_ms": measure_ms}
             row |= {name: values[name][position] for name in self.metrics}
             row["metrics_version"] = METRICS_VERSION
-            row["note"] = "; ".join(note for note in (row["note"], self._note(image)) if note) or None
+            missing = {name: reasons[position] for name, reasons in undefined.items() if row[name] is None}
+            notes = [row["note"], self._note_on_tiles(image), *_notes_on_missing(missing)]
+            row["note"] = "; ".join(note for note in notes if note) or None
 
-    def _note(self, fused: Pixels) -> str | None:
+    def _note_on_tiles(self, fused: Pixels) -> str | None:
         tiles = self.model.tiles
         if tiles is None or not tiles.needed(*fused.shape[:2]):
             return None
@@ -101,6 +105,14 @@ class FuseActor:
 
     def _luma8(self, images: Iterable[Pixels]) -> torch.Tensor:
         return torch.from_numpy(np.stack([luma8(image) for image in images]))[:, None].to(self.model.device)
+
+
+def _notes_on_missing(reasons: dict[str, str]) -> list[str]:
+    """Say why metrics have no value, once for all with one reason."""
+    named = defaultdict(list)
+    for name, reason in reasons.items():
+        named[reason].append(name)
+    return [f"no {', '.join(names)}: {reason}" for reason, names in named.items()]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -60,9 +60,10 @@ class FuseConfig(ArchiveConfig):
         "reached.",
     )
     metrics: MetricNames = Field(
-        ("all",),
+        ("default",),
         validate_default=True,
-        description="Metrics to measure for every pair, with commas, such as vif,ssim; 'all' or 'none'.",
+        description="Metrics to measure for every pair, with commas, such as vif,ssim; 'default' is all but the "
+        "costly qp, 'all' and 'none' what they say.",
     )
     images: Literal["parquet", "files", "both"] = Field(
         "parquet", description="Keep fused images inside the Parquet rows, as files under images/, or both."

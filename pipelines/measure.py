@@ -16,7 +16,7 @@ from pipelines.request import RequestError
 from pipelines.summary import summarise
 from upfusion.color import Pixels, luma8
 from upfusion.images import SUFFIXES, ImageError, decode_image
-from upfusion.metrics import measure
+from upfusion.metrics import measure, why_none
 
 
 class MeasureConfig(BaseModel):
@@ -28,9 +28,10 @@ class MeasureConfig(BaseModel):
     b: str = Field(description="Image of source B, or a folder of them.")
     fused: str = Field(description="Fused image, or a folder of them; files of one path and name belong together.")
     metrics: MetricNames = Field(
-        ("all",),
+        ("default",),
         validate_default=True,
-        description="Metrics to measure, with commas, such as vif,ssim; 'all' or 'none'.",
+        description="Metrics to measure, with commas, such as vif,ssim; 'default' is all but the costly qp, "
+        "'all' and 'none' what they say.",
     )
     as_json: bool = Field(False, alias="json", description="Print JSON for machines.")
 
@@ -51,6 +52,8 @@ class Measured:
 
     triplet: Triplet
     values: dict[str, float | None]
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a metric has no value, by its name."""
     error: str | None = None
 
 
@@ -137,12 +140,15 @@ def _measure(triplet: Triplet, metrics: tuple[str, ...]) -> Measured:
     try:
         a, b, fused = (_read(uri) for uri in (triplet.a, triplet.b, triplet.fused))
     except (OSError, ImageError) as error:
-        return Measured(triplet, {}, storage.without_secrets(str(error)))
+        return Measured(triplet, {}, error=storage.without_secrets(str(error)))
     sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (a, b, fused)]
     if len(set(sizes)) > 1:
-        return Measured(triplet, {}, f"the images differ in size: A {sizes[0]}, B {sizes[1]}, fused {sizes[2]} pixels")
-    values = measure(_luma(a), _luma(b), _luma(fused), metrics)
-    return Measured(triplet, {name: values[name][0] for name in metrics})
+        sentence = f"the images differ in size: A {sizes[0]}, B {sizes[1]}, fused {sizes[2]} pixels"
+        return Measured(triplet, {}, error=sentence)
+    lumas = _luma(a), _luma(b), _luma(fused)
+    values = {name: value for name, (value,) in measure(*lumas, metrics).items()}
+    reasons = {name: why_none(*lumas, name)[0] for name, value in values.items() if value is None}
+    return Measured(triplet, values, reasons)
 
 
 def _read(uri: str) -> Pixels:

@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
-    "upfusion": {"ray", "mlflow", "fsspec", "s3fs", "pyarrow", "pydantic", "click", "rich", "pipelines", "jobs", "tests"},
-    "pipelines": {"click", "rich", "jobs", "tests"},
-    "jobs": {"ray", "mlflow", "tests"},
+    "upfusion": {"ray", "mlflow", "fsspec", "s3fs", "pyarrow", "pydantic", "click", "rich", "pipelines", "jobs"},
+    "pipelines": {"click", "rich", "jobs"},
+    "jobs": {"ray", "mlflow"},
 }
 
 

@@ -18,7 +18,7 @@ from pipelines.request import RequestError
 from pipelines.rows import output_schema
 from tests.archives import make_archive, make_pair
 from tests.object_store import ObjectStore
-from upfusion.metrics import METRICS
+from upfusion.metrics import DEFAULT_METRICS, METRICS
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -45,7 +45,7 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(tmp_path: Path) -
 
     files = list((tmp_path / "out" / "pairs").iterdir())
     assert {path.suffix for path in files} == {".parquet"}
-    assert all(pq.read_schema(path).equals(output_schema(tuple(METRICS))) for path in files)
+    assert all(pq.read_schema(path).equals(output_schema(DEFAULT_METRICS)) for path in files)
     rows = rows_of(tmp_path / "out")
     assert [row["pair_id"] for row in rows] == ids
     assert (outcome.pairs, outcome.ok, outcome.failed, outcome.fused_now) == (5, 5, 0, 5)
@@ -53,7 +53,10 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(tmp_path: Path) -
         assert row["status"] == "ok"
         assert row["error_code"] is None
         assert open_fused(row["fused"]["bytes"]).shape == (48, 64, 3)
-        assert all(isinstance(row[name], float) for name in METRICS)
+        missing = [name for name in DEFAULT_METRICS if row[name] is None]
+        assert missing == [name for name in DEFAULT_METRICS if METRICS[name].smallest_side > 48] == ["ms_ssim"]
+        assert row["note"] == "no ms_ssim: a side is under 161 pixels"
+        assert all(isinstance(row[name], float) for name in DEFAULT_METRICS if name not in missing)
         assert all(row[f"{stage}_ms"] > 0 for stage in ("fetch", "decode", "fuse", "measure", "encode"))
     success = json.loads((tmp_path / "out" / "_SUCCESS.json").read_text())
     assert (success["pairs"], success["ok"], success["failed"]) == (5, 5, 0)

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.fuse_config import ArchiveConfig, FuseConfig
-from upfusion.metrics import METRICS
+from upfusion.metrics import DEFAULT_METRICS, METRICS
 from upfusion.tiles import Tiles
 
 
@@ -18,7 +18,7 @@ def refusal(**settings: object) -> str:
 
 def test_two_places_are_all_that_has_to_be_said():
     plain = FuseConfig(source="in", out="out")
-    assert (plain.model, plain.metrics, plain.images, plain.format) == ("tiny", tuple(METRICS), "parquet", "png")
+    assert (plain.model, plain.metrics, plain.images, plain.format) == ("tiny", DEFAULT_METRICS, "parquet", "png")
     assert (plain.max_failed, plain.retry_failed, plain.no_tracking) == (1.0, False, False)
     with pytest.raises(ValidationError, match="out"):
         FuseConfig(source="in")
@@ -46,6 +46,7 @@ def test_every_option_has_a_description():
         (["none"], ()),
         ([], ()),
         ("all", tuple(METRICS)),
+        ("default", tuple(name for name in METRICS if name != "qp")),
     ],
 )
 def test_metrics_are_chosen_in_one_order_however_they_are_given(given, metrics):
