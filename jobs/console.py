@@ -166,11 +166,13 @@ def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
 
 def metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:
     """Show how metrics are spread over many pairs."""
-    table = Table("metric", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric", min_width=max(map(len, aggregates)))
     for heading in ("mean", "p5", "median", "p95"):
         table.add_column(heading, justify="right")
-    table.add_column("", style="dim")
+    table.add_column("", style="dim", no_wrap=True)
     for name, values in aggregates.items():
         numbers = [f"{values[key]:.3f}" for key in ("mean", "p5", "p50", "p95")]
-        table.add_row(name, *numbers, METRICS[name].title)
+        lower = " (lower is better)" if METRICS[name].higher_is_better is False else ""
+        table.add_row(name, *numbers, METRICS[name].title + lower)
     return table

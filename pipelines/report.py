@@ -26,7 +26,7 @@ from pipelines.rows import ERROR_CODES, STAGES, output_schema
 from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
 
-HEADLINE = "vif"
+HEADLINES = ("vif_balanced", "vif")  # the first of them that was measured; copying a source raises only the second
 EXTREMES = 3  # pairs shown from either end of the headline metric
 FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
@@ -130,7 +130,8 @@ def _choose_pairs(rows: pa.Table, ok: np.ndarray, measured: list[Metric]) -> lis
     if not measured:
         first = np.flatnonzero(ok)[: 2 * EXTREMES].tolist()
         return [("The first pairs", first)] if first else []
-    headline = next((metric for metric in measured if metric.name == HEADLINE), measured[0])
+    named = {metric.name: metric for metric in measured}
+    headline = next((named[name] for name in HEADLINES if name in named), measured[0])
     values = rows[headline.name].to_numpy()
     ranked = np.flatnonzero(ok & np.isfinite(values))
     sign = 1 if headline.higher_is_better is False else -1

@@ -294,6 +294,15 @@ def test_without_vif_the_first_metric_ranks(tmp_path):
     assert shown(page) == {"Best by en": ["p1"], "Worst by en": ["p0"]}
 
 
+def test_the_balanced_form_ranks_the_pairs_where_it_was_measured(tmp_path):
+    rows = [
+        pair(tmp_path, "copy", vif=0.5, vif_balanced=0.05),
+        pair(tmp_path, "both", vif=0.4, vif_balanced=0.4),
+    ]
+    page = make_page(tmp_path / "out", rows, metrics=("vif", "vif_balanced"))
+    assert shown(page) == {"Best by vif_balanced": ["both"], "Worst by vif_balanced": ["copy"]}
+
+
 @pytest.mark.parametrize("metrics", [(), ("vif",)])
 def test_without_a_measured_value_the_first_pairs_are_shown(tmp_path, metrics):
     rows = [failed(tmp_path, "lost", "unreadable", "No image.")]
