@@ -5,25 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from safetensors import safe_open
 from torch import Tensor
 
 import upfusion
 from jobs.command_line import main
 from pipelines.convert import ConvertConfig, _embed
+from tests.upfusion.authors_file import read_authors, weights_of
 from tests.upfusion.small_priors import cut_off_from_hub, encode_by, make_clip, write_clip
 from upfusion.presets import NetworkConfig
 from upfusion.prompts import PROMPTS
 
-AUTHORS = Path(__file__).parents[3] / "shared" / "official" / "official_small.safetensors"
-
 
 @pytest.fixture(scope="module")
 def authors() -> dict[str, Tensor]:
-    if not AUTHORS.exists():
-        pytest.skip(f"the authors' weights are not at {AUTHORS}")
-    with safe_open(AUTHORS, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return read_authors()
 
 
 def convert(*words: object) -> Result:
@@ -31,8 +26,7 @@ def convert(*words: object) -> Result:
 
 
 def save(authors: dict[str, Tensor], path: Path) -> Path:
-    state = {f"module.{name.removeprefix('weights.')}": t for name, t in authors.items() if name.startswith("weights.")}
-    torch.save({"AWF": state}, path)
+    torch.save({"AWF": {f"module.{name}": tensor for name, tensor in weights_of(authors).items()}}, path)
     return path
 
 

@@ -1,28 +1,22 @@
 """The authors' checkpoint becomes ours; what it computes is compared in test_network.py."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from upfusion.convert import _factor, _our_name, convert
 from upfusion.network import UPFusion
 from upfusion.presets import NetworkConfig
 
-AUTHORS = Path(__file__).parents[3] / "shared" / "official" / "official_small.safetensors"
+from .authors_file import read_authors, weights_of
 
 
 @pytest.fixture(scope="module")
 def authors() -> dict[str, Tensor]:
     """The authors' state dict at small width, under their names."""
-    if not AUTHORS.exists():
-        pytest.skip(f"the authors' weights are not at {AUTHORS}")
-    with safe_open(AUTHORS, "pt") as file:
-        names = [name for name in file.keys() if name.startswith("weights.")]  # noqa: SIM118
-        return {name.removeprefix("weights."): file.get_tensor(name) for name in names}
+    return weights_of(read_authors())
 
 
 @pytest.mark.parametrize("key", ["AWF", None])

@@ -2,18 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from upfusion.convert import convert
 from upfusion.network import PatchEmbedding, UPFusion, pad_to_multiple
 from upfusion.presets import PRESETS, NetworkConfig
 
-AUTHORS = Path(__file__).parents[3] / "shared" / "official" / "official_small.safetensors"
+from .authors_file import read_authors, weights_of
 
 SMALL = NetworkConfig(
     channels=8,
@@ -50,12 +48,8 @@ TAPS = {
 @pytest.fixture(scope="module")
 def authors() -> dict[str, Tensor]:
     """The authors' file, and our results beside theirs under `ours.`."""
-    if not AUTHORS.exists():
-        pytest.skip(f"the authors' reference values are not at {AUTHORS}")
-    with safe_open(AUTHORS, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-    conversion = convert(weights)
+    tensors = read_authors()
+    conversion = convert(weights_of(tensors))
     network = UPFusion(conversion.config)
     network.load_state_dict(conversion.weights)
     for tap, module in TAPS.items():
