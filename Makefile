@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+# literal.py is what forward.py times ours against.
+BENCHMARKS := $(filter-out benchmarks/literal.py,$(sort $(wildcard benchmarks/*.py)))
 
 # A Python that was asked for gets its own stamp, so that an environment made with another one is made again.
 MADE := $(VENV)/.made$(if $(filter-out file default undefined,$(origin PYTHON)),-with-$(notdir $(PYTHON)))

@@ -21,11 +21,11 @@ def say_model(console: Console, info: ModelInfo) -> None:
     lines = architecture(info.config)
     lines["Parameters"] = f"{_millions(parameters.total)}, of these {_millions(parameters.trainable)} trainable"
     say_lines(console, lines | (_provenance(checkpoint) if checkpoint else {}))
-    costs = Table("one pair of", box=None, pad_edge=False)
+    costs = Table("height x width", box=None, pad_edge=False)
     for heading in ("GFLOP", "memory (float32)"):
         costs.add_column(heading, justify="right")
     for (height, width), cost in info.costs.items():
-        costs.add_row(f"{height} x {width}", f"{cost.flops / 1e9:,.0f}", f"{cost.memory / 2**30:.2f} GiB")
+        costs.add_row(f"{height}x{width}", f"{cost.flops / 1e9:,.0f}", f"{cost.memory / 2**30:.2f} GiB")
     console.print(costs)
     if checkpoint and checkpoint.provenance.metrics:
         console.print("", _metrics_table(checkpoint.provenance.metrics))

@@ -33,10 +33,10 @@ def test_a_preset_without_weights_says_what_it_is_costs_and_needs():
         "Text ViT-B-32-quickgelu/openai (open_clip), T = 512",
         "Not as in paper stem_stride = 2, residual = True, skip_unperturbed = True",
         "Parameters 57.0 M, of these 29.2 M trainable",
-        "one pair of GFLOP memory (float32)",
+        "height x width GFLOP memory (float32)",
     ]
-    assert shown[8].startswith("480 x 640 284 ")
-    assert shown[9].startswith("1024 x 1280 1,181 ")
+    assert shown[8].startswith("480x640 284 ")
+    assert shown[9].startswith("1024x1280 1,181 ")
 
 
 def test_a_checkpoint_shows_its_card():
