@@ -15,7 +15,7 @@ from pipelines.metric_choice import MetricNames
 from pipelines.request import RequestError
 from pipelines.summary import summarise
 from upfusion.color import Pixels, luma8
-from upfusion.images import SUFFIXES, ImageError, decode_image
+from upfusion.images import SUFFIXES, decode_image
 from upfusion.metrics import measure, why_none
 
 
@@ -139,7 +139,7 @@ def _by_name(option: str, folder: str, files: list[str]) -> dict[str, str]:
 def _measure(triplet: Triplet, metrics: tuple[str, ...]) -> Measured:
     try:
         a, b, fused = (_read(uri) for uri in (triplet.a, triplet.b, triplet.fused))
-    except (OSError, ImageError) as error:
+    except (OSError, ImportError, ValueError) as error:
         return Measured(triplet, {}, error=storage.without_secrets(str(error)))
     sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (a, b, fused)]
     if len(set(sizes)) > 1:
@@ -152,12 +152,13 @@ def _measure(triplet: Triplet, metrics: tuple[str, ...]) -> Measured:
 
 
 def _read(uri: str) -> Pixels:
+    data = storage.read_bytes(uri)
     try:
-        return decode_image(storage.read_bytes(uri)).pixels
-    except ImageError as error:
-        raise OSError(f"{uri}: {error}") from error
+        return decode_image(data).pixels
+    except Exception as error:  # whatever a file does to a decoder
+        raise ValueError(f"{uri}: {error}") from error
 
 
 def _luma(image: Pixels) -> Tensor:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.from_numpy(np.ascontiguousarray(luma8(image)))[None, None].to(device)
+    return torch.from_numpy(luma8(image))[None, None].to(device)

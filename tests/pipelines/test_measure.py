@@ -107,6 +107,21 @@ def test_a_bad_image_fails_its_triplet_alone(archive, break_it, reason):
     assert measurement.summary["en"]["mean"] == measurement.measured[1].values["en"]
 
 
+def test_a_decoder_that_breaks_fails_its_triplet_alone(archive, monkeypatch):
+    decode = measuring.decode_image
+    broken = (archive / "fused" / "1.png").read_bytes()
+
+    def break_on_one(data: bytes) -> object:
+        if data == broken:
+            raise KeyError("a decoder's own mistake")
+        return decode(data)
+
+    monkeypatch.setattr(measuring, "decode_image", break_on_one)
+    measurement = measure_images(config(archive))
+    assert [one.triplet.name for one in measurement.failed] == ["1"]
+    assert "1.png: " in measurement.failed[0].error
+
+
 def test_a_metric_without_meaning_is_none_and_left_out_of_the_summary(tmp_path):
     for side in ("visible", "infrared", "fused"):
         (tmp_path / side).mkdir()
