@@ -22,7 +22,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 EXIT_CRASH, EXIT_REQUEST = 1, 2
 
-JOBS = ("fuse", "pairs", "demo", "measure", "info", "convert", "create")
+JOBS = ("fuse", "pairs", "demo", "train", "measure", "info", "convert", "create")
 """The subcommands, each `command` in the module of its name."""
 
 
@@ -49,8 +49,7 @@ def job_command(config: type[Config], *, name: str, positional: tuple[str, ...] 
 
         fields = config.model_fields.items()
         parameters: list[click.Parameter] = [
-            click.Argument([field], required=False) if field in positional else _option(field, info)
-            for field, info in fields
+            _argument(field, info) if field in positional else _option(field, info) for field, info in fields
         ]
         parameters += [
             click.Option(
@@ -61,6 +60,11 @@ def job_command(config: type[Config], *, name: str, positional: tuple[str, ...] 
         return click.Command(name, params=parameters, callback=callback, help=_help(run.__doc__, config, positional))
 
     return decorate
+
+
+def _argument(field: str, info: FieldInfo) -> click.Argument:
+    # The configuration says what is missing, and better.
+    return click.Argument([field], required=False, nargs=-1 if get_origin(info.annotation) is tuple else 1)
 
 
 def _option(field: str, info: FieldInfo) -> click.Option:

@@ -104,6 +104,25 @@ class Cluster:
         # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small.
         return Workers(count, cpus=min(1.0, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))
 
+    def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
+        """Say what each of the fewest to the most workers of a training run gets.
+
+        Raises RequestError where this machine has fewer GPUs than asked for.
+        """
+        fewest, most = workers
+        resources = ray.cluster_resources()
+        gpus_there = resources.get("GPU", 0.0)
+        gpus = (1.0 if gpus_there else 0.0) if gpus_per_worker is None else gpus_per_worker
+        if gpus * fewest > gpus_there and not is_remote():
+            there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
+            raise RequestError(f"{fewest} workers of {gpus:g} GPUs: this machine has {there}; 0 trains on CPUs")
+        if gpus:
+            return Workers(most, cpus=1.0, gpus=gpus, threads=1)
+        cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
+        threads = max(1, cores // most)
+        # A whole number where there is one: Ray counts in CPUs. A share where a laptop plays at being a cluster.
+        return Workers(most, cpus=float(threads) if cores >= most else cores / most, gpus=0.0, threads=threads)
+
     @staticmethod
     def _cores() -> int:
         return len(os.sched_getaffinity(0))

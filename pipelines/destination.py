@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
+from pipelines.claim import is_claimed, run_file, write_claim
 from pipelines.request import RequestError
 
 ROWS_A_GROUP = 1024
@@ -37,7 +38,7 @@ class Destination:
 
     def __init__(self, uri: str) -> None:
         self.uri = storage.absolute(uri)
-        self.run_json = storage.join(self.uri, "run.json")
+        self.run_json = run_file(self.uri)
         self.manifest = storage.join(self.uri, "manifest.parquet")
         self.pairs = storage.join(self.uri, "pairs")
         self.images = storage.join(self.uri, "images")
@@ -51,26 +52,13 @@ class Destination:
         that differ, when DEST belongs to another one.
         """
         try:
-            if not storage.exists(self.run_json):
-                if storage.list_files(self.pairs):
-                    raise RequestError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
-                self._write_json(self.run_json, run)
+            if is_claimed(self.uri, run):
                 return
-            there = self._read_claim()
+            if storage.list_files(self.pairs):
+                raise RequestError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
+            write_claim(self.uri, run)
         except OSError as error:
             raise RequestError(f"--out {self.uri} cannot be used: {error}") from error
-        if there["digest"] == run["digest"]:
-            return
-        names = sorted(set(there["result"]) | set(run["result"]))
-        differing = [
-            f"{name}: {there['result'].get(name)!r} there, {run['result'].get(name)!r} now"
-            for name in names
-            if there["result"].get(name) != run["result"].get(name)
-        ]
-        raise RequestError(
-            f"{self.uri} belongs to a run with other settings ({'; '.join(differing)}). "
-            "Choose another --out, or give the settings that are there."
-        )
 
     def merge_manifest(self, pairs: pa.Table) -> pa.Table:
         """Add pairs to the manifest and return the whole, sorted by pair_id.
@@ -152,16 +140,6 @@ class Destination:
         else:
             storage.delete(uri)
 
-    def _read_claim(self) -> dict[str, Any]:
-        data = storage.read_bytes(self.run_json)
-        try:
-            there = json.loads(data)
-        except ValueError:
-            there = None
-        if not isinstance(there, dict) or not {"digest", "result"} <= there.keys():
-            raise RequestError(f"{self.run_json} was not written by a fuse job; choose another --out")
-        return there
-
     def _check_same(self, there: dict[str, Any], now: dict[str, Any]) -> None:
         differing = [f"{name} {there[name]!r}, now {now[name]!r}" for name in now if there[name] != now[name]]
         if differing:
@@ -197,11 +175,6 @@ class Destination:
 
     def _write_json(self, uri: str, value: dict[str, Any]) -> None:
         storage.write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def digest_of(result: dict[str, Any]) -> str:
-    """Digest the settings that change a result."""
-    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def _is_first(seen: set[str], pair_id: str) -> bool:

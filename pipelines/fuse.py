@@ -6,6 +6,7 @@ Fetching, decoding, encoding and putting are CPU tasks, the network sits in acto
 few pairs; what becomes of a pair is a row, never an exception.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,8 +17,9 @@ import pyarrow as pa
 import ray.data
 
 from pipelines import storage
+from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
-from pipelines.destination import Destination, digest_of
+from pipelines.destination import Destination
 from pipelines.discover import Discovery, discover
 from pipelines.fuse_actor import FuseActor
 from pipelines.fuse_config import FuseConfig
@@ -27,7 +29,7 @@ from pipelines.request import RequestError
 from pipelines.source_tree import git_commit
 from pipelines.sources import decode, fetch
 from pipelines.summary import aggregate
-from pipelines.tracking import TrackedRun, check_tracking, open_run
+from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.writer import Writer
 from upfusion.checkpoint import Checkpoint
 from upfusion.guidance import Guidance
@@ -140,7 +142,8 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         finished = destination.finished()
     # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
     todo = _todo(plan.found.pairs if config.limit else manifest, finished.ok | finished.failed)
-    with open_run(config, plan.run, destination, manifest) as tracked:
+    data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
+    with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
         if todo.num_rows:
             # It speaks of the rows there were before; while others are made it would be a lie.
             storage.delete(destination.success)
@@ -194,6 +197,10 @@ def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, 
             return known | {key: guidance.embed(key[0], key[1] or config.prompt).tolist() for key in missing}
         except (PriorUnavailableError, ValueError) as error:
             raise RequestError(str(error)) from error
+
+
+def _digest_of_ids(manifest: pa.Table) -> str:
+    return hashlib.sha256("\n".join(manifest["pair_id"].to_pylist()).encode()).hexdigest()
 
 
 def _todo(pairs: pa.Table, finished: frozenset[str]) -> pa.Table:

@@ -1,20 +1,18 @@
-"""One MLflow run a fuse job, however often the job is started again for the same destination."""
+"""One MLflow run a job, however often the job is started again for the same destination."""
 
 import hashlib
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import storage
 from pipelines.cluster import Cluster
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
-from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
 from pipelines.triptych import draw_triptychs
 
@@ -37,11 +35,32 @@ def check_tracking(tracking_uri: str | None, *, no_tracking: bool) -> None:
         )
 
 
+class Tracked(Protocol):
+    """What a job's configuration says about tracking."""
+
+    @property
+    def experiment(self) -> str: ...
+    @property
+    def tracking_uri(self) -> str | None: ...
+    @property
+    def no_tracking(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class InputData:
+    """The data of a job, for its run's lineage."""
+
+    name: str
+    uri: str
+    digest: str
+
+
 class TrackedRun:
     """What a job tells its MLflow run; this base class tells nobody, for jobs without tracking."""
 
     where: str | None = None
     """Where to look at the run."""
+    run_id: str | None = None
 
     def tag_ray_job(self, cluster: Cluster) -> None:
         """Record on which Ray job the work is done."""
@@ -60,8 +79,9 @@ class TrackedRun:
 class MLflowRun(TrackedRun):
     """Writes to an active MLflow run."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, run_id: str) -> None:
         self.where = where
+        self.run_id = run_id
 
     def tag_ray_job(self, cluster: Cluster) -> None:
         import mlflow
@@ -97,9 +117,12 @@ class MLflowRun(TrackedRun):
 
 @contextmanager
 def open_run(
-    config: FuseConfig, run: dict[str, Any], destination: Destination, manifest: pa.Table
+    config: Tracked, run: dict[str, Any], *, kind: str, uri: str, data: InputData, system_metrics: bool = False
 ) -> Iterator[TrackedRun]:
-    """Open the run of a destination, anew or again, and end it as FINISHED, FAILED or KILLED."""
+    """Open the run of a destination, anew or again, and end it as FINISHED, FAILED or KILLED.
+
+    `kind` says what the job does with `data`: fuse or train.
+    """
     if config.no_tracking:
         yield TrackedRun()
         return
@@ -112,14 +135,18 @@ def open_run(
     if config.tracking_uri:
         mlflow.set_tracking_uri(config.tracking_uri)
     experiment = _open_experiment(config.experiment)
-    job = hashlib.sha256(f"{destination.uri}\n{run['digest']}".encode()).hexdigest()[:32]
+    job = hashlib.sha256(f"{uri}\n{run['digest']}".encode()).hexdigest()[:32]
     known = mlflow.search_runs([experiment], f"tags.`upfusion.job` = '{job}'", max_results=1, output_format="list")
-    started = mlflow.start_run(run_id=known[0].info.run_id if known else None, run_name=_run_name(destination))
-    tracked = MLflowRun(_where(experiment, started.info.run_id))
+    started = mlflow.start_run(
+        run_id=known[0].info.run_id if known else None,
+        run_name=f"{kind} {uri.rstrip('/').rsplit('/', 1)[-1]}",
+        log_system_metrics=system_metrics,
+    )
+    tracked = MLflowRun(_where(experiment, started.info.run_id), started.info.run_id)
     try:
         if not known:
-            _describe(run, destination, job)
-        mlflow.log_input(_dataset(destination, manifest), context="fuse")
+            _describe(run, uri, job)
+        mlflow.log_input(_dataset(data), context=kind)
         yield tracked
     except KeyboardInterrupt:
         mlflow.end_run("KILLED")
@@ -141,10 +168,10 @@ def _open_experiment(name: str) -> str:
     return str(mlflow.set_experiment(name).experiment_id)
 
 
-def _describe(run: dict[str, Any], destination: Destination, job: str) -> None:
+def _describe(run: dict[str, Any], uri: str, job: str) -> None:
     import mlflow
 
-    mlflow.set_tags({"upfusion.job": job, "upfusion.digest": run["digest"], "destination": destination.uri})
+    mlflow.set_tags({"upfusion.job": job, "upfusion.digest": run["digest"], "destination": uri})
     if run["git_commit"]:
         mlflow.set_tag("mlflow.source.git.commit", run["git_commit"])
     mlflow.log_params({name: value for name, value in run["config"].items() if value is not None})
@@ -152,22 +179,17 @@ def _describe(run: dict[str, Any], destination: Destination, job: str) -> None:
     mlflow.log_params({"model.digest": run["model"]["digest"]})
 
 
-def _dataset(destination: Destination, manifest: pa.Table) -> "MetaDataset":
+def _dataset(data: InputData) -> "MetaDataset":
     from mlflow.data.http_dataset_source import HTTPDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    ids = hashlib.sha256("\n".join(manifest["pair_id"].to_pylist()).encode()).hexdigest()[:16]
-    return MetaDataset(HTTPDatasetSource(destination.manifest), name="manifest", digest=ids)  # type: ignore[abstract]
+    return MetaDataset(HTTPDatasetSource(data.uri), name=data.name, digest=data.digest[:16])  # type: ignore[abstract]
 
 
 def _failures(destination: Destination) -> dict[str, list[Any]]:
     rows = destination.read_columns(["pair_id", "status", "error_code", "error"])
     failed = [row for row in rows.to_pylist() if row["status"] == "failed"][:FAILURES_LISTED]
     return {name: [row[name] for row in failed] for name in ("pair_id", "error_code", "error")}
-
-
-def _run_name(destination: Destination) -> str:
-    return "fuse " + destination.uri.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _where(experiment: str, run_id: str) -> str:

@@ -1,5 +1,6 @@
 """Pictures of source A, source B and the fused image side by side."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from pipelines import storage
 from pipelines.destination import Destination
+from upfusion.color import Pixels
 from upfusion.images import decode_image, to_8_bits
 
 LONG_SIDE = 640  # pixels of one of the three
@@ -26,20 +28,26 @@ def draw_triptychs(destination: Destination, count: int) -> list[Image.Image]:
     return triptychs
 
 
+def join_panels(images: Iterable[Pixels]) -> Image.Image:
+    """Put images of one size side by side, none larger than LONG_SIDE."""
+    panels = [_panel(image) for image in images]
+    width, height = panels[0].size
+    sheet = Image.new("RGB", (len(panels) * width, height))
+    for position, panel in enumerate(panels):
+        sheet.paste(panel, (position * width, 0))
+    return sheet
+
+
 def _draw(row: dict[str, Any]) -> list[Image.Image]:
     try:
         fused = row["fused"]["bytes"] or storage.read_bytes(row["fused_uri"])
-        images = [_panel(data) for data in (storage.read_bytes(row["a_uri"]), storage.read_bytes(row["b_uri"]), fused)]
+        files = (storage.read_bytes(row["a_uri"]), storage.read_bytes(row["b_uri"]), fused)
+        return [join_panels(decode_image(data).pixels for data in files)]
     except (OSError, ValueError):
         return []
-    width, height = images[0].size
-    sheet = Image.new("RGB", (3 * width, height))
-    for position, image in enumerate(images):
-        sheet.paste(image, (position * width, 0))
-    return [sheet]
 
 
-def _panel(data: bytes) -> Image.Image:
-    image = Image.fromarray(np.asarray(to_8_bits(decode_image(data).pixels))).convert("RGB")
+def _panel(pixels: Pixels) -> Image.Image:
+    image = Image.fromarray(np.asarray(to_8_bits(pixels))).convert("RGB")
     image.thumbnail((LONG_SIDE, LONG_SIDE))
     return image

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from upfusion.checkpoint import Checkpoint, Prompt, Provenance
+from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, Provenance, parse_checkpoint
 from upfusion.network import UPFusion
 from upfusion.presets import PRESETS
 from upfusion.priors import load_convnext
@@ -35,7 +35,8 @@ def create_checkpoint(
     if pretrained and isinstance(network.scpm, SemanticChannelPruning) and config.prior:
         load_convnext(network.scpm.prior, config.prior, weights)
     if pretrained and config.takes_text and config.text_encoder:
-        prompts = embed_bank(PROMPTS, config.text_encoder, config.text_dim, text_encoder)
+        shipped = None if text_encoder else _shipped_bank(config.text_encoder)
+        prompts = shipped or embed_bank(PROMPTS, config.text_encoder, config.text_dim, text_encoder)
     note = "random weights, but for the priors" if pretrained else "random weights throughout"
     return Checkpoint(
         name=preset,
@@ -44,3 +45,13 @@ def create_checkpoint(
         prompts=prompts,
         provenance=Provenance(trained=False, notes=(note,)),
     )
+
+
+def _shipped_bank(text_encoder: str) -> dict[str, Prompt] | None:
+    """Return the built-in prompts as a checkpoint of the package has them, for machines without the encoder."""
+    for path in sorted(EMBEDDED.glob("*.safetensors")):
+        shipped = parse_checkpoint(path.read_bytes(), str(path))
+        texts = {name: prompt.text for name, prompt in shipped.prompts.items()}
+        if shipped.config.text_encoder == text_encoder and texts == PROMPTS:
+            return shipped.prompts
+    return None

@@ -37,6 +37,11 @@ class UPFusion(nn.Module):
             for width, heads in zip(widths, config.heads, strict=True)
         )
         self.decoder = Decoder(config, widths)
+        if config.residual:
+            with torch.no_grad():
+                # Starting near the maximum of both sources keeps the features alive; from the default start a
+                # network first unlearns its random output, and its features with it.
+                self.decoder.output.weight.mul_(0.1)
 
     def forward(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor) -> Tensor:
         """Fuse luma in [0, 1] of source A and source B, any size, into unclamped luma (B, 1, H, W)."""

@@ -9,7 +9,8 @@ import pytest
 
 from pipelines import destination as module
 from pipelines import storage
-from pipelines.destination import Destination, digest_of
+from pipelines.claim import digest_of
+from pipelines.destination import Destination
 from pipelines.discover import MANIFEST_SCHEMA
 from pipelines.request import RequestError
 from pipelines.rows import output_schema
@@ -93,7 +94,7 @@ def test_rows_without_a_run_json_are_nobodys_and_refused(destination):
 @pytest.mark.parametrize("text", ["", "not JSON", "[]", '{"name": "my-package"}'])
 def test_another_programs_run_json_is_refused_by_name(destination, text):
     storage.write_bytes(destination.run_json, text.encode())
-    with pytest.raises(RequestError, match=r"out/run\.json was not written by a fuse job"):
+    with pytest.raises(RequestError, match=r"out/run\.json was not written by an upfusion job"):
         destination.claim(run_of(model="m"))
 
 

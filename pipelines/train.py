@@ -1,0 +1,321 @@
+"""The training job: pairs in, checkpoints and the best model out, on any number of workers.
+
+    find -> read every pair once -> workers (crops -> network -> losses -> step) -> validate -> checkpoint
+
+Ray Train starts, watches and replaces the workers and stores their checkpoints; a run is its folder, and the same
+command goes on where it stopped.
+"""
+
+import io
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.util.queue import Queue
+
+from pipelines import storage
+from pipelines.claim import digest_of, is_claimed, write_claim
+from pipelines.cluster import Cluster, Workers
+from pipelines.models import local_copy, read_model
+from pipelines.request import RequestError
+from pipelines.source_tree import git_commit
+from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
+from pipelines.train_callback import MLflowTarget, Report, Reporter, drain
+from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
+from pipelines.train_worker import WorkerJob, train_worker
+from pipelines.training_data import TRAIN, VAL, TrainingPairs, check_pairs, find_pairs, refuse_bad
+from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
+from upfusion.create import create_checkpoint
+from upfusion.guidance import Guidance
+from upfusion.priors import PriorUnavailableError
+from upfusion.version import __version__
+
+KEPT_CHECKPOINTS = 2
+"""The one before the last may be the last whole one."""
+
+
+class TrainingStoppedError(RuntimeError):
+    """A run that cannot go on by itself; the sentence says what happened and what is left."""
+
+
+class RunFolder:
+    """Names everything below DEST."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.absolute(uri)
+        self.start = storage.join(self.uri, "start.safetensors")
+        self.data = storage.join(self.uri, "data.parquet")
+        self.checkpoints = storage.join(self.uri, "checkpoints")
+        self.model = storage.join(self.uri, "model.safetensors")
+        self.success = storage.join(self.uri, "_SUCCESS.json")
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """A request that was found to be possible; making one writes and starts nothing."""
+
+    config: TrainConfig
+    start: Checkpoint
+    found: pa.Table
+    run: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What a finished run leaves behind."""
+
+    folder: RunFolder
+    steps: int
+    best: dict[str, float] | None
+    """Step and value of the best validation."""
+    pairs: TrainingPairs
+    seconds: float
+    """What this call took; 0 where everything was there."""
+    tracked: str | None = None
+    registered: str | None = None
+
+
+class Listener:
+    """What a person or a test wants to hear of a run while it goes on; this base class wants nothing."""
+
+    def on_check(self, done: int, total: int) -> None:
+        """So many of all pairs are read."""
+
+    def on_pairs(self, pairs: TrainingPairs, steps: int) -> None:
+        """The pairs of the run and its steps are known, and the first step is still to come."""
+
+    def on_report(self, report: Report) -> None:
+        """The workers, or Ray Train about them, have told something."""
+
+
+def plan_train(config: TrainConfig) -> TrainPlan:
+    """Check a request and raise RequestError if it cannot work."""
+    check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
+    folder = RunFolder(config.out)
+    result = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_RESULT))
+    try:
+        goes_on = storage.exists(folder.start)
+        start = parse_checkpoint(storage.read_bytes(folder.start), folder.start) if goes_on else _make_start(config)
+        found = find_pairs(config)
+    except (OSError, ImportError) as error:
+        raise RequestError(storage.without_secrets(str(error))) from error
+    settings = config.model_dump(mode="json")
+    settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
+    run = {
+        "digest": digest_of(result),
+        "result": result,
+        "config": settings,
+        "model": {"name": start.name, "digest": start.digest},
+        "versions": {name: version(name) for name in ("torch", "timm", "ray", "numpy", "pillow")}
+        | {"upfusion": __version__},
+        "git_commit": git_commit(),
+    }
+    try:
+        is_claimed(folder.uri, run)
+    except OSError as error:
+        raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
+    return TrainPlan(config, start, found, run)
+
+
+def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:
+    """Carry out a plan, or what is left of it.
+
+    Raises RequestError when pairs cannot be used or DEST belongs to another run, and TrainingStoppedError when the
+    run cannot go on by itself.
+    """
+    began = time.monotonic()
+    listener = listener or Listener()
+    config, folder = plan.config, RunFolder(plan.config.out)
+    if storage.exists(folder.success):
+        return _finished_before(folder)
+    with Cluster(verbose=verbose) as cluster:
+        pairs = _claim(plan, folder, listener)
+        steps = math.ceil(config.epochs * len(pairs.of(TRAIN)) / config.batch)
+        listener.on_pairs(pairs, steps)
+        data = InputData("data", folder.data, pairs.digest)
+        with open_run(config, plan.run, kind="train", uri=folder.uri, data=data, system_metrics=True) as tracked:
+            tracked.tag_ray_job(cluster)
+            workers = cluster.trainers(config.worker_range, config.gpus_per_worker)
+            best = _fit(plan, folder, pairs, steps, workers, tracked, listener)
+            registered = _register(config, folder, tracked)
+            seconds = time.monotonic() - began
+            summary = {"steps": steps, "best": best, "seconds": seconds, "workers": config.workers}
+            summary |= {"tracked": tracked.where, "registered": registered}
+            storage.write_bytes(folder.success, (json.dumps(summary, indent=2) + "\n").encode())
+            return TrainOutcome(folder, steps, best, pairs, seconds, tracked.where, registered)
+
+
+def _make_start(config: TrainConfig) -> Checkpoint:
+    """Return what the network starts from: a checkpoint, or a preset with random weights and its priors."""
+    if config.start:
+        return read_model(config.start)[0]
+    with (
+        local_copy(config.weights, "--weights") as weights,
+        local_copy(config.text_encoder, "--text-encoder") as text_encoder,
+    ):
+        torch.manual_seed(config.seed)
+        try:
+            return create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder)
+        except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
+            raise RequestError(str(error)) from error
+
+
+def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:
+    """Read the pairs of a run that goes on, or check those of a new one and make the folder its own."""
+    if storage.exists(folder.data):
+        return TrainingPairs(pq.read_table(pa.BufferReader(storage.read_bytes(folder.data))))
+    pairs = check_pairs(plan.found, plan.config.crop, listener.on_check)
+    refuse_bad(pairs, plan.config)
+    try:
+        write_claim(folder.uri, plan.run)
+        storage.write_bytes(folder.start, plan.start.to_bytes())
+        table = io.BytesIO()
+        pq.write_table(pairs.table, table)
+        storage.write_bytes(folder.data, table.getvalue())
+    except OSError as error:
+        raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
+    return pairs
+
+
+def _fit(
+    plan: TrainPlan,
+    folder: RunFolder,
+    pairs: TrainingPairs,
+    steps: int,
+    workers: Workers,
+    tracked: TrackedRun,
+    listener: Listener,
+) -> dict[str, float] | None:
+    """Run the workers to the end of the run and return the best validation."""
+    config = plan.config
+    job = WorkerJob(
+        config=config.model_copy(update={"tracking_uri": None}),
+        steps=steps,
+        start=folder.start,
+        model=folder.model,
+        train_pairs=pairs.of(TRAIN),
+        val_pairs=pairs.of(VAL),
+        texts=_embed_prompts(plan, pairs),
+        provenance=_provenance(plan, pairs),
+        threads=workers.threads,
+    )
+    board = Queue(actor_options={"num_cpus": 0})
+    fewest, most = config.worker_range
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=most if fewest == most else (fewest, most),  # type: ignore[arg-type]
+            use_gpu=workers.gpus > 0,
+            resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
+        ),
+        run_config=RunConfig(
+            name="checkpoints",
+            storage_path=folder.uri,
+            failure_config=FailureConfig(max_failures=config.max_restarts),
+            checkpoint_config=CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
+            callbacks=[Reporter(board, folder.checkpoints, _target(tracked))],  # type: ignore[list-item]
+        ),
+    )
+    last: Report = {}
+    best: dict[str, float] | None = None
+    for report in _reports(trainer, board):
+        listener.on_report(report)
+        last = last | report
+        best = report.get("best", best)
+    if "diverged" in last:
+        raise TrainingStoppedError(_say_diverged(last, folder))
+    return best
+
+
+def _reports(trainer: TorchTrainer, board: Queue) -> Iterator[Report]:
+    """Run a trainer on a thread of its own and yield what is reported meanwhile; raises what stopped it."""
+    failure: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
+            failure.append(error)
+
+    # On the main thread Ray Train would take Ctrl-C for itself, and nobody could look at the reports.
+    thread = threading.Thread(target=fit, name="train", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        yield from drain(board, seconds=0.5)
+    yield from drain(board, seconds=0.1)
+    if failure:
+        raise failure[0]
+
+
+def _embed_prompts(plan: TrainPlan, pairs: TrainingPairs) -> dict[tuple[str, str | None], list[float]]:
+    """Embed what guides each pair, here on the driver, by (task, prompt of the row)."""
+    with local_copy(plan.config.text_encoder, "--text-encoder") as text_encoder:
+        guidance = Guidance(plan.start, text_encoder)
+        guided = {(row["task"], row["prompt"]) for row in pairs.table.to_pylist()}
+        try:
+            return {(task, prompt): guidance.embed(task, prompt).tolist() for task, prompt in guided}
+        except (PriorUnavailableError, ValueError) as error:
+            raise RequestError(str(error)) from error
+
+
+def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
+    """Say where the weights will come from, but for what only the step tells."""
+    before = plan.start.provenance
+    data = ", ".join(f"{root} ({count} pairs)" for root, count in pairs.roots.items())
+    notes = (f"went on from weights trained on: {before.data}",) if before.trained else before.notes
+    settings = {name: value for name, value in plan.run["result"].items() if name not in ("data", "val", "terms")}
+    return Provenance(
+        data=data,
+        git_commit=plan.run["git_commit"],
+        licence=plan.config.terms,
+        training=settings | {"start": plan.start.digest, "pairs": pairs.digest},
+        notes=notes,
+    )
+
+
+def _target(tracked: TrackedRun) -> MLflowTarget | None:
+    if tracked.run_id is None:
+        return None
+    import mlflow
+
+    return MLflowTarget(mlflow.get_tracking_uri(), tracked.run_id)
+
+
+def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> str | None:
+    if not config.register_as:
+        return None
+    from pipelines.registry import register_model
+
+    assert tracked.run_id is not None
+    data = storage.read_bytes(folder.model)
+    checkpoint = parse_checkpoint(data, folder.model)
+    number = register_model(checkpoint, data, tracked.run_id, config.register_as, config.alias)
+    return f"models:/{config.register_as}/{number}"
+
+
+def _say_diverged(report: Report, folder: RunFolder) -> str:
+    kept = f"The last good checkpoint is {report['checkpoint']}" if "checkpoint" in report else "No checkpoint was made"
+    if storage.exists(folder.model):
+        kept += f", the best model so far {folder.model}"
+    return (
+        f"{report['diverged']}. {kept}. Begin a new run with a smaller --learning-rate, with --clip 1 or with "
+        "--warm-up, from --start MODEL if the model there is worth it."
+    )
+
+
+def _finished_before(folder: RunFolder) -> TrainOutcome:
+    summary = json.loads(storage.read_bytes(folder.success))
+    pairs = TrainingPairs(pq.read_table(pa.BufferReader(storage.read_bytes(folder.data))))
+    told = summary["steps"], summary["best"], pairs, 0.0, summary["tracked"], summary["registered"]
+    return TrainOutcome(folder, *told)

@@ -1,0 +1,91 @@
+"""What the controller of a training run does with each report: it tells the driver, and MLflow."""
+
+import time
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+
+import ray.train
+from PIL import Image
+from ray.train import UserCallback
+from ray.util.queue import Queue
+
+from pipelines import storage
+from pipelines.train_worker import PICTURES
+
+Report = dict[str, Any]
+
+
+class Reporter(UserCallback):
+    """Passes reports on; lives in Ray Train's controller, which outlives the workers."""
+
+    def __init__(self, board: Queue, checkpoints: str, mlflow_run: "MLflowTarget | None") -> None:
+        self.board = board
+        self.checkpoints = checkpoints
+        self.mlflow_run = mlflow_run
+
+    def after_report(
+        self,
+        run_context: Any,  # noqa: ARG002
+        metrics: list[Report],
+        checkpoint: ray.train.Checkpoint | None,
+    ) -> None:
+        report = metrics[0]
+        if checkpoint is not None:
+            report = report | {"checkpoint": checkpoint.path}
+        if self.mlflow_run is not None and "diverged" not in report:
+            pictures = storage.join(self.checkpoints, f"step_{report['step']:07d}", PICTURES) if checkpoint else None
+            try:
+                self.mlflow_run.log(report, pictures)
+            except Exception as error:  # noqa: BLE001  # a tracking server that is away must not end a training run
+                report = report | {"warning": f"MLflow did not take step {report['step']}: {_say(error)}"}
+        self.board.put(report)
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
+        rank, error = next(iter(worker_exceptions.items()))
+        self.board.put({"lost": f"worker {rank}: {_say(error)}"})
+
+
+class MLflowTarget:
+    """One MLflow run, written to from another process than the one that opened it."""
+
+    def __init__(self, tracking_uri: str, run_id: str) -> None:
+        self.tracking_uri = tracking_uri
+        self.run_id = run_id
+        self._last: int | None = None
+
+    def log(self, report: Report, pictures: str | None) -> None:
+        """Log a report's numbers and pictures; steps that were logged before a restart are passed by."""
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric
+
+        client = MlflowClient(self.tracking_uri)
+        if self._last is None:
+            known = client.get_metric_history(self.run_id, "loss")
+            self._last = max((metric.step for metric in known), default=-1)
+        step = int(report["step"])
+        if step <= self._last:
+            return
+        now = int(time.time() * 1000)
+        numbers = {name: value for name, value in report.items() if isinstance(value, int | float)}
+        for number, file in enumerate(storage.list_files(pictures) if pictures else [], start=1):
+            picture = Image.open(BytesIO(storage.read_bytes(file)))
+            client.log_image(self.run_id, picture, key=f"triptych_{number}", step=step)
+        client.log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in numbers.items()])
+        self._last = step
+
+
+def drain(board: Queue, seconds: float) -> list[Report]:
+    """Take what has been told, waiting so long for the first."""
+    reports: list[Report] = []
+    with suppress(Exception):
+        reports.append(board.get(timeout=seconds))
+        while True:
+            reports.append(board.get_nowait())
+    return reports
+
+
+def _say(error: Exception) -> str:
+    """Say in one line what went wrong, without Ray's frames around it."""
+    lines = str(error).strip().splitlines() or [""]
+    return storage.without_secrets(f"{type(error).__name__}: {lines[-1] if len(lines) > 1 else lines[0]}"[:300])

@@ -1,0 +1,255 @@
+"""What every worker of a training run does, one process each.
+
+A checkpoint holds everything that the next step depends on, and the crops of a step follow from its number, so
+the run goes on from any checkpoint with the steps that it would have taken anyway.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train.torch import get_device, prepare_model
+from torch import Tensor
+
+from pipelines import storage
+from pipelines.crop_loader import CropLoader, LumaCache, Sample
+from pipelines.crops import CropRules
+from pipelines.image_cache import ImageCache
+from pipelines.train_config import TrainConfig
+from pipelines.training_data import Row
+from pipelines.validation import BEST_BY, TRIPTYCHS, Measured, Validator, mean_of
+from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
+from upfusion.learner import Batch, DivergedError, Learner
+from upfusion.prompts import PROMPTS
+
+STATE, MODEL, PICTURES = "state.pt", "model.safetensors", "triptychs"
+"""What lies in the folder of a checkpoint."""
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """What the workers are told; all are told the same."""
+
+    config: TrainConfig
+    """Without the tracking server, whose address may hold a password."""
+    steps: int
+    start: str
+    """URI of the checkpoint that the run starts from."""
+    model: str
+    """URI that the best model is written to, or without validation the last."""
+    train_pairs: Sequence[Row]
+    val_pairs: Sequence[Row]
+    texts: dict[tuple[str, str | None], list[float]]
+    """Embeddings by task and prompt of the pair."""
+    provenance: Provenance
+    """Of the models that come out, but for what only the step tells."""
+    threads: int
+
+    @property
+    def crops_an_epoch(self) -> int:
+        """One crop a pair."""
+        return len(self.train_pairs)
+
+    def epoch(self, step: int) -> float:
+        """Return how many epochs are done after so many steps."""
+        return step * self.config.batch / self.crops_an_epoch
+
+    def validates_at(self, step: int) -> bool:
+        """Tell whether the weights after a step are validated."""
+        if not self.val_pairs:
+            return False
+        every = self.config.validate_every
+        return step == self.steps or int(self.epoch(step) / every) > int(self.epoch(step - 1) / every)
+
+    def checkpoints_at(self, step: int) -> bool:
+        """Tell whether the state after a step is kept."""
+        return step % self.config.checkpoint_every == 0 or step == self.steps or self.validates_at(step)
+
+    def reports_at(self, step: int) -> bool:
+        """Tell whether the losses up to a step are reported."""
+        return step % self.config.log_every == 0 or self.checkpoints_at(step)
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Train from the last checkpoint, or from the start, to the end: the function that Ray Train runs."""
+    Worker(settings["job"]).run()
+
+
+class Worker:
+    """One process's part of a training run."""
+
+    def __init__(self, job: WorkerJob) -> None:
+        torch.set_num_threads(job.threads)
+        context = ray.train.get_context()
+        self.rank, self.workers = context.get_world_rank(), context.get_world_size()
+        self.job, self.device = job, get_device()
+        self.start = parse_checkpoint(storage.read_bytes(job.start), job.start)
+        config = job.config
+        network = self.start.build_network()
+        self.learner = Learner(network, config.recipe(job.steps), prepare_model(network))
+        self.texts = {key: torch.tensor(text) for key, text in job.texts.items()}
+        files = ImageCache(config.disk_cache, config.cache_folder)
+        rules = CropRules(
+            side=config.crop,
+            halved=config.halved,
+            augmentations=config.augment,
+            random_prompts=config.random_prompts,
+            prompts=tuple(name for name in PROMPTS if name in self.start.prompts),
+            seed=config.seed,
+        )
+        lumas = LumaCache(files, config.memory_cache)
+        self.loader = CropLoader(job.train_pairs, rules, config.batch, lumas, config.loaders)
+        self.validator = Validator(job.val_pairs[self.rank :: self.workers], self.texts, files, config.precision)
+        self.drawn = frozenset(pair["pair_id"] for pair in job.val_pairs[:TRIPTYCHS])
+        self.best: dict[str, float] | None = None
+
+    def run(self) -> None:
+        self._resume()
+        share = self.workers / self.job.config.batch
+        window = _Window()
+        for samples in self.loader.steps(self.learner.step, self.job.steps, self.rank, self.workers):
+            try:
+                window.add(self.learner.learn(self._batches(samples), share))
+            except DivergedError as error:
+                ray.train.report({"step": self.learner.step, "diverged": str(error)})
+                return
+            if self.job.reports_at(self.learner.step):
+                self._report(self._summary(window))
+                window = _Window()
+
+    def _resume(self) -> None:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return
+        with checkpoint.as_directory() as folder:
+            state = torch.load(Path(folder) / STATE, map_location=self.device, weights_only=True)
+        self.learner.load_state(state["learner"])
+        self.best = state["best"]
+
+    def _batches(self, samples: list[Sample]) -> list[Batch]:
+        size = self.job.config.micro_batch or len(samples)
+        return [self._batch(samples[start : start + size]) for start in range(0, len(samples), size)]
+
+    def _batch(self, samples: list[Sample]) -> Batch:
+        crops = [sample.crop for sample in samples]
+        a, b = (torch.from_numpy(np.stack(side))[:, None] for side in ([c.a for c in crops], [c.b for c in crops]))
+        text = torch.stack([self._text(sample) for sample in samples])
+        return Batch(a.to(self.device), b.to(self.device), text.to(self.device))
+
+    def _text(self, sample: Sample) -> Tensor:
+        if sample.crop.prompt is not None:
+            return self.start.prompts[sample.crop.prompt].embedding
+        return self.texts[sample.pair["task"], sample.pair["prompt"]]
+
+    def _summary(self, window: "_Window") -> dict[str, Any]:
+        """Say where the run is and what the losses of all workers were since the last report."""
+        sums = torch.stack(list(window.sums.values()))
+        seconds = time.perf_counter() - window.began
+        if self.workers > 1:
+            dist.all_reduce(sums)
+        crops = window.steps * self.job.config.batch
+        step = self.learner.step
+        return {
+            "step": step,
+            "epoch": self.job.epoch(step),
+            **dict(zip(window.sums, (sums / crops).tolist(), strict=True)),
+            "learning_rate": self.job.config.recipe(self.job.steps).learning_rate_at(step - 1),
+            "samples_per_second": crops / seconds,
+            "crops_a_step": self.job.config.batch,
+            "workers": self.workers,
+        }
+
+    def _report(self, summary: dict[str, Any]) -> None:
+        step = self.learner.step
+        if not self.job.checkpoints_at(step):
+            ray.train.report(summary)
+            return
+        model = self._model()
+        pictures: dict[str, bytes] = {}
+        if self.job.validates_at(step):
+            began = time.perf_counter()
+            measured, pictures = self._validate(model)
+            summary |= {f"val_{name}": value for name, value in measured.items()}
+            summary["validation_seconds"] = time.perf_counter() - began
+            model = self._model(measured)
+            self._keep_best(model, measured[BEST_BY])
+            summary["best"] = self.best
+        elif step == self.job.steps:
+            self._put(model)
+        with self._written(model, pictures) as checkpoint:
+            ray.train.report(summary, checkpoint=checkpoint, checkpoint_dir_name=f"step_{step:07d}")
+
+    def _validate(self, model: Checkpoint) -> tuple[dict[str, float], dict[str, bytes]]:
+        """Return the means over all workers' pairs, and on rank 0 the pictures of all."""
+        mine = self.validator.validate(model, self.device, self.drawn)
+        everybodys: list[tuple[Measured, dict[str, bytes]]] = [mine] * self.workers
+        if self.workers > 1:
+            dist.all_gather_object(everybodys, mine)
+        # In the order of the pairs, so that the sum is the same for any number of workers.
+        measured = {pair_id: values for part, _ in everybodys for pair_id, values in part.items()}
+        pictures = {pair_id: picture for _, part in everybodys for pair_id, picture in part.items()}
+        return mean_of(dict(sorted(measured.items()))), pictures
+
+    def _keep_best(self, model: Checkpoint, value: float) -> None:
+        """Put the model where users look for it if it is better than the one there."""
+        if self.best is None or value > self.best["value"]:
+            self.best = {"step": self.learner.step, "value": value}
+            self._put(model)
+
+    def _put(self, model: Checkpoint) -> None:
+        if self.rank == 0:
+            storage.write_bytes(self.job.model, model.to_bytes())
+
+    def _model(self, measured: dict[str, float] | None = None) -> Checkpoint:
+        step, told = self.learner.step, self.job.provenance
+        return Checkpoint(
+            name=self.start.name,
+            config=self.start.config,
+            weights=self.learner.weights(),
+            prompts=self.start.prompts,
+            provenance=Provenance(
+                data=told.data,
+                epochs=round(self.job.epoch(step), 3),
+                git_commit=told.git_commit,
+                metrics={"validation": measured} if measured else {},
+                licence=told.licence,
+                training={**told.training, "step": step},
+                notes=told.notes,
+            ),
+        )
+
+    @contextmanager
+    def _written(self, model: Checkpoint, pictures: dict[str, bytes]) -> Iterator[ray.train.Checkpoint | None]:
+        """Write a checkpoint to a folder on rank 0, which alone reports one."""
+        if self.rank:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="upfusion-") as name:
+            folder = Path(name)
+            torch.save({"learner": self.learner.state(), "best": self.best}, folder / STATE)
+            (folder / MODEL).write_bytes(model.to_bytes())
+            for number, pair_id in enumerate(sorted(pictures), start=1):
+                (folder / PICTURES).mkdir(exist_ok=True)
+                (folder / PICTURES / f"{number}.png").write_bytes(pictures[pair_id])
+            yield ray.train.Checkpoint.from_directory(name)
+
+
+class _Window:
+    """Sums of the losses since the last report."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.began = time.perf_counter()
+
+    def add(self, sums: dict[str, Tensor]) -> None:
+        self.sums = {name: self.sums.get(name, 0) + value for name, value in sums.items()}
+        self.steps += 1

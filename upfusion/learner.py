@@ -1,0 +1,151 @@
+"""Training of a network, one optimiser step after another: losses, Adam, schedule, averaged weights.
+
+Everything that a step depends on besides its crops is in `Learner.state`, so a run that goes on from a state takes
+the very steps that an uninterrupted one takes.
+
+Shape suffixes: B batch, T text dimension, H height, W width.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from upfusion.losses import LossWeights, fusion_loss
+from upfusion.network import UPFusion
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops that pass through the network together, with the embedding that guides each."""
+
+    a: Tensor
+    """Luma of source A in [0, 1], (B, 1, H, W)."""
+    b: Tensor
+    text: Tensor
+    """(B, T)."""
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained; the defaults are the paper's (arXiv 2511.12432, section "Experiments")."""
+
+    steps: int
+    """Optimiser steps of the whole run, which the schedule is laid over."""
+    loss: LossWeights = field(default_factory=LossWeights)
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-5
+    """Where the cosine ends."""
+    warm_up: int = 0
+    """Steps over which the learning rate rises from zero."""
+    clip: float | None = None
+    """Largest norm of the gradient; None leaves it."""
+    ema: float | None = None
+    """Decay of the averaged weights, which are then the ones that are kept; None keeps the last ones."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: a cosine, under a linear warm-up."""
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        rate = self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+        return rate * min(1.0, (step + 1) / self.warm_up) if self.warm_up else rate
+
+
+class DivergedError(FloatingPointError):
+    """A loss or gradient that is no number; the weights are those before the step."""
+
+
+class Learner:
+    """Trains a network in place.
+
+    `replica` is what passes crops forward: the network itself, or DistributedDataParallel around it, whose
+    gradients are the mean over all workers.
+    """
+
+    def __init__(self, network: UPFusion, recipe: Recipe, replica: nn.Module | None = None) -> None:
+        self.network = network.train()
+        self.recipe = recipe
+        self.replica = replica or network
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.learning_rate)
+        self.average = {name: tensor.clone() for name, tensor in network.state_dict().items()} if recipe.ema else None
+        self.step = 0
+
+    def learn(self, batches: Sequence[Batch], share: float | None = None) -> dict[str, Tensor]:
+        """Take one optimiser step on all crops of `batches` and return each loss term's sum over them.
+
+        `share` is the weight of one crop's gradient in this replica's; by default one over the number of crops.
+        Raises DivergedError, and changes nothing, when the gradient is no number.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate_at(self.step)
+        self.optimizer.zero_grad()
+        share = share or 1 / sum(map(len, batches))
+        sums: dict[str, Tensor] = {}
+        for position, batch in enumerate(batches):
+            crops = len(batch)
+            with self._exchange_gradients(last=position == len(batches) - 1):
+                terms = self._losses(batch)
+                (terms["loss"] * (crops * share)).backward()  # type: ignore[no-untyped-call]
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() * crops
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip or math.inf)
+        if not norm.isfinite():
+            raise DivergedError(f"the gradient of step {self.step + 1} is no number")
+        self.optimizer.step()
+        self._follow()
+        self.step += 1
+        return sums
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copy the weights that are worth keeping, the averaged ones where there are any, to the CPU."""
+        kept = self.network.state_dict() if self.average is None else self.average
+        return {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, as `load_state` takes it: tensors and numbers only."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            for name, tensor in self.average.items():
+                tensor.copy_(state["average"][name])
+        self.step = int(state["step"])
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.autocast(batch.a.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            fused_B1HW = self.replica(batch.a, batch.b, batch.text)
+        return fusion_loss(batch.a, batch.b, fused_B1HW.float(), self.recipe.loss)
+
+    def _exchange_gradients(self, *, last: bool) -> AbstractContextManager[None]:
+        """Exchange gradients with the other workers once a step, after its last batch."""
+        if last or not isinstance(self.replica, DistributedDataParallel):
+            return nullcontext()
+        kept: AbstractContextManager[None] = self.replica.no_sync()
+        return kept
+
+    def _follow(self) -> None:
+        """Move the averaged weights towards the present ones, faster at the beginning."""
+        if self.average is None:
+            return
+        assert self.recipe.ema is not None
+        decay = min(self.recipe.ema, (2 + self.step) / (11 + self.step))
+        with torch.no_grad():
+            for name, tensor in self.network.state_dict().items():
+                self.average[name].lerp_(tensor, 1 - decay)
