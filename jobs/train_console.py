@@ -72,9 +72,9 @@ class TrainingLine(Listener):
         if not self.console.is_terminal and (now - self.said >= PLAIN_LINE_SECONDS or report["step"] == self.steps):
             self.said = now
             self._say(told)
-        if f"val_{BEST_BY}" in report:
-            values = ", ".join(f"{name} {report[f'val_{name}']:.3f}" for name in METRICS)
-            best = " (best so far)" if report["best"]["step"] == report["step"] else ""
+        if "validation_seconds" in report:
+            values = ", ".join(f"{name} {report[f'val_{name}']:.3f}" for name in METRICS if f"val_{name}" in report)
+            best = " (best so far)" if report["best"] and report["best"]["step"] == report["step"] else ""
             self._say(f"validation after epoch {report['epoch']:.2f}, step {report['step']}: {values}{best}")
 
     def _told(self, report: Report) -> str:

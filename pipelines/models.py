@@ -103,5 +103,5 @@ def _why_there_is_none(model: str) -> str:
         return f"neither a preset that ships trained ({shipped}) nor a checkpoint file"
     return (
         f"the preset ships without trained weights. Use one that has them ({shipped}), or make a checkpoint file: "
-        "`upfusion convert` takes the weights that the authors of UP-Fusion published"
+        "`upfusion train` trains one, `upfusion convert` takes the weights that the authors of UP-Fusion published"
     )

@@ -121,7 +121,8 @@ def plan_train(config: TrainConfig) -> TrainPlan:
         "git_commit": git_commit(),
     }
     try:
-        is_claimed(folder.uri, run)
+        if not is_claimed(folder.uri, run) and storage.list_files(folder.checkpoints):
+            raise RequestError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
     except OSError as error:
         raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
     return TrainPlan(config, start, found, run)

@@ -14,6 +14,8 @@ from pipelines import storage
 from pipelines.train_worker import PICTURES
 
 Report = dict[str, Any]
+"""An entry of the log (step, losses, after a validation val_METRIC and best), and what else there is to tell:
+checkpoint, diverged, lost, warning."""
 
 
 class Reporter(UserCallback):
@@ -30,16 +32,26 @@ class Reporter(UserCallback):
         metrics: list[Report],
         checkpoint: ray.train.Checkpoint | None,
     ) -> None:
-        report = metrics[0]
+        *earlier, last = metrics[0]["log"] or [{}]
         if checkpoint is not None:
-            report = report | {"checkpoint": checkpoint.path}
-        if self.mlflow_run is not None and "diverged" not in report:
-            pictures = storage.join(self.checkpoints, f"step_{report['step']:07d}", PICTURES) if checkpoint else None
-            try:
-                self.mlflow_run.log(report, pictures)
-            except Exception as error:  # noqa: BLE001  # a tracking server that is away must not end a training run
-                report = report | {"warning": f"MLflow did not take step {report['step']}: {_say(error)}"}
-        self.board.put(report)
+            last = last | {"checkpoint": checkpoint.path}
+        if "diverged" in metrics[0]:
+            last = last | {"diverged": metrics[0]["diverged"]}
+        for entry in [*earlier, last]:
+            self.board.put(entry | self._track(entry))
+
+    def _track(self, entry: Report) -> Report:
+        """Log an entry to MLflow; returns a warning where that was not possible."""
+        if self.mlflow_run is None or "loss" not in entry:
+            return {}
+        pictures = None
+        if "validation_seconds" in entry:
+            pictures = storage.join(self.checkpoints, f"step_{entry['step']:07d}", PICTURES)
+        try:
+            self.mlflow_run.log(entry, pictures)
+        except Exception as error:  # noqa: BLE001  # a tracking server that is away must not end a training run
+            return {"warning": f"MLflow did not take step {entry['step']}: {_say(error)}"}
+        return {}
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
         rank, error = next(iter(worker_exceptions.items()))

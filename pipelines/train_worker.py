@@ -30,6 +30,9 @@ from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.learner import Batch, DivergedError, Learner
 from upfusion.prompts import PROMPTS
 
+# Ray Train's controller takes one report every two seconds, and a worker with two of them waits for it.
+REPORT_SECONDS = 5.0
+
 STATE, MODEL, PICTURES = "state.pt", "model.safetensors", "triptychs"
 """What lies in the folder of a checkpoint."""
 
@@ -73,8 +76,8 @@ class WorkerJob:
         """Tell whether the state after a step is kept."""
         return step % self.config.checkpoint_every == 0 or step == self.steps or self.validates_at(step)
 
-    def reports_at(self, step: int) -> bool:
-        """Tell whether the losses up to a step are reported."""
+    def logs_at(self, step: int) -> bool:
+        """Tell whether the losses up to a step are summed up."""
         return step % self.config.log_every == 0 or self.checkpoints_at(step)
 
 
@@ -110,6 +113,9 @@ class Worker:
         self.validator = Validator(job.val_pairs[self.rank :: self.workers], self.texts, files, config.precision)
         self.drawn = frozenset(pair["pair_id"] for pair in job.val_pairs[:TRIPTYCHS])
         self.best: dict[str, float] | None = None
+        self.log: list[dict[str, Any]] = []
+        """What is not reported yet."""
+        self.reported = time.monotonic()
 
     def run(self) -> None:
         self._resume()
@@ -119,11 +125,14 @@ class Worker:
             try:
                 window.add(self.learner.learn(self._batches(samples), share))
             except DivergedError as error:
-                ray.train.report({"step": self.learner.step, "diverged": str(error)})
+                # All workers come here together: they have the mean of their gradients in common.
+                ray.train.report({"log": self.log, "diverged": str(error)})
                 return
-            if self.job.reports_at(self.learner.step):
-                self._report(self._summary(window))
+            if self.job.logs_at(self.learner.step):
+                self.log.append(self._summary(window))
                 window = _Window()
+                # Reports and checkpoints count as time of the training, validation does not.
+                window.began += self._report()
 
     def _resume(self) -> None:
         checkpoint = ray.train.get_checkpoint()
@@ -167,25 +176,42 @@ class Worker:
             "workers": self.workers,
         }
 
-    def _report(self, summary: dict[str, Any]) -> None:
-        step = self.learner.step
+    def _report(self) -> float:
+        """Report what there is to tell, with a checkpoint where one is due; return the seconds of a validation.
+
+        All workers report equally often, or they would wait for each other for ever.
+        """
+        step, seconds = self.learner.step, 0.0
         if not self.job.checkpoints_at(step):
-            ray.train.report(summary)
-            return
+            if self._is_time():
+                self._send()
+            return seconds
         model = self._model()
         pictures: dict[str, bytes] = {}
         if self.job.validates_at(step):
             began = time.perf_counter()
             measured, pictures = self._validate(model)
-            summary |= {f"val_{name}": value for name, value in measured.items()}
-            summary["validation_seconds"] = time.perf_counter() - began
+            seconds = time.perf_counter() - began
             model = self._model(measured)
-            self._keep_best(model, measured[BEST_BY])
-            summary["best"] = self.best
-        elif step == self.job.steps:
+            self._keep_best(model, measured)
+            self.log[-1] |= {f"val_{name}": value for name, value in measured.items()}
+            self.log[-1] |= {"validation_seconds": seconds, "best": self.best}
+        if step == self.job.steps and self.best is None:
             self._put(model)
         with self._written(model, pictures) as checkpoint:
-            ray.train.report(summary, checkpoint=checkpoint, checkpoint_dir_name=f"step_{step:07d}")
+            self._send(checkpoint, f"step_{step:07d}")
+        return seconds
+
+    def _send(self, checkpoint: ray.train.Checkpoint | None = None, name: str | None = None) -> None:
+        ray.train.report({"log": self.log}, checkpoint=checkpoint, checkpoint_dir_name=name)
+        self.log, self.reported = [], time.monotonic()
+
+    def _is_time(self) -> bool:
+        """Tell whether the last report is long enough ago, by the clock of rank 0."""
+        late = torch.tensor([time.monotonic() - self.reported > REPORT_SECONDS], dtype=torch.int32, device=self.device)
+        if self.workers > 1:
+            dist.broadcast(late, src=0)
+        return bool(late.item())
 
     def _validate(self, model: Checkpoint) -> tuple[dict[str, float], dict[str, bytes]]:
         """Return the means over all workers' pairs, and on rank 0 the pictures of all."""
@@ -198,9 +224,10 @@ class Worker:
         pictures = {pair_id: picture for _, part in everybodys for pair_id, picture in part.items()}
         return mean_of(dict(sorted(measured.items()))), pictures
 
-    def _keep_best(self, model: Checkpoint, value: float) -> None:
+    def _keep_best(self, model: Checkpoint, measured: dict[str, float]) -> None:
         """Put the model where users look for it if it is better than the one there."""
-        if self.best is None or value > self.best["value"]:
+        value = measured.get(BEST_BY)
+        if value is not None and (self.best is None or value > self.best["value"]):
             self.best = {"step": self.learner.step, "value": value}
             self._put(model)
 

@@ -4,7 +4,6 @@ Shape suffixes: B batch, H height, W width.
 """
 
 import io
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,10 +61,10 @@ class Validator:
 
 
 def mean_of(measured: Measured) -> dict[str, float]:
-    """Average each metric over the pairs on which it has a value; NaN where it has none on any."""
+    """Average each metric over the pairs on which it has a value; one that has none on any is left out."""
     columns = {name: [row[name] for row in measured.values()] for name in METRICS}
     known = {name: [value for value in column if value is not None] for name, column in columns.items()}
-    return {name: float(np.mean(values)) if values else math.nan for name, values in known.items()}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
 def _luma8(image: Pixels, device: torch.device) -> Tensor:

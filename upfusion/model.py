@@ -25,7 +25,7 @@ from upfusion.tiles import Tiles, fuse_in_tiles
 ImageSource = str | Path | Image.Image | Pixels
 Precision = Literal["fp32", "bf16"]
 
-_TRAINED_ONES = "use tiny, train it, or convert the authors' checkpoint with `upfusion convert`"
+_TRAINED_ONES = "use tiny, train it with `upfusion train`, or convert the authors' checkpoint with `upfusion convert`"
 
 
 def load(

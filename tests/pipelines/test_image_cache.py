@@ -22,7 +22,7 @@ def test_what_was_read_from_a_store_is_read_from_the_disk_the_next_time(bucket, 
     assert ImageCache(1, str(tmp_path)).read(uri, sha(GOOD)) == GOOD
     storage.delete(uri)
     assert ImageCache(1, str(tmp_path)).read(uri, sha(GOOD)) == GOOD
-    with pytest.raises(FileNotFoundError, match="once.png"):
+    with pytest.raises(FileNotFoundError, match=r"once\.png"):
         ImageCache(0, str(tmp_path)).read(uri, sha(GOOD))
 
 

@@ -97,7 +97,7 @@ def test_roots_that_give_nothing_are_refused_by_name(llvip, data, message):
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory, ray_here) -> tuple[Path, TrainingPairs, list[tuple[int, int]]]:
+def checked(tmp_path_factory, ray_here) -> tuple[Path, TrainingPairs, list[tuple[int, int]]]:  # noqa: ARG001
     """Pairs of which one is as it should be and each of the others is not, in its own way."""
     folder = tmp_path_factory.mktemp("bad") / "set"
     make_archive(folder, 5)

@@ -152,7 +152,7 @@ def test_a_model_to_train_is_loaded_and_fuses_nothing_yet(weights: Path, text_en
     model = upfusion.load("small", "cpu", weights=weights, text_encoder=text_encoder)
     assert torch.equal(model.network.scpm.prior.stem[0].weight, make_convnext()["stem.0.weight"])
     image = np.zeros((16, 16), np.uint8)
-    with pytest.raises(ValueError, match="the model small is untrained: it would give noise; use tiny, train it, or"):
+    with pytest.raises(ValueError, match="the model small is untrained: it would give noise; use tiny, train it with"):
         model.fuse(image, image, task="ct_mri")
     lumas = torch.rand(1, 1, 16, 16), torch.rand(1, 1, 16, 16)
     assert model.fuse_lumas(*lumas, model.guidance.embed("ct_mri")[None]).shape == (1, 1, 16, 16)
