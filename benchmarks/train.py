@@ -76,7 +76,7 @@ def _config(folder: Path, steps: int, turn: int) -> TrainConfig:
 
 def _time_loop(steps: int) -> float:
     torch.set_num_threads(_cores())
-    recipe = _config(Path("."), steps, 0).recipe(steps)
+    recipe = _config(Path(), steps, 0).recipe(steps)
     start = create_checkpoint("tiny")
     learner = Learner(start.build_network(), recipe)
     text = torch.stack([start.prompts["ir_visible"].embedding] * BATCH)

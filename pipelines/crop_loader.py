@@ -98,6 +98,8 @@ class CropLoader:
     def _sample(self, index: int, number: int) -> Sample:
         pair = self._pairs[index]
         a_HW, b_HW = self._lumas.read(pair)
+        if (other := self._rules.other_pair(number, len(self._pairs))) is not None:
+            b_HW = self._lumas.read(self._pairs[other])[1]
         return Sample(self._rules.draw(a_HW, b_HW, number), pair)
 
 

@@ -7,7 +7,7 @@ has to hold of it.
 Shape suffixes: H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from upfusion.augmentation import Luma, augment
 
-_ORDER, _CROP = 0, 1  # which random numbers a generator is for
+_ORDER, _CROP, _OTHER = 0, 1, 2  # which random numbers a generator is for
+
+ROOM = 8
+"""An image of so many crops a side shows little of itself in one."""
+
+HalfLuma = NDArray[np.float16]
 
 
 class Order:
@@ -62,27 +67,44 @@ class CropRules:
 
     side: int
     halved: float = 0.0
-    """Share of the crops taken at half size, from images with room for it."""
+    """Share of the crops taken at half size, from images of at least ROOM crops a side."""
+    unrelated: float = 0.0
+    """Share of the crops whose B is of another pair."""
     augmentations: tuple[str, ...] = ("flip",)
     random_prompts: float = 0.0
     """Share of the crops that any prompt of `prompts` guides."""
     prompts: tuple[str, ...] = ()
     seed: int = 0
 
-    def draw(self, a_HW: NDArray[np.float16], b_HW: NDArray[np.float16], number: int) -> Crop:
-        """Take crop `number` of the run from a pair of lumas in [0, 1], both sides at least `side`."""
+    def other_pair(self, number: int, pairs: int) -> int | None:
+        """Return the index of the pair that B of crop `number` is taken from, None for A's own."""
+        rng = np.random.default_rng([self.seed, _OTHER, number])
+        return int(rng.integers(pairs)) if rng.random() < self.unrelated else None
+
+    def draw(self, a_HW: HalfLuma, b_HW: HalfLuma, number: int) -> Crop:
+        """Take crop `number` of the run from two lumas in [0, 1], all sides at least `side`.
+
+        Sources of one size are a pair, and give the same window.
+        """
         rng = np.random.default_rng([self.seed, _CROP, number])
-        halved = rng.random() < self.halved and min(a_HW.shape) >= 2 * self.side
-        side = 2 * self.side if halved else self.side
-        top, left = (int(rng.integers(length - side + 1)) for length in a_HW.shape)
-        window = (slice(top, top + side), slice(left, left + side))
-        a, b = (luma_HW[window].astype(np.float32) for luma_HW in (a_HW, b_HW))
-        if halved:
-            a, b = _half(a), _half(b)
+        a, take_again = self._window(a_HW, rng)
+        b = take_again(b_HW) if a_HW.shape == b_HW.shape else self._window(b_HW, rng)[0]
         a, b = augment(a, b, self.augmentations, rng)
         drawn = self.prompts and rng.random() < self.random_prompts
         prompt = self.prompts[int(rng.integers(len(self.prompts)))] if drawn else None
         return Crop(np.ascontiguousarray(a), np.ascontiguousarray(b), prompt)
+
+    def _window(self, luma_HW: HalfLuma, rng: np.random.Generator) -> tuple[Luma, Callable[[HalfLuma], Luma]]:
+        """Take a window at random, and return it with what takes the same one from another luma."""
+        halved = rng.random() < self.halved and min(luma_HW.shape) >= ROOM * self.side
+        side = 2 * self.side if halved else self.side
+        top, left = (int(rng.integers(length - side + 1)) for length in luma_HW.shape)
+
+        def take(luma_HW: HalfLuma) -> Luma:
+            window: Luma = luma_HW[top : top + side, left : left + side].astype(np.float32)
+            return _half(window) if halved else window
+
+        return take(luma_HW), take
 
 
 def _half(luma_HW: Luma) -> Luma:

@@ -1,6 +1,7 @@
 """The configuration of a training job: one frozen object, checked before a cluster is touched."""
 
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from upfusion.losses import LossWeights
 
 LIKE_THE_PAPER = "; the paper's by default"
+
+SMALLEST_FIDELITY_CROP = 41  # leaves one window at VIF's coarsest scale
 
 # What changes nothing in the weights that come out: where and how fast they are made, and who is told.
 NOT_PART_OF_THE_RESULT = frozenset(
@@ -90,7 +93,14 @@ class TrainConfig(BaseModel):
     batch: int = Field(8, ge=1, description="Crops of one optimiser step, over all workers.")
     crop: int = Field(192, ge=16, description="Side of a crop in pixels" + LIKE_THE_PAPER + ".")
     halved: float = Field(
-        0.0, ge=0, le=1, description="Share of the crops that is taken at half size, from images with room for it."
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the crops taken at half size, from images of at least 8 crops a side, in which a crop "
+        "at full size shows little.",
+    )
+    unrelated: float = Field(
+        0.0, ge=0, le=1, description="Share of the crops whose B is of another pair, as unlike A as CT is to MRI."
     )
     augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         ("flip",), description=f"What is done to crops, with commas, or none: {', '.join(AUGMENTATIONS)}."
@@ -101,10 +111,13 @@ class TrainConfig(BaseModel):
     intensity: float = Field(1.0, ge=0, description="Weight of the L1 loss to the brighter source.")
     gradient: float = Field(1.0, ge=0, description="Weight of the L1 loss to the larger Sobel gradient.")
     structure: float = Field(0.0, ge=0, description="Weight of 1 - SSIM with both sources, an option of the authors.")
+    fidelity: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of VIF with both sources.")
+    feature: float = Field(0.0, ge=0, description="Weight of the loss of features that Q_P measures.")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate at the beginning.")
     final_learning_rate: float = Field(1e-5, ge=0, description="Learning rate at the end of the cosine.")
     warm_up: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
     clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
+    beta2: float = Field(0.999, gt=0, lt=1, description="How long Adam remembers the size of gradients.")
     ema: float | None = Field(None, gt=0, lt=1, description="Keep averaged weights, with this decay a step.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is faster on recent GPUs, and less exact.")
     seed: int = Field(0, ge=0, description="Seed of the weights, the order, the crops and the prompts.")
@@ -149,7 +162,7 @@ class TrainConfig(BaseModel):
         """Weights of the loss terms."""
         from upfusion.losses import LossWeights  # with it comes PyTorch
 
-        return LossWeights(intensity=self.intensity, gradient=self.gradient, structure=self.structure)
+        return LossWeights(**{term.name: getattr(self, term.name) for term in fields(LossWeights)})
 
     def recipe(self, steps: int) -> "Recipe":
         """How the network is trained over so many steps."""
@@ -161,6 +174,7 @@ class TrainConfig(BaseModel):
             learning_rate=self.learning_rate,
             final_learning_rate=self.final_learning_rate,
             warm_up=self.warm_up,
+            beta2=self.beta2,
             clip=self.clip,
             ema=self.ema,
             precision=self.precision,
@@ -204,6 +218,8 @@ class TrainConfig(BaseModel):
             raise ValueError("--register-as and --no-tracking exclude each other: MLflow keeps the registry")
         if self.start and self.weights:
             raise ValueError("--weights belongs to a preset; the checkpoint of --start holds its ConvNeXt")
-        if not (self.intensity or self.gradient or self.structure):
-            raise ValueError("--intensity, --gradient and --structure are all 0, which leaves nothing to learn")
+        if not (self.intensity or self.gradient or self.structure or self.fidelity or self.feature):
+            raise ValueError("all terms of the loss have weight 0, which leaves nothing to learn")
+        if self.fidelity and self.crop < SMALLEST_FIDELITY_CROP:
+            raise ValueError(f"--fidelity needs crops of at least {SMALLEST_FIDELITY_CROP} pixels, got {self.crop}")
         return self

@@ -103,6 +103,7 @@ class Worker:
         rules = CropRules(
             side=config.crop,
             halved=config.halved,
+            unrelated=config.unrelated,
             augmentations=config.augment,
             random_prompts=config.random_prompts,
             prompts=tuple(name for name in PROMPTS if name in self.start.prompts),

@@ -46,6 +46,8 @@ class Recipe:
     """Where the cosine ends."""
     warm_up: int = 0
     """Steps over which the learning rate rises from zero."""
+    beta2: float = 0.999
+    """Decay of Adam's mean square of the gradient."""
     clip: float | None = None
     """Largest norm of the gradient; None leaves it."""
     ema: float | None = None
@@ -75,7 +77,7 @@ class Learner:
         self.recipe = recipe
         self.replica = replica or network
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.learning_rate)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.learning_rate, betas=(0.9, recipe.beta2))
         self.average = {name: tensor.clone() for name, tensor in network.state_dict().items()} if recipe.ema else None
         self.step = 0
 

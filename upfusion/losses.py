@@ -1,13 +1,22 @@
-"""The training loss: intensity, gradient and structure of the fused luma against both sources.
+"""The training loss: intensity, gradient, structure, fidelity and features of the fused luma against both sources.
 
 All functions take luma `(B, 1, H, W)` in [0, 1] and return a scalar.
+
+Shape suffixes: B batch, H height, W width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from upfusion.blur import gaussian_blur
+from upfusion.feature_loss import feature_loss
+from upfusion.fidelity_loss import fidelity_loss
+
+Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,16 +26,21 @@ class LossWeights:
     intensity: float = 1.0
     gradient: float = 1.0
     structure: float = 0.0
+    fidelity: float = 0.0
+    feature: float = 0.0
 
 
 def fusion_loss(a: Tensor, b: Tensor, fused: Tensor, weights: LossWeights) -> dict[str, Tensor]:
-    """Return every term and their weighted sum under the name `loss`."""
-    terms = {"intensity": intensity_loss(a, b, fused), "gradient": gradient_loss(a, b, fused)}
-    loss = weights.intensity * terms["intensity"] + weights.gradient * terms["gradient"]
-    if weights.structure:
-        terms["structure"] = structure_loss(a, b, fused)
-        loss = loss + weights.structure * terms["structure"]
-    return {"loss": loss, **terms}
+    """Return every term that has a weight, and their weighted sum under the name `loss`; each is a mean over crops."""
+    wanted: dict[str, tuple[float, Term]] = {
+        "intensity": (weights.intensity, intensity_loss),
+        "gradient": (weights.gradient, gradient_loss),
+        "structure": (weights.structure, structure_loss),
+        "fidelity": (weights.fidelity, fidelity_loss),
+        "feature": (weights.feature, feature_loss),
+    }
+    terms = {name: term(a, b, fused) for name, (weight, term) in wanted.items() if weight}
+    return {"loss": torch.stack([wanted[name][0] * value for name, value in terms.items()]).sum(), **terms}
 
 
 def intensity_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
@@ -39,9 +53,17 @@ def gradient_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
     return F.l1_loss(sobel_magnitude(fused), torch.maximum(sobel_magnitude(a), sobel_magnitude(b)))
 
 
-def structure_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
+def structure_loss(a_B1HW: Tensor, b_B1HW: Tensor, fused_B1HW: Tensor) -> Tensor:
     """One minus the mean SSIM of the fused luma with each source (Wang et al. 2004, doi:10.1109/TIP.2003.819861)."""
-    return 1 - (_ssim(a, fused) + _ssim(b, fused)) / 2
+    images_B3HW = torch.cat([a_B1HW, b_B1HW, fused_B1HW], dim=1)
+    planes_B8HW = torch.cat([images_B3HW, images_B3HW**2, images_B3HW[:, :2] * fused_B1HW], dim=1)
+    mean_B3HW, square_B3HW, product_B2HW = gaussian_blur(planes_B8HW, 11, 1.5).split([3, 3, 2], dim=1)
+    variance_B3HW = square_B3HW - mean_B3HW**2
+    covariance_B2HW = product_B2HW - mean_B3HW[:, :2] * mean_B3HW[:, 2:]
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_B3HW[:, :2] * mean_B3HW[:, 2:] + c1) * (2 * covariance_B2HW + c2)
+    energy = (mean_B3HW[:, :2] ** 2 + mean_B3HW[:, 2:] ** 2 + c1) * (variance_B3HW[:, :2] + variance_B3HW[:, 2:] + c2)
+    return 1 - (similarity / energy).mean()
 
 
 def sobel_magnitude(x_B1HW: Tensor) -> Tensor:
@@ -50,17 +72,3 @@ def sobel_magnitude(x_B1HW: Tensor) -> Tensor:
     kernels = torch.stack([kernel, kernel.T])[:, None]
     responses = F.conv2d(F.pad(x_B1HW, (1, 1, 1, 1), mode="reflect"), kernels)
     return responses.abs().sum(dim=1, keepdim=True)
-
-
-def _ssim(x_B1HW: Tensor, y_B1HW: Tensor) -> Tensor:
-    """Mean SSIM over 11x11 Gaussian windows of sigma 1.5, for images in [0, 1]."""
-    offsets = torch.arange(11, dtype=x_B1HW.dtype, device=x_B1HW.device) - 5
-    window = torch.softmax(-(offsets**2) / (2 * 1.5**2), dim=0)
-    planes = torch.cat([x_B1HW, y_B1HW, x_B1HW**2, y_B1HW**2, x_B1HW * y_B1HW], dim=0)
-    blurred = F.conv2d(F.conv2d(planes, window.view(1, 1, 1, 11)), window.view(1, 1, 11, 1))
-    mean_x, mean_y, square_x, square_y, product = blurred.chunk(5)
-    variance_x, variance_y = square_x - mean_x**2, square_y - mean_y**2
-    covariance = product - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return (similarity / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))).mean()

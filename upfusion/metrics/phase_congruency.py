@@ -41,7 +41,7 @@ def phase_congruency(images: Tensor) -> Tensor:
     return torch.cat([_phase_congruency(piece[:, 0]) for piece in pieces])
 
 
-class _Filters(NamedTuple):
+class LogGaborFilters(NamedTuple):
     """Filters of one image size, on half the frequency plane; a filter is a radial times an angular part.
 
     The real part of a response comes from the even part of the filter, the imaginary from the odd one: two real
@@ -57,7 +57,7 @@ class _Filters(NamedTuple):
 def _phase_congruency(images: Tensor) -> Tensor:
     """As `phase_congruency`, of images `(N, H, W)`."""
     size = images.shape[-2:]
-    filters = _filters(size[0], size[1], images.dtype, images.device)
+    filters = log_gabor_filters(size[0], size[1], images.dtype, images.device)
     spectrum = _columns_first(torch.fft.rfft2(images))
     real_spectra = [spectrum * radial for radial in filters.radial]
     imaginary_spectra = [spectrum * -1j for spectrum in real_spectra]
@@ -116,7 +116,8 @@ def _median(images: Tensor) -> Tensor:
 
 @functools.lru_cache(FILTERS_KEPT)
 @torch.inference_mode(mode=False)
-def _filters(height: int, width: int, dtype: torch.dtype, device: torch.device) -> _Filters:
+def log_gabor_filters(height: int, width: int, dtype: torch.dtype, device: torch.device) -> LogGaborFilters:
+    """Return the filters of an image size; the same tensors to all who ask."""
     y, x = torch.meshgrid(_frequencies(height, device), _frequencies(width, device), indexing="ij")
     radius = (x.square() + y.square()).sqrt()
     radius[0, 0] = 1
@@ -136,7 +137,7 @@ def _filters(height: int, width: int, dtype: torch.dtype, device: torch.device) 
     deviation = (together / finest / math.log(2)).sqrt()
     noise = deviation * (math.sqrt(math.pi / 2) + NOISE_DEVIATIONS * math.sqrt(2 - math.pi / 2)) / NOISE_DIVISOR
     radial, even, odd = (_columns_first(part[..., : width // 2 + 1].to(dtype)) for part in (radial, even, odd))
-    return _Filters(radial, even, odd, noise.tolist())
+    return LogGaborFilters(radial, even, odd, noise.tolist())
 
 
 def _columns_first(plane: Tensor) -> Tensor:
