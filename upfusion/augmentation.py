@@ -60,14 +60,14 @@ def mask(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
     if rng.random() >= 0.2:
         return a, b
     distance = _distance_to_ellipse(a.shape, rng)
-    inside = 1 / (1 + np.exp(np.clip(2 * distance, -30, 30)))
+    inside = _single(1 / (1 + np.exp(np.clip(2 * distance, -30, 30))))
     a, b = a * inside, b * inside
     if rng.random() < 0.5:
-        rim = rng.uniform(0.5, 1) * np.exp(-((distance + rng.uniform(2, 8)) ** 2) / rng.uniform(2, 12))
+        rim = _single(rng.uniform(0.5, 1) * np.exp(-((distance + rng.uniform(2, 8)) ** 2) / rng.uniform(2, 12)))
         a = np.maximum(a, rim)
         if rng.random() < 0.5:
             b = b * (1 - rim)
-    return a.astype(np.float32), b.astype(np.float32)
+    return a, b
 
 
 def exchange(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
@@ -89,7 +89,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 def _shrink_and_enlarge(x: Luma, rng: np.random.Generator) -> Luma:
     """Blur by shrinking to a half to a fifth."""
-    shrunk = F.interpolate(torch.tensor(x)[None, None], scale_factor=1 / float(rng.uniform(2, 5)), mode="area")
+    shrunk = F.interpolate(
+        torch.from_numpy(x.copy())[None, None], scale_factor=1 / float(rng.uniform(2, 5)), mode="area"
+    )
     enlarged = F.interpolate(shrunk, size=x.shape, mode="bicubic", align_corners=False)
     blurred: Luma = enlarged[0, 0].clamp(0, 1).numpy()
     return blurred
@@ -101,8 +103,12 @@ def _retone(x: Luma, rng: np.random.Generator) -> Luma:
 
 
 def _in_8_bits(x: NDArray[np.floating]) -> Luma:
-    rounded: Luma = (np.round(x * 255) / 255).astype(np.float32)
-    return rounded
+    return _single(np.round(x * 255) / 255)
+
+
+def _single(x: NDArray[np.floating]) -> Luma:
+    single: Luma = x.astype(np.float32)
+    return single
 
 
 def _distance_to_ellipse(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -95,7 +95,9 @@ def _source_maps(a_B1HW: Tensor, b_B1HW: Tensor) -> tuple[Tensor, Tensor]:
 def _agreement(source_BKSHW: Tensor, fused_BK1HW: Tensor) -> Tensor:
     """Correlation of the maps in Gaussian windows inside the crop: (B, K, S, H, W), less the windows' borders."""
     planes = torch.cat([source_BKSHW, source_BKSHW**2, fused_BK1HW, fused_BK1HW**2, source_BKSHW * fused_BK1HW], dim=2)
-    blurred = gaussian_blur(planes.flatten(0, 1), WINDOW, SIGMA).unflatten(0, planes.shape[:2])
-    source, source_square, fused, fused_square, product = blurred.split([3, 3, 1, 1, 3], dim=2)
+    blurred = gaussian_blur(planes.flatten(0, 1), WINDOW, SIGMA)
+    blurred = blurred.reshape(*planes.shape[:2], *blurred.shape[1:])
+    source, source_square, fused, fused_square, product = torch.split(blurred, [3, 3, 1, 1, 3], dim=2)
     variances = (source_square - source**2).clamp_min(0) * (fused_square - fused**2).clamp_min(0)
-    return (product - source * fused + 1e-4) / (variances + SMALLEST_SQUARE).sqrt()
+    correlation: Tensor = (product - source * fused + 1e-4) / (variances + SMALLEST_SQUARE).sqrt()
+    return correlation

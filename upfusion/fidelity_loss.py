@@ -36,14 +36,16 @@ def fidelity(a_B1HW: Tensor, b_B1HW: Tensor, fused_B1HW: Tensor) -> Tensor:
             images_B3HW = gaussian_blur(images_B3HW, size, size / 5, stride=2)
         scale_kept_B2, scale_total_B2 = _information(images_B3HW, size)
         kept_B2, total_B2 = kept_B2 + scale_kept_B2, total_B2 + scale_total_B2
-    return kept_B2 / total_B2
+    kept: Tensor = kept_B2 / total_B2
+    return kept
 
 
 def _information(images_B3HW: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Information of A and of B that the fused luma keeps, and that there is, each `(B, 2)`."""
     source_B2HW, fused_B1HW = images_B3HW[:, :2], images_B3HW[:, 2:]
     planes_B8HW = torch.cat([images_B3HW, images_B3HW**2, source_B2HW * fused_B1HW], dim=1)
-    mean_B3HW, square_B3HW, product_B2HW = gaussian_blur(planes_B8HW, size, size / 5).split([3, 3, 2], dim=1)
+    blurred_B8HW = gaussian_blur(planes_B8HW, size, size / 5)
+    mean_B3HW, square_B3HW, product_B2HW = torch.split(blurred_B8HW, [3, 3, 2], dim=1)
     variance_B3HW = (square_B3HW - mean_B3HW**2).clamp_min(0)
     source_variance_B2HW, fused_variance_B1HW = variance_B3HW[:, :2], variance_B3HW[:, 2:]
     covariance_B2HW = (product_B2HW - mean_B3HW[:, :2] * mean_B3HW[:, 2:]).clamp_min(0)

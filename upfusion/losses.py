@@ -57,13 +57,15 @@ def structure_loss(a_B1HW: Tensor, b_B1HW: Tensor, fused_B1HW: Tensor) -> Tensor
     """One minus the mean SSIM of the fused luma with each source (Wang et al. 2004, doi:10.1109/TIP.2003.819861)."""
     images_B3HW = torch.cat([a_B1HW, b_B1HW, fused_B1HW], dim=1)
     planes_B8HW = torch.cat([images_B3HW, images_B3HW**2, images_B3HW[:, :2] * fused_B1HW], dim=1)
-    mean_B3HW, square_B3HW, product_B2HW = gaussian_blur(planes_B8HW, 11, 1.5).split([3, 3, 2], dim=1)
+    blurred_B8HW = gaussian_blur(planes_B8HW, 11, 1.5)
+    mean_B3HW, square_B3HW, product_B2HW = torch.split(blurred_B8HW, [3, 3, 2], dim=1)
     variance_B3HW = square_B3HW - mean_B3HW**2
     covariance_B2HW = product_B2HW - mean_B3HW[:, :2] * mean_B3HW[:, 2:]
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mean_B3HW[:, :2] * mean_B3HW[:, 2:] + c1) * (2 * covariance_B2HW + c2)
     energy = (mean_B3HW[:, :2] ** 2 + mean_B3HW[:, 2:] ** 2 + c1) * (variance_B3HW[:, :2] + variance_B3HW[:, 2:] + c2)
-    return 1 - (similarity / energy).mean()
+    loss: Tensor = 1 - (similarity / energy).mean()
+    return loss
 
 
 def sobel_magnitude(x_B1HW: Tensor) -> Tensor:

@@ -68,19 +68,35 @@ def test_crops_reach_every_corner():
 
 
 def test_halved_crops_show_twice_the_field_as_means_of_four_pixels():
-    crop = CropRules(side=16, halved=1.0, augmentations=()).draw(A, B, 0)
-    means = windows(A, 2).mean(axis=(2, 3))
-    assert crop.a.shape == (16, 16)
+    crop = CropRules(side=5, halved=1.0, augmentations=()).draw(A, B, 0)
+    assert crop.a.shape == (5, 5)
     found = [
-        (top, left)
-        for top in range(9)
-        for left in range(29)
-        if np.allclose(means[top : top + 32 : 2, left : left + 32 : 2], crop.a, atol=1e-6)
+        [
+            (top, left)
+            for top in range(31)
+            for left in range(51)
+            if np.allclose(
+                windows(luma, 2)[top : top + 10 : 2, left : left + 10 : 2].mean(axis=(2, 3)), seen, atol=1e-6
+            )
+        ]
+        for luma, seen in ((A, crop.a), (B, crop.b))
     ]
-    assert len(found) == 1
-    # No room for twice the side: the crop is taken at full size.
-    whole = CropRules(side=21, halved=1.0, augmentations=()).draw(A, B, 0)
-    assert (windows(A, 21) == whole.a).all(axis=(2, 3)).any()
+    assert len(found[0]) == 1
+    assert found[0] == found[1]
+    # An image of less than eight crops a side is shown as it is.
+    whole = CropRules(side=6, halved=1.0, augmentations=()).draw(A, B, 0)
+    assert (windows(A, 6) == whole.a).all(axis=(2, 3)).any()
+
+
+def test_b_of_another_pair_has_a_window_of_its_own():
+    rules = CropRules(side=16, unrelated=0.25, augmentations=())
+    others = [rules.other_pair(n, 7) for n in range(400)]
+    assert others.count(None) == pytest.approx(300, abs=40)
+    assert set(others) == {None, *range(7)}
+    assert rules.other_pair(3, 7) == others[3]
+    crop = rules.draw(A, B[:20, :30], 0)
+    assert (windows(A, 16) == crop.a).all(axis=(2, 3)).any()
+    assert (windows(B[:20, :30], 16) == crop.b).all(axis=(2, 3)).any()
 
 
 def test_the_share_of_crops_with_a_prompt_of_the_bank_is_as_asked():
