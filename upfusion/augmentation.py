@@ -48,7 +48,7 @@ def tone(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
 
 
 def dim(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
-    """Darken both sources to a tenth to a half in 15 % of the cases, as at night, with the steps of 8 bits."""
+    """Darken both sources, each to a tenth to a half, in 15 % of the cases, as at night: few grey levels are left."""
     if rng.random() >= 0.15:
         return a, b
     a, b = (_in_8_bits(x * rng.uniform(0.1, 0.5)) for x in (a, b))
