@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upfusion.feature_loss import feature_loss
+from upfusion.fidelity_loss import fidelity_loss
 from upfusion.losses import (
     LossWeights,
     fusion_loss,
@@ -53,12 +55,25 @@ def test_structure_is_one_minus_the_mean_ssim() -> None:
     assert structure_loss(a, a, a).item() == pytest.approx(0, abs=1e-9)
 
 
+ALL = LossWeights(intensity=2, gradient=3, structure=5, fidelity=7, feature=11)
+
+
 def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
-    a, b, fused = _three(24)
-    terms = fusion_loss(a, b, fused, LossWeights(intensity=2, gradient=3, structure=5))
-    assert list(terms) == ["loss", "intensity", "gradient", "structure"]
+    a, b, fused = _three(48)
+    terms = fusion_loss(a, b, fused, ALL)
+    assert list(terms) == ["loss", "intensity", "gradient", "structure", "fidelity", "feature"]
     expected = 2 * intensity_loss(a, b, fused) + 3 * gradient_loss(a, b, fused) + 5 * structure_loss(a, b, fused)
+    expected = expected + 7 * fidelity_loss(a, b, fused) + 11 * feature_loss(a, b, fused)
     torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_every_term_is_the_mean_of_its_crops() -> None:
+    # Or the losses would depend on how a batch is spread over workers.
+    a, b, fused = _three(48)
+    together = fusion_loss(a, b, fused, ALL)
+    apart = [fusion_loss(a[n : n + 1], b[n : n + 1], fused[n : n + 1], ALL) for n in range(2)]
+    for name, value in together.items():
+        torch.testing.assert_close(value, (apart[0][name] + apart[1][name]) / 2)
 
 
 def test_the_paper_has_no_structure_term() -> None:
