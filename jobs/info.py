@@ -1,4 +1,4 @@
-"""Entry point of `upfusion info PRESET` and `upfusion info FILE`: what a model is, costs and comes from."""
+"""Entry point of `upfusion info MODEL`: what a preset, a file or a registered model is, costs and comes from."""
 
 import json
 import sys
@@ -18,7 +18,10 @@ class InfoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    model: str = Field(description="Preset (paper, base, tiny), or checkpoint file (local or s3://).")
+    model: str = Field(
+        description="Preset (paper, base, tiny), checkpoint file (local or s3://), or registered model in MLflow "
+        "(models:/NAME@ALIAS or models:/NAME/VERSION)."
+    )
     as_json: bool = Field(False, alias="json", description="Print JSON for machines.")
 
 

@@ -1,6 +1,7 @@
 """What a person sees of a training run at the terminal."""
 
 import time
+from dataclasses import fields
 from types import TracebackType
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from pipelines.train import Listener, TrainOutcome
 from pipelines.train_callback import Report
 from pipelines.training_data import TRAIN, VAL, TrainingPairs
 from pipelines.validation import BEST_BY, METRICS
+from upfusion.losses import LossWeights
 
 PLAIN_LINE_SECONDS = 30.0
 NAMES_SHOWN = 5
@@ -78,7 +80,7 @@ class TrainingLine(Listener):
             self._say(f"validation after epoch {report['epoch']:.2f}, step {report['step']}: {values}{best}")
 
     def _told(self, report: Report) -> str:
-        parts = [f"{name} {report[name]:.4f}" for name in ("intensity", "gradient", "structure") if name in report]
+        parts = [f"{term.name} {report[term.name]:.4f}" for term in fields(LossWeights) if term.name in report]
         crops_a_step = report["crops_a_step"]
         left = (self.steps - report["step"]) * crops_a_step / report["samples_per_second"]
         return (

@@ -91,7 +91,7 @@ class Plan:
 def plan_fuse(config: FuseConfig) -> Plan:
     """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work."""
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    checkpoint, data = read_model(config.model)
+    checkpoint, data = read_model(config.model, config.tracking_uri)
     if not checkpoint.provenance.trained:
         raise RequestError(f"model {config.model!r} is untrained and would give noise")
     try:

@@ -48,7 +48,11 @@ class FuseConfig(ArchiveConfig):
     """Everything a fuse job is told."""
 
     out: str = Field(description="Folder or s3:// prefix for the results.")
-    model: str = Field("tiny", description="Preset, or checkpoint file (local or s3://).")
+    model: str = Field(
+        "tiny",
+        description="Preset, checkpoint file (local or s3://), or registered model in MLflow (models:/NAME@ALIAS or "
+        "models:/NAME/VERSION).",
+    )
     prompt: str | None = Field(
         None,
         description="Text that guides the fusion of every pair, or the name of a built-in one (general, ct_mri, ...); "

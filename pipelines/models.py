@@ -1,4 +1,4 @@
-"""Checkpoints and priors from wherever they lie: presets by name, files and object stores."""
+"""Checkpoints and priors from wherever they lie: presets by name, files, object stores, a model registry."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,17 +12,22 @@ from upfusion.presets import PRESETS
 
 # ImportError: the driver of a store that is not installed.
 UNREACHABLE = (OSError, ImportError)
+REGISTERED = "models:/"
 
 
-def read_model(model: str) -> tuple[Checkpoint, bytes]:
-    """Read a checkpoint that ships under the name of its preset, or lies in a file, local or in a store.
+def read_model(model: str, tracking_uri: str | None = None) -> tuple[Checkpoint, bytes]:
+    """Read a checkpoint that ships under the name of its preset, lies in a file, local or in a store, or is registered.
 
-    Returns it with the bytes of its file. Raises RequestError when there is none or it cannot be used.
+    A registered one is `models:/NAME@ALIAS` or `models:/NAME/VERSION`; `tracking_uri` names its MLflow server, by
+    default MLFLOW_TRACKING_URI does. Returns the checkpoint with the bytes of its file. Raises RequestError when there
+    is none or it cannot be used.
     """
     uri = locate_checkpoint(model)
     try:
-        data = storage.read_bytes(uri)
+        data = _read_registered(uri, tracking_uri) if uri.startswith(REGISTERED) else storage.read_bytes(uri)
         return parse_checkpoint(data, uri), data
+    except RequestError:
+        raise
     except (FileNotFoundError, IsADirectoryError) as error:
         raise RequestError(f"no model {model!r}: {_why_there_is_none(model)}") from error
     except UNREACHABLE as error:
@@ -86,6 +91,12 @@ def local_copy(uri: str | None, option: str) -> Iterator[Path | None]:
         if not files:
             raise RequestError(f"{option} {uri}: there is no such file or folder")
         yield top
+
+
+def _read_registered(uri: str, tracking_uri: str | None) -> bytes:
+    from pipelines.registry import read_registered  # with it comes MLflow
+
+    return read_registered(uri, tracking_uri)
 
 
 def _path(uri: str) -> str:

@@ -1,7 +1,6 @@
 """One MLflow run a job, however often the job is started again for the same destination."""
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pipelines import storage
 from pipelines.cluster import Cluster
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
+from pipelines.quiet_mlflow import quiet_mlflow
 from pipelines.request import RequestError
 from pipelines.triptych import draw_triptychs
 
@@ -128,10 +128,7 @@ def open_run(
         return
     import mlflow
 
-    # Database migrations and hints about runs are no business of somebody who fuses images.
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    quiet_mlflow()
     if config.tracking_uri:
         mlflow.set_tracking_uri(config.tracking_uri)
     experiment = _open_experiment(config.experiment)

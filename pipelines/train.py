@@ -159,7 +159,7 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
 def _make_start(config: TrainConfig) -> Checkpoint:
     """Return what the network starts from: a checkpoint, or a preset with random weights and its priors."""
     if config.start:
-        return read_model(config.start)[0]
+        return read_model(config.start, config.tracking_uri)[0]
     with (
         local_copy(config.weights, "--weights") as weights,
         local_copy(config.text_encoder, "--text-encoder") as text_encoder,
@@ -300,8 +300,7 @@ def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> st
 
     assert tracked.run_id is not None
     data = storage.read_bytes(folder.model)
-    checkpoint = parse_checkpoint(data, folder.model)
-    number = register_model(checkpoint, data, tracked.run_id, config.register_as, config.alias)
+    number = register_model(data, config.register_as, run_id=tracked.run_id, alias=config.alias)
     return f"models:/{config.register_as}/{number}"
 
 

@@ -212,6 +212,10 @@ class TrainConfig(BaseModel):
     def _fits_together(self) -> "TrainConfig":
         if self.worker_range[1] > self.batch:
             raise ValueError(f"--batch {self.batch} leaves some of {self.worker_range[1]} workers without a crop")
+        if self.register_as and re.search("[/:]", self.register_as):
+            raise ValueError(f"--register-as: MLflow takes no / or : in a name, got {self.register_as!r}")
+        if self.alias and (not re.fullmatch(r"[\w-]+", self.alias) or re.fullmatch(r"latest|v\d+", self.alias, re.I)):
+            raise ValueError(f"--alias: expected a word other than latest and v1, v2, ..., got {self.alias!r}")
         if self.alias and not self.register_as:
             raise ValueError("--alias needs --register-as NAME: it names a version of a registered model")
         if self.register_as and self.no_tracking:
