@@ -49,7 +49,8 @@ def whole(folder: Path) -> tuple[RunFolder, Heard]:
     heard = Heard()
     uri = f"sqlite:///{folder}/mlflow.db"
     before = mlflow.get_tracking_uri()
-    outcome = train_mini(folder / "pairs", folder / "whole", heard, start=start_of(folder), tracking_uri=uri)
+    registered = {"register_as": "mini", "alias": "champion", "tracking_uri": uri}
+    outcome = train_mini(folder / "pairs", folder / "whole", heard, start=start_of(folder), **registered)
     mlflow.set_tracking_uri(before)
     assert outcome.steps == STEPS
     return outcome.folder, heard
@@ -123,6 +124,12 @@ def test_a_run_is_one_mlflow_run_with_curves_pictures_and_its_data(
     assert [one.dataset.name for one in tracked.inputs.dataset_inputs] == ["data"]
     artifacts = Path(tracked.info.artifact_uri.removeprefix("file://"))
     assert len({file.name.split("+")[0] for file in (artifacts / "images").glob("*.png")}) == 4
+
+
+def test_the_best_model_is_registered_under_its_alias(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
+    _, data = read_model("models:/mini@champion", f"sqlite:///{folder}/mlflow.db")
+    assert data == storage.read_bytes(whole[0].model)
+    assert json.loads(storage.read_bytes(whole[0].success))["registered"] == "models:/mini/1"
 
 
 def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
