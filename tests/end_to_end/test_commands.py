@@ -1,118 +1,151 @@
-"""The commands as a person types them: in a process of their own, with a Ray of their own."""
+"""The commands as a person types them: `fuse` in a process of its own, with a Ray of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pytest
+from click.testing import CliRunner
 
+from jobs.command_line import main
 from tests.archives import make_archive
 from tests.end_to_end.test_fuse_archive import rows_of
 
 pytestmark = pytest.mark.slow
 
+BROKEN, ALONE = "street_001", "street_002"
 
-def start(job: str, *arguments: object) -> subprocess.Popen[str]:
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended: what it returned and said, what lay in DEST then and which pairs had rows."""
+
+    code: int
+    said: str
+    left: set[str]
+    done: list[str]
+
+
+@dataclass(frozen=True)
+class Story:
+    """One command three times over one archive: stopped with Ctrl-C, then killed, then left alone."""
+
+    ids: list[str]
+    """The pairs; one of them is broken."""
+    out: Path
+    stopped: Ended
+    killed: Ended
+    finished: Ended
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("commands")
+    archive, out = folder / "in", folder / "out"
+    ids = make_archive(archive, 33, size=(320, 240))
+    (archive / "visible" / f"{BROKEN}.png").write_text("not an image")
+    (archive / "infrared" / f"{ALONE}.png").unlink()
+    # The costly qp makes blocks slow enough for each signal to arrive with some of them left.
+    words = (archive, "--out", out, "--no-tracking", "--metrics", "vif,qp", "--images", "both")
+
+    stopped = end(start(*words), out, signal.SIGINT)
+    killed = end(start(*words), out, signal.SIGKILL)
+    finished = end(start(*words), out)
+    return Story([name for name in ids if name != ALONE], out, stopped, killed, finished)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
+    command = [sys.executable, "-m", "jobs.fuse", *map(str, arguments)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
 
 
-def finish(job: str, *arguments: object) -> tuple[int, str]:
-    process = start(job, *arguments)
-    said, _ = process.communicate(timeout=300)
-    return process.returncode, said
+def end(process: subprocess.Popen[str], out: Path, sent: signal.Signals | None = None) -> Ended:
+    """Wait for the end of a process, to which a signal is sent as soon as it has written rows of its own."""
+    try:
+        if sent is not None:
+            wait_for_more_rows(out, process)
+            process.send_signal(sent)
+        said, _ = process.communicate(timeout=300 if sent is None else 60)
+    finally:
+        process.kill()
+    left = {path.name for path in out.iterdir()}
+    return Ended(process.returncode, said, left, [row["pair_id"] for row in rows_of(out)])
 
 
-def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_more_rows(out: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 200
-    while not list((out / "pairs").glob("*.parquet")):
+    before = set((out / "pairs").glob("*.parquet"))
+    while before >= set((out / "pairs").glob("*.parquet")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
-def test_a_dirty_archive_ends_with_a_table_the_report_and_exit_code_3(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 3)
-    (tmp_path / "in" / "visible" / "street_001.png").write_text("not an image")
-    (tmp_path / "in" / "infrared" / "street_002.png").unlink()
+def test_ctrl_c_stops_cleanly(story: Story) -> None:
+    stopped = story.stopped
+    assert stopped.code == 130, stopped.said
+    assert "the same command again goes on" in stopped.said
+    assert "Traceback" not in stopped.said
+    assert 0 < len(stopped.done) < len(story.ids)
+    assert "_SUCCESS.json" not in stopped.left
 
-    code, said = finish("fuse", tmp_path / "in", "--out", tmp_path / "out", "--no-tracking", "--metrics", "vif")
 
+def test_the_same_command_goes_on_after_ctrl_c_and_after_a_kill(story: Story) -> None:
+    stopped, killed = story.stopped.done, story.killed.done
+    assert set(stopped) < set(killed) < set(story.ids)
+    before = re.search(r"\((\d+) of the pairs were done before\)", story.finished.said)
+    assert before, story.finished.said
+    # A worker of the killed job may have put what it was just putting.
+    assert len(killed) <= int(before[1]) < len(story.ids)
+    assert "_SUCCESS.json" not in story.killed.left
+    assert "_SUCCESS.json" in story.finished.left
+
+
+def test_a_killed_job_loses_nothing_and_doubles_nothing(story: Story) -> None:
+    assert story.killed.code == -signal.SIGKILL
+    rows = rows_of(story.out)
+    assert [row["pair_id"] for row in rows] == story.ids
+    assert {row["pair_id"] for row in rows if row["status"] == "failed"} == {BROKEN}
+    assert len(list((story.out / "images").glob("*.png"))) == len(story.ids) - 1
+
+
+def test_a_dirty_archive_ends_with_a_table_the_report_and_exit_code_3(story: Story) -> None:
+    code, said = story.finished.code, story.finished.said
     assert code == 3, said
     assert "1 images have no partner" in said
-    assert "street_002.png" in said
-    assert "1 of 2 pairs fused, 1 failed" in said
+    assert f"{ALONE}.png" in said
+    assert "31 of 32 pairs fused" in said
+    assert "1 failed" in said
     assert "report.html" in said
     assert "Visual information fidelity" in said
     # Nothing but our own words: no word of Ray, no warning, no traceback.
     assert not [line for line in said.splitlines() if "ray" in line.lower() or "Warning" in line or "Traceback" in line]
 
 
-def test_a_wrong_request_starts_nothing_and_ends_with_exit_code_2(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    code, said = finish("fuse", tmp_path / "empty", "--out", tmp_path / "out")
-    assert code == 2
-    assert "no pairs" in said
-    assert "--a PATTERN --b PATTERN" in said
-    assert not (tmp_path / "out").exists()
+@pytest.fixture
+def tracking_as_before() -> Iterator[None]:
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    ids = make_archive(tmp_path / "in", 24, size=(320, 240))
-    command = ("fuse", tmp_path / "in", "--out", tmp_path / "out", "--no-tracking", "--metrics", "none")
-    process = start(*command)
-    wait_for_rows(tmp_path / "out", process)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "the same command again goes on" in said
-    assert "Traceback" not in said
-    done = {row["pair_id"] for row in rows_of(tmp_path / "out")}
-    assert 0 < len(done) < 24
-    assert not (tmp_path / "out" / "_SUCCESS.json").exists()
-
-    code, said = finish(*command)
-    assert code == 0, said
-    assert [row["pair_id"] for row in rows_of(tmp_path / "out")] == ids
-
-
-def test_a_killed_job_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
-    ids = make_archive(tmp_path / "in", 24, size=(320, 240))
-    command = (
-        "fuse",
-        tmp_path / "in",
-        "--out",
-        tmp_path / "out",
-        "--no-tracking",
-        "--metrics",
-        "none",
-        "--images",
-        "both",
-    )
-    process = start(*command)
-    wait_for_rows(tmp_path / "out", process)
-    process.kill()
-    process.communicate()
-
-    code, said = finish(*command)
-    assert code == 0, said
-    rows = rows_of(tmp_path / "out")
-    assert [row["pair_id"] for row in rows] == ids
-    assert {row["status"] for row in rows} == {"ok"}
-    assert len(list((tmp_path / "out" / "images").glob("*.png"))) == 24
-
-
+@pytest.mark.usefixtures("ray_here", "tracking_as_before")
 def test_the_demo_fuses_what_it_draws_and_says_where_to_look(tmp_path: Path) -> None:
-    code, said = finish("demo", "--out", tmp_path / "demo", "--count", 2)
-    assert code == 0, said
-    assert "2 of 2 pairs fused" in said
+    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--count", "2"])
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 pairs fused" in result.output
+    assert str(tmp_path / "demo" / "fused" / "report.html") in result.output
     assert (tmp_path / "demo" / "fused" / "report.html").is_file()
     assert (tmp_path / "demo" / "mlflow.db").is_file()
     assert len(list((tmp_path / "demo" / "fused" / "images").glob("*.png"))) == 2

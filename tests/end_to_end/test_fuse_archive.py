@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,60 @@ def open_fused(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def test_every_pair_becomes_one_row_with_its_image_and_metrics(tmp_path: Path) -> None:
-    ids = make_archive(tmp_path / "in", 5)
-    outcome = run(tmp_path / "in", tmp_path / "out")
+@dataclass(frozen=True)
+class Fused:
+    """An archive and what a job made of it; tests that share one leave both as they are."""
 
-    files = list((tmp_path / "out" / "pairs").iterdir())
+    source: Path
+    out: Path
+    outcome: Outcome
+    rows: dict[str, dict[str, Any]]
+    """By pair_id, in its order."""
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Fused:
+    """Five sound pairs, some of other sizes and depth, and all that can be wrong with one."""
+    folder = tmp_path_factory.mktemp("mixed")
+    source, visible, infrared = folder / "in", folder / "in" / "visible", folder / "in" / "infrared"
+    make_archive(source, 5)
+    make_pair(source, "odd", size=(33, 21))
+    deep = (np.linspace(0, 65535, 40 * 24).reshape(24, 40)).astype(np.uint16)
+    for sensor in (visible, infrared):
+        Image.fromarray(deep).save(sensor / "deep.png")
+    make_pair(source, "truncated", seed=10)
+    whole = (visible / "truncated.png").read_bytes()
+    (visible / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    make_pair(source, "text", seed=11)
+    (visible / "text.png").write_text("<html>404</html>")
+    make_pair(source, "sizes", seed=12)
+    Image.new("RGB", (10, 10)).save(visible / "sizes.png")
+    make_pair(source, "alone", seed=13)
+    (infrared / "alone.png").unlink()
+
+    # What an interrupted run leaves that had found one pair more.
+    make_pair(source, "gone", seed=14)
+    config = FuseConfig(source=str(source), out=str(folder / "out"), images="both", no_tracking=True)
+    interrupted = plan_fuse(config)
+    Destination(config.out).claim(interrupted.run)
+    Destination(config.out).merge_manifest(interrupted.found.pairs)
+    for sensor in (visible, infrared):
+        (sensor / "gone.png").unlink()
+
+    outcome = fuse(plan_fuse(config))
+    return Fused(source, folder / "out", outcome, {row["pair_id"]: row for row in rows_of(config.out)})
+
+
+def test_every_pair_becomes_one_row_with_its_image_and_metrics(mixed: Fused) -> None:
+    files = list((mixed.out / "pairs").iterdir())
     assert {path.suffix for path in files} == {".parquet"}
     assert all(pq.read_schema(path).equals(output_schema(DEFAULT_METRICS)) for path in files)
-    rows = rows_of(tmp_path / "out")
-    assert [row["pair_id"] for row in rows] == ids
-    assert (outcome.pairs, outcome.ok, outcome.failed, outcome.fused_now) == (5, 5, 0, 5)
-    for row in rows:
+    streets = [f"street_{number:03d}" for number in range(5)]
+    rows = rows_of(mixed.out)
+    assert [row["pair_id"] for row in rows] == sorted([*streets, "odd", "deep", "truncated", "text", "sizes", "gone"])
+    outcome = mixed.outcome
+    assert (outcome.pairs, outcome.ok, outcome.failed, outcome.fused_now) == (11, 7, 4, 11)
+    for row in (mixed.rows[name] for name in streets):
         assert row["status"] == "ok"
         assert row["error_code"] is None
         assert open_fused(row["fused"]["bytes"]).shape == (48, 64, 3)
@@ -58,70 +102,13 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(tmp_path: Path) -
         assert row["note"] == "no ms_ssim: a side is under 161 pixels"
         assert all(isinstance(row[name], float) for name in DEFAULT_METRICS if name not in missing)
         assert all(row[f"{stage}_ms"] > 0 for stage in ("fetch", "decode", "fuse", "measure", "encode"))
-    success = json.loads((tmp_path / "out" / "_SUCCESS.json").read_text())
-    assert (success["pairs"], success["ok"], success["failed"]) == (5, 5, 0)
-    assert "street_000" in (tmp_path / "out" / "report.html").read_text()
+    success = json.loads((mixed.out / "_SUCCESS.json").read_text())
+    assert (success["pairs"], success["ok"], success["failed"]) == (11, 7, 4)
+    assert "street_000" in (mixed.out / "report.html").read_text()
 
 
-def test_the_same_command_again_does_no_pair_twice_and_a_grown_archive_only_what_is_new(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 3)
-    run(tmp_path / "in", tmp_path / "out")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "pairs").iterdir()}
-
-    again = run(tmp_path / "in", tmp_path / "out")
-    assert (again.fused_now, again.ok) == (0, 3)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "pairs").iterdir()} == before
-
-    make_pair(tmp_path / "in", "street_100", seed=100)
-    success, seen = tmp_path / "out" / "_SUCCESS.json", list[bool]()
-    config = FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "out"), no_tracking=True)
-    grown = fuse(plan_fuse(config), lambda _: seen.append(success.exists()))
-    assert (grown.fused_now, grown.ok) == (1, 4)
-    assert seen
-    assert not any(seen)
-    assert success.exists()
-    assert [row["pair_id"] for row in rows_of(tmp_path / "out")][-1] == "street_100"
-
-
-def test_limit_takes_the_first_pairs_and_a_later_run_the_rest(tmp_path: Path) -> None:
-    ids = make_archive(tmp_path / "in", 4)
-    assert run(tmp_path / "in", tmp_path / "out", limit=2).fused_now == 2
-    assert [row["pair_id"] for row in rows_of(tmp_path / "out")] == ids[:2]
-    assert run(tmp_path / "in", tmp_path / "out").fused_now == 2
-    assert [row["pair_id"] for row in rows_of(tmp_path / "out")] == ids
-
-
-def test_a_pair_that_an_interrupted_run_found_and_that_is_gone_becomes_a_failed_row(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 2)
-    plan = plan_fuse(FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "out"), no_tracking=True))
-    Destination(str(tmp_path / "out")).claim(plan.run)
-    Destination(str(tmp_path / "out")).merge_manifest(plan.found.pairs)
-    for sensor in ("visible", "infrared"):
-        (tmp_path / "in" / sensor / "street_000.png").unlink()
-    assert run(tmp_path / "in", tmp_path / "out").failed == 1
-    rows = rows_of(tmp_path / "out")
-    assert [(row["pair_id"], row["error_code"]) for row in rows] == [
-        ("street_000", "source_missing"),
-        ("street_001", None),
-    ]
-
-
-def test_bad_files_become_rows_that_a_person_understands(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 3)
-    visible = tmp_path / "in" / "visible"
-    make_pair(tmp_path / "in", "truncated", seed=10)
-    whole = (visible / "truncated.png").read_bytes()
-    (visible / "truncated.png").write_bytes(whole[: len(whole) // 2])
-    make_pair(tmp_path / "in", "text", seed=11)
-    (visible / "text.png").write_text("<html>404</html>")
-    make_pair(tmp_path / "in", "sizes", seed=12)
-    Image.new("RGB", (10, 10)).save(visible / "sizes.png")
-    make_pair(tmp_path / "in", "alone", seed=13)
-    (tmp_path / "in" / "infrared" / "alone.png").unlink()
-
-    outcome = run(tmp_path / "in", tmp_path / "out")
-
-    failed = {row["pair_id"]: row for row in rows_of(tmp_path / "out") if row["status"] == "failed"}
+def test_bad_files_become_rows_that_a_person_understands(mixed: Fused) -> None:
+    failed = {name: row for name, row in mixed.rows.items() if row["status"] == "failed" and name != "gone"}
     assert {name: row["error_code"] for name, row in failed.items()} == {
         "truncated": "truncated_image",
         "text": "not_an_image",
@@ -130,75 +117,104 @@ def test_bad_files_become_rows_that_a_person_understands(tmp_path: Path) -> None
     assert "visible/truncated.png" in failed["truncated"]["error"]
     assert "A is 10x10, B is 64x48" in failed["sizes"]["error"]
     assert all(row["fused"] is None for row in failed.values())
-    assert (outcome.ok, outcome.failed) == (3, 3)
-    assert [Path(uri).name for uri in outcome.unpaired] == ["alone.png"]
-    report = (tmp_path / "out" / "report.html").read_text()
+    assert [Path(uri).name for uri in mixed.outcome.unpaired] == ["alone.png"]
+    report = (mixed.out / "report.html").read_text()
     assert "alone.png" in report
     assert "size_mismatch" in report
 
 
-def test_failed_pairs_stay_failed_until_they_are_retried(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 3)
-    broken = tmp_path / "in" / "visible" / "street_001.png"
-    good = broken.read_bytes()
-    broken.write_bytes(b"")
-    assert run(tmp_path / "in", tmp_path / "out").failed == 1
-    broken.write_bytes(good)
-    assert run(tmp_path / "in", tmp_path / "out").failed == 1
-
-    retried = run(tmp_path / "in", tmp_path / "out", retry_failed=True)
-    assert (retried.ok, retried.failed, retried.fused_now) == (3, 0, 1)
-    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["ok", "ok", "ok"]
+def test_a_pair_that_an_interrupted_run_found_and_that_is_gone_becomes_a_failed_row(mixed: Fused) -> None:
+    assert (mixed.rows["gone"]["status"], mixed.rows["gone"]["error_code"]) == ("failed", "source_missing")
 
 
-def test_images_as_files_alone_leave_their_place_in_the_row(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 2)
-    run(tmp_path / "in", tmp_path / "out", images="files")
-    for row in rows_of(tmp_path / "out"):
-        assert row["fused"]["bytes"] is None
-        assert Path(row["fused_uri"]).parent == tmp_path / "out" / "images"
-        assert open_fused(Path(row["fused_uri"]).read_bytes()).shape == (48, 64, 3)
-
-
-def test_a_destination_belongs_to_the_settings_that_decide_its_results(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 2)
-    run(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(RequestError, match="format: 'png' there, 'jpeg' now"):
-        run(tmp_path / "in", tmp_path / "out", format="jpeg")
-    make_archive(tmp_path / "other", 2)
-    with pytest.raises(RequestError, match="'street_000' stands in"):
-        run(tmp_path / "other", tmp_path / "out")
-
-
-def test_colour_sizes_and_depth_come_out_as_they_went_in(tmp_path: Path) -> None:
-    make_pair(tmp_path / "in", "odd", size=(33, 21))
-    make_pair(tmp_path / "in", "even", size=(64, 48))
-    deep = (np.linspace(0, 65535, 40 * 24).reshape(24, 40)).astype(np.uint16)
-    for sensor in ("visible", "infrared"):
-        Image.fromarray(deep).save(tmp_path / "in" / sensor / "deep.png")
-    run(tmp_path / "in", tmp_path / "out", images="files")
-    images = tmp_path / "out" / "images"
+def test_colour_sizes_and_depth_come_out_as_they_went_in(mixed: Fused) -> None:
+    images = mixed.out / "images"
     assert open_fused((images / "odd.png").read_bytes()).shape == (21, 33, 3)
-    assert open_fused((images / "even.png").read_bytes()).shape == (48, 64, 3)
+    assert open_fused((images / "street_000.png").read_bytes()).shape == (48, 64, 3)
     assert open_fused((images / "deep.png").read_bytes()).dtype == np.uint16
-    source = np.asarray(Image.open(tmp_path / "in" / "visible" / "even.png").convert("YCbCr")).astype(float)
-    fused = np.asarray(Image.open(images / "even.png").convert("YCbCr")).astype(float)
+    source = np.asarray(Image.open(mixed.source / "visible" / "street_000.png").convert("YCbCr")).astype(float)
+    fused = np.asarray(Image.open(images / "street_000.png").convert("YCbCr")).astype(float)
     assert np.abs(source - fused)[..., 1:].mean() < 1.5
 
 
-def test_a_manifest_brings_its_own_ids_tasks_and_places(tmp_path: Path) -> None:
-    make_archive(tmp_path / "in", 2)
-    (tmp_path / "in" / "manifest.csv").write_text(
+def test_a_destination_belongs_to_the_settings_that_decide_its_results(mixed: Fused, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="format: 'png' there, 'jpeg' now"):
+        run(mixed.source, mixed.out, images="both", format="jpeg")
+    make_archive(tmp_path / "other", 2)
+    with pytest.raises(RequestError, match="'street_000' stands in"):
+        run(tmp_path / "other", mixed.out, images="both")
+
+
+def test_each_run_does_what_is_missing_and_no_pair_twice(tmp_path: Path) -> None:
+    ids = make_archive(tmp_path / "in", 3)
+    broken, success = tmp_path / "in" / "visible" / "street_001.png", tmp_path / "out" / "_SUCCESS.json"
+    good = broken.read_bytes()
+    broken.write_bytes(b"")
+
+    def files() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / "out" / "pairs").iterdir()}
+
+    # A limit takes the first pairs,
+    first = run(tmp_path / "in", tmp_path / "out", limit=2)
+    assert (first.fused_now, first.ok, first.failed) == (2, 1, 1)
+    assert [row["pair_id"] for row in rows_of(tmp_path / "out")] == ids[:2]
+    assert success.exists()
+
+    # a later run the rest and what the archive has grown by; what failed stays failed, though it is sound now.
+    before = files()
+    broken.write_bytes(good)
+    make_pair(tmp_path / "in", "street_100", seed=100)
+    seen = list[bool]()
+    config = FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "out"), no_tracking=True)
+    grown = fuse(plan_fuse(config), lambda _: seen.append(success.exists()))
+    assert (grown.fused_now, grown.ok, grown.failed) == (2, 3, 1)
+    assert seen
+    assert not any(seen)
+    assert success.exists()
+    assert before.items() <= files().items()
+    assert [row["pair_id"] for row in rows_of(tmp_path / "out")] == [*ids, "street_100"]
+
+    # With nothing missing the same command does nothing.
+    before = files()
+    again = run(tmp_path / "in", tmp_path / "out")
+    assert (again.fused_now, again.ok, again.failed) == (0, 3, 1)
+    assert files() == before
+
+    retried = run(tmp_path / "in", tmp_path / "out", retry_failed=True)
+    assert (retried.fused_now, retried.ok, retried.failed) == (1, 4, 0)
+    rows = rows_of(tmp_path / "out")
+    assert [(row["pair_id"], row["status"]) for row in rows] == [(name, "ok") for name in (*ids, "street_100")]
+    # Images lie in the rows unless something else is asked for.
+    assert all(row["fused_uri"] is None and open_fused(row["fused"]["bytes"]).size for row in rows)
+
+
+@pytest.fixture(scope="module")
+def from_manifest(tmp_path_factory: pytest.TempPathFactory) -> Fused:
+    """A job whose pairs a manifest names, and whose images are files alone."""
+    folder = tmp_path_factory.mktemp("manifest")
+    make_archive(folder / "in", 2)
+    manifest = folder / "in" / "manifest.csv"
+    manifest.write_text(
         "pair_id,a_uri,b_uri,task\n"
         "0001,visible/street_000.png,infrared/street_000.png,ir_visible\n"
-        f"0002,{tmp_path}/in/visible/street_001.png,infrared/street_001.png,nir_visible\n"
+        f"0002,{folder}/in/visible/street_001.png,infrared/street_001.png,nir_visible\n"
     )
-    run(tmp_path / "in" / "manifest.csv", tmp_path / "out")
-    rows = rows_of(tmp_path / "out")
-    assert [(row["pair_id"], row["task"], row["status"]) for row in rows] == [
+    outcome = run(manifest, folder / "out", images="files")
+    return Fused(manifest, folder / "out", outcome, {row["pair_id"]: row for row in rows_of(folder / "out")})
+
+
+def test_a_manifest_brings_its_own_ids_tasks_and_places(from_manifest: Fused) -> None:
+    assert [(row["pair_id"], row["task"], row["status"]) for row in from_manifest.rows.values()] == [
         ("0001", "ir_visible", "ok"),
         ("0002", "nir_visible", "ok"),
     ]
+
+
+def test_images_as_files_alone_leave_their_place_in_the_row(from_manifest: Fused) -> None:
+    for row in from_manifest.rows.values():
+        assert row["fused"]["bytes"] is None
+        assert Path(row["fused_uri"]).parent == from_manifest.out / "images"
+        assert open_fused(Path(row["fused_uri"]).read_bytes()).shape == (48, 64, 3)
 
 
 def test_from_and_to_an_object_store(tmp_path: Path, object_store: ObjectStore) -> None:

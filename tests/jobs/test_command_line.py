@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+import ray
 from click.testing import CliRunner, Result
 
 from jobs.command_line import JOBS, job_command, main
@@ -259,3 +260,14 @@ def test_the_real_commands_refuse_before_anything_is_started(tmp_path):
         assert result.stderr.startswith("Error: ")
         assert len(result.stderr.splitlines()) == 1
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_an_archive_without_pairs_is_refused_with_what_to_try_and_nothing_is_started(tmp_path):
+    (tmp_path / "empty").mkdir()
+    ray_was_there = ray.is_initialized()
+    result = invoke("fuse", str(tmp_path / "empty"), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "no pairs" in result.stderr
+    assert "--a PATTERN --b PATTERN" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert ray.is_initialized() == ray_was_there

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +10,61 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
+from pipelines.cluster import Cluster
 from pipelines.fuse import fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
 from pipelines.tracking import check_tracking
 from tests.archives import make_archive
 
-
-@pytest.fixture
-def tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    before = mlflow.get_tracking_uri()
-    yield f"sqlite:///{tmp_path}/mlflow.db"
-    mlflow.set_tracking_uri(before)
+SECRET = "a-very-secret-word"
 
 
-def fuse_tracked(tmp_path: Path, tracking_uri: str, **settings: Any) -> None:
-    config = FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "out"), tracking_uri=tracking_uri, **settings)
+@dataclass(frozen=True)
+class Tracked:
+    """A job that was started twice for one destination, and the run as either left it."""
+
+    folder: Path
+    """Holds the archive `in`, the destination `out` and MLflow's database."""
+    first: Run
+    run: Run
+
+
+def fuse_tracked(folder: Path, **settings: Any) -> None:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    config = FuseConfig(
+        source=str(folder / "in"), out=str(folder / "out"), tracking_uri=uri, metrics="vif,en", **settings
+    )
     fuse(plan_fuse(config))
 
 
-def runs(tracking_uri: str) -> list[Run]:
-    client = mlflow.MlflowClient(tracking_uri)
-    experiment = client.get_experiment_by_name("upfusion")
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id]))
+def only_run(folder: Path, experiment: str = "upfusion") -> Run:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    (run,) = client.search_runs([found.experiment_id])
+    return run
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_a_job_is_one_run_with_everything_one_asks_of_it(tmp_path: Path, tracking_uri: str) -> None:
-    make_archive(tmp_path / "in", 3)
-    (tmp_path / "in" / "visible" / "street_002.png").write_bytes(b"")
-    fuse_tracked(tmp_path, tracking_uri, metrics="vif,en")
+@pytest.fixture(scope="module")
+def tracked(ray_here: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:  # noqa: ARG001
+    """Three pairs, one of them broken: the first alone, then the rest."""
+    folder = tmp_path_factory.mktemp("tracked")
+    make_archive(folder / "in", 3)
+    (folder / "in" / "visible" / "street_002.png").write_bytes(b"")
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        environment.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
+        fuse_tracked(folder, limit=1)
+        first = only_run(folder)
+        fuse_tracked(folder)
+        yield Tracked(folder, first, only_run(folder))
+    mlflow.set_tracking_uri(before)
 
-    (run,) = runs(tracking_uri)
+
+def test_a_job_is_one_run_with_everything_one_asks_of_it(tracked: Tracked) -> None:
+    run = tracked.run
     assert run.info.status == "FINISHED"
     assert run.data.params["model"] == "tiny"
     assert run.data.params["version.torch"]
@@ -58,27 +80,19 @@ def test_a_job_is_one_run_with_everything_one_asks_of_it(tmp_path: Path, trackin
     assert list((artifacts / "triptychs").glob("*.png"))
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_the_same_job_again_goes_on_in_the_same_run(tmp_path: Path, tracking_uri: str) -> None:
-    make_archive(tmp_path / "in", 2)
-    fuse_tracked(tmp_path, tracking_uri, metrics="en", limit=1)
-    fuse_tracked(tmp_path, tracking_uri, metrics="en")
-    (run,) = runs(tracking_uri)
-    assert run.data.metrics["ok"] == 2
+def test_the_same_job_again_goes_on_in_the_same_run(tracked: Tracked) -> None:
+    assert tracked.first.info.run_id == tracked.run.info.run_id
+    assert (tracked.first.data.metrics["ok"], tracked.run.data.metrics["ok"]) == (1, 2)
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_a_job_that_crashes_is_a_failed_run(tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_archive(tmp_path / "in", 1)
-
+def test_a_job_that_crashes_is_a_failed_run(tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr("pipelines.fuse.write_report", crash)
     with pytest.raises(OSError, match="disk is full"):
-        fuse_tracked(tmp_path, tracking_uri, metrics="en")
-    (run,) = runs(tracking_uri)
-    assert run.info.status == "FAILED"
+        fuse_tracked(tracked.folder, experiment="crashing")
+    assert only_run(tracked.folder, "crashing").info.status == "FAILED"
 
 
 def test_a_remote_cluster_without_a_tracking_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,13 +107,6 @@ def test_a_remote_cluster_without_a_tracking_server_is_refused(monkeypatch: pyte
     check_tracking(None, no_tracking=False)
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_no_secret_reaches_a_tracked_run_or_the_destination(
-    tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_archive(tmp_path / "in", 1)
-    secret = "a-very-secret-word"
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", secret)
-    fuse_tracked(tmp_path, tracking_uri, metrics="en")
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+def test_no_secret_reaches_a_tracked_run_or_the_destination(tracked: Tracked) -> None:
+    for path in tracked.folder.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
