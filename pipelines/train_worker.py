@@ -4,6 +4,7 @@ A checkpoint holds everything that the next step depends on, and the crops of a 
 the run goes on from any checkpoint with the steps that it would have taken anyway.
 """
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.train.torch import get_device, prepare_model
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines import storage
@@ -33,7 +36,7 @@ from upfusion.prompts import PROMPTS
 # Ray Train's controller takes one report every two seconds, and a worker with two of them waits for it.
 REPORT_SECONDS = 5.0
 
-STATE, MODEL, PICTURES = "state.pt", "model.safetensors", "triptychs"
+STATE, MODEL, PICTURES = "state.safetensors", "model.safetensors", "triptychs"
 """What lies in the folder of a checkpoint."""
 
 
@@ -139,10 +142,9 @@ class Worker:
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return
-        with checkpoint.as_directory() as folder:
-            state = torch.load(Path(folder) / STATE, map_location=self.device, weights_only=True)
-        self.learner.load_state(state["learner"])
-        self.best = state["best"]
+        with checkpoint.as_directory() as folder, safe_open(Path(folder) / STATE, framework="pt") as file:
+            self.best = json.loads(file.metadata()["best"])
+            self.learner.load_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
     def _batches(self, samples: list[Sample]) -> list[Batch]:
         size = self.job.config.micro_batch or len(samples)
@@ -262,7 +264,8 @@ class Worker:
             return
         with tempfile.TemporaryDirectory(prefix="upfusion-") as name:
             folder = Path(name)
-            torch.save({"learner": self.learner.state(), "best": self.best}, folder / STATE)
+            # Equal states are equal bytes, which pickles are not, and nothing in it can be executed.
+            save_file(self.learner.state(), folder / STATE, metadata={"best": json.dumps(self.best)})
             (folder / MODEL).write_bytes(model.to_bytes())
             for number, pair_id in enumerate(sorted(pictures), start=1):
                 (folder / PICTURES).mkdir(exist_ok=True)

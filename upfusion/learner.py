@@ -7,10 +7,10 @@ Shape suffixes: B batch, T text dimension, H height, W width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -112,22 +112,26 @@ class Learner:
         kept = self.network.state_dict() if self.average is None else self.average
         return {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
 
-    def state(self) -> dict[str, Any]:
-        """Return everything that the next step depends on, as `load_state` takes it: tensors and numbers only."""
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that the next step depends on, by name, as `load_state` takes it."""
+        moments = self.optimizer.state_dict()["state"]
         return {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
+            "step": torch.tensor(self.step),
+            **{f"network.{name}": tensor for name, tensor in self.network.state_dict().items()},
+            **{f"average.{name}": tensor for name, tensor in (self.average or {}).items()},
+            **{f"adam.{number}.{name}": value for number, of in moments.items() for name, value in of.items()},
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where a state was taken."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            for name, tensor in self.average.items():
-                tensor.copy_(state["average"][name])
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where a state was taken, on whatever device it lies."""
+        self.network.load_state_dict(_below("network.", state))
+        for name, tensor in (self.average or {}).items():
+            tensor.copy_(state[f"average.{name}"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below("adam.", state).items():
+            number, name = key.split(".")
+            moments.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.step = int(state["step"])
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -151,3 +155,7 @@ class Learner:
         with torch.no_grad():
             for name, tensor in self.network.state_dict().items():
                 self.average[name].lerp_(tensor, 1 - decay)
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}

@@ -15,7 +15,7 @@ from tests.training import SETTINGS, make_start, train_mini
 
 pytestmark = pytest.mark.slow
 
-STEPS, LAST = 24, "step_0000024/state.pt"
+STEPS, LAST = 24, "step_0000024/state.safetensors"
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -29,7 +29,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path: Path, monkeyp
     process = start(*command)
     checkpoints = tmp_path / "killed" / "checkpoints"
     deadline = time.monotonic() + 200
-    while not list(checkpoints.glob("step_*/state.pt")):
+    while not list(checkpoints.glob("step_*/state.safetensors")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -61,7 +61,7 @@ def start_of(folder: Path) -> str:
 
 
 def last_state(run: RunFolder) -> bytes:
-    return storage.read_bytes(storage.join(run.checkpoints, f"step_{STEPS:07d}", "state.pt"))
+    return storage.read_bytes(storage.join(run.checkpoints, f"step_{STEPS:07d}", "state.safetensors"))
 
 
 class Killer(Heard):
