@@ -9,7 +9,7 @@ from jobs.console import quiet
 from jobs.train_console import TrainingLine, say_trained
 from pipelines import storage
 from pipelines.request import RequestError
-from pipelines.train import plan_train, train
+from pipelines.train import TrainingStoppedError, plan_train, train
 from pipelines.train_config import TrainConfig
 
 EXIT_OK, EXIT_CRASH, EXIT_INTERRUPTED = 0, 1, 130
@@ -37,7 +37,8 @@ def command(config: TrainConfig, verbose: bool) -> int:
             raise
         sentence = storage.without_secrets(str(error))
         console.print(f"\nThe run stopped: {sentence}", style="red", markup=False, soft_wrap=True)
-        console.print("The same command again goes on from the last checkpoint. --verbose shows more.")
+        if not isinstance(error, TrainingStoppedError):  # which knows better what to do
+            console.print("The same command again goes on from the last checkpoint. --verbose shows more.")
         return EXIT_CRASH
     say_trained(Console(), outcome)
     return EXIT_OK

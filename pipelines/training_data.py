@@ -85,7 +85,7 @@ def find_pairs(config: TrainConfig) -> pa.Table:
     if not any(row["split"] == TRAIN for row in rows):
         raise RequestError("no pairs to train on are left in DATA; see --val-share")
     if config.val:
-        found = _discover(config.val, f"val {_name(config.val)}", 1.0)
+        found = _discover(config.val, f"val {_name(config.val)}", 1.0, option="--val")
         rows = [row for row in rows if row["split"] == TRAIN] + _spread(_for_validation(found), config.val_pairs)
     else:
         held_out = [row for row in rows if row["split"] == VAL]
@@ -162,11 +162,11 @@ def _name(uri: str) -> str:
     return posixpath.splitext(posixpath.basename(storage.absolute(uri)))[0]
 
 
-def _discover(uri: str, label: str, weight: float) -> list[Row]:
+def _discover(uri: str, label: str, weight: float, option: str = "DATA") -> list[Row]:
     try:
         pairs = discover(ArchiveConfig(source=uri)).pairs.to_pylist()
     except RequestError as error:
-        raise RequestError(f"DATA {uri}: {error}") from error
+        raise RequestError(f"{option} {str(error).removeprefix('SOURCE ')}") from error
     return [
         row | {"pair_id": f"{label}/{row['pair_id']}", "root": label, "weight": weight, "split": None} for row in pairs
     ]

@@ -86,7 +86,7 @@ def test_a_manifest_is_a_root(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [("missing", "DATA .*missing: SOURCE .* does not exist"), ("llvip=0", "a weight of 0 leaves nothing to draw")],
+    [("missing", "^DATA .*/missing does not exist$"), ("llvip=0", "a weight of 0 leaves nothing to draw")],
 )
 def test_roots_that_give_nothing_are_refused_by_name(llvip, data, message):
     with pytest.raises(RequestError, match=message):

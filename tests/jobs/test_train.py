@@ -1,0 +1,52 @@
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs.command_line import main
+from pipelines.train import TrainingStoppedError
+from pipelines.train_config import TrainConfig
+
+Told = list[TrainConfig]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """The configurations that the command plans with; its training stops where it would begin."""
+    configs: Told = []
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise TrainingStoppedError("the gradient of step 3 is no number. The last good checkpoint is s3://b/step_2")
+
+    monkeypatch.setattr("jobs.train.plan_train", configs.append)
+    monkeypatch.setattr("jobs.train.train", stop)
+    return configs
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(main, ["train", *words])
+
+
+def test_any_number_of_roots_can_be_trained_on(told: Told) -> None:
+    invoke("one=2", "s3://b/two", "three.parquet", "--out", "run", "--workers", "2-4", "--augment", "flip,tone")
+    (config,) = told
+    assert config.data == ("one=2", "s3://b/two", "three.parquet")
+    assert config.worker_range == (2, 4)
+    assert config.augment == ("flip", "tone")
+
+
+def test_a_request_without_data_is_refused_in_a_sentence(told: Told) -> None:
+    result = invoke("--out", "run")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: DATA is missing: Folders or s3:// prefixes of pairs")
+    assert told == []
+
+
+def test_a_run_that_stops_says_why_and_what_is_left(told: Told) -> None:
+    result = invoke("one", "--out", "run")
+    assert result.exit_code == 1
+    assert "The run stopped: the gradient of step 3 is no number." in result.stderr
+    assert "s3://b/step_2" in result.stderr
+    assert "same command again" not in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(told) == 1
