@@ -32,7 +32,8 @@ from pipelines.source_tree import git_commit
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.train_callback import MLflowTarget, Report, Reporter, drain
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
-from pipelines.train_worker import WorkerJob, train_worker
+from pipelines.train_job import TrainJob
+from pipelines.train_worker import train_worker
 from pipelines.training_data import TRAIN, VAL, TrainingPairs, check_pairs, find_pairs, refuse_bad
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.create import create_checkpoint
@@ -42,6 +43,10 @@ from upfusion.version import __version__
 
 KEPT_CHECKPOINTS = 2
 """The one before the last may be the last whole one."""
+
+
+NOT_ON_THE_CARD = frozenset({"preset", "data", "val", "val_share", "val_pairs", "validate_every", "bad_data", "terms"})
+"""Settings that the card tells in other words, or that only chose among checkpoints."""
 
 
 class TrainingStoppedError(RuntimeError):
@@ -199,7 +204,7 @@ def _fit(
 ) -> dict[str, float] | None:
     """Run the workers to the end of the run and return the best validation."""
     config = plan.config
-    job = WorkerJob(
+    job = TrainJob(
         config=config.model_copy(update={"tracking_uri": None}),
         steps=steps,
         start=folder.start,
@@ -275,7 +280,7 @@ def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
     before = plan.start.provenance
     data = ", ".join(f"{root} ({count} pairs)" for root, count in pairs.roots.items())
     notes = (f"went on from weights trained on: {before.data}",) if before.trained else before.notes
-    settings = {name: value for name, value in plan.run["result"].items() if name not in ("data", "val", "terms")}
+    settings = {name: value for name, value in plan.run["result"].items() if name not in NOT_ON_THE_CARD}
     return Provenance(
         data=data,
         git_commit=plan.run["git_commit"],

@@ -7,9 +7,8 @@ the run goes on from any checkpoint with the steps that it would have taken anyw
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ from pipelines import storage
 from pipelines.crop_loader import CropLoader, LumaCache, Sample
 from pipelines.crops import CropRules
 from pipelines.image_cache import ImageCache
-from pipelines.train_config import TrainConfig
-from pipelines.training_data import Row
+from pipelines.train_job import TrainJob
 from pipelines.validation import BEST_BY, TRIPTYCHS, Measured, Validator, mean_of
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.learner import Batch, DivergedError, Learner
@@ -40,50 +38,6 @@ STATE, MODEL, PICTURES = "state.safetensors", "model.safetensors", "triptychs"
 """What lies in the folder of a checkpoint."""
 
 
-@dataclass(frozen=True)
-class WorkerJob:
-    """What the workers are told; all are told the same."""
-
-    config: TrainConfig
-    """Without the tracking server, whose address may hold a password."""
-    steps: int
-    start: str
-    """URI of the checkpoint that the run starts from."""
-    model: str
-    """URI that the best model is written to, or without validation the last."""
-    train_pairs: Sequence[Row]
-    val_pairs: Sequence[Row]
-    texts: dict[tuple[str, str | None], list[float]]
-    """Embeddings by task and prompt of the pair."""
-    provenance: Provenance
-    """Of the models that come out, but for what only the step tells."""
-    threads: int
-
-    @property
-    def crops_an_epoch(self) -> int:
-        """One crop a pair."""
-        return len(self.train_pairs)
-
-    def epoch(self, step: int) -> float:
-        """Return how many epochs are done after so many steps."""
-        return step * self.config.batch / self.crops_an_epoch
-
-    def validates_at(self, step: int) -> bool:
-        """Tell whether the weights after a step are validated."""
-        if not self.val_pairs:
-            return False
-        every = self.config.validate_every
-        return step == self.steps or int(self.epoch(step) / every) > int(self.epoch(step - 1) / every)
-
-    def checkpoints_at(self, step: int) -> bool:
-        """Tell whether the state after a step is kept."""
-        return step % self.config.checkpoint_every == 0 or step == self.steps or self.validates_at(step)
-
-    def logs_at(self, step: int) -> bool:
-        """Tell whether the losses up to a step are summed up."""
-        return step % self.config.log_every == 0 or self.checkpoints_at(step)
-
-
 def train_worker(settings: dict[str, Any]) -> None:
     """Train from the last checkpoint, or from the start, to the end: the function that Ray Train runs."""
     Worker(settings["job"]).run()
@@ -92,7 +46,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 class Worker:
     """One process's part of a training run."""
 
-    def __init__(self, job: WorkerJob) -> None:
+    def __init__(self, job: TrainJob) -> None:
         torch.set_num_threads(job.threads)
         context = ray.train.get_context()
         self.rank, self.workers = context.get_world_rank(), context.get_world_size()

@@ -1,10 +1,8 @@
 """The commands as a person types them: `fuse` in a process of its own, with a Ray of its own."""
 
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from click.testing import CliRunner
 from jobs.command_line import main
 from tests.archives import make_archive
 from tests.end_to_end.test_fuse_archive import rows_of
+from tests.processes import start_job
 
 pytestmark = pytest.mark.slow
 
@@ -55,19 +54,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     # The costly qp makes blocks slow enough for each signal to arrive with some of them left.
     words = (archive, "--out", out, "--no-tracking", "--metrics", "vif,qp", "--images", "both")
 
-    stopped = end(start(*words), out, signal.SIGINT)
-    killed = end(start(*words), out, signal.SIGKILL)
-    finished = end(start(*words), out)
+    stopped = end(start_job("fuse", *words), out, signal.SIGINT)
+    killed = end(start_job("fuse", *words), out, signal.SIGKILL)
+    finished = end(start_job("fuse", *words), out)
     return Story([name for name in ids if name != ALONE], out, stopped, killed, finished)
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, "-m", "jobs.fuse", *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
 
 
 def end(process: subprocess.Popen[str], out: Path, sent: signal.Signals | None = None) -> Ended:

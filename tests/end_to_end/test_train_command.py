@@ -10,7 +10,7 @@ import pytest
 from pipelines import storage
 from pipelines.train import RunFolder
 from tests.archives import make_archive
-from tests.end_to_end.test_commands import finish, start
+from tests.processes import start_job
 from tests.training import SETTINGS, make_start, train_mini
 
 pytestmark = pytest.mark.slow
@@ -24,9 +24,18 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path: Path, monkeyp
     make_archive(tmp_path / "pairs", 30)
     begin = str(make_start(tmp_path / "start.safetensors"))
     flags = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    command = ["train", tmp_path / "pairs", "--out", tmp_path / "killed", "--start", begin, "--no-tracking", *flags]
+    command = [
+        "train",
+        str(tmp_path / "pairs"),
+        "--out",
+        str(tmp_path / "killed"),
+        "--start",
+        begin,
+        "--no-tracking",
+        *flags,
+    ]
 
-    process = start(*command)
+    process = start_job(*command)
     checkpoints = tmp_path / "killed" / "checkpoints"
     deadline = time.monotonic() + 200
     while not list(checkpoints.glob("step_*/state.safetensors")):
@@ -37,8 +46,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path: Path, monkeyp
     process.communicate()
     assert not (checkpoints / LAST).exists()
 
-    code, said = finish(*command)
-    assert code == 0, said
+    process = start_job(*command)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
     assert "24 pairs to train on, 6 to validate with; 24 steps" in said
     assert f"step {STEPS} / {STEPS}" in said
     assert "vif_balanced" in said
