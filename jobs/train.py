@@ -9,7 +9,8 @@ from jobs.console import quiet
 from jobs.train_console import TrainingLine, say_trained
 from pipelines import storage
 from pipelines.request import RequestError
-from pipelines.train import TrainingStoppedError, plan_train, train
+from pipelines.run_workers import TrainingStoppedError
+from pipelines.train import plan_train, train
 from pipelines.train_config import TrainConfig
 
 EXIT_OK, EXIT_CRASH, EXIT_INTERRUPTED = 0, 1, 130

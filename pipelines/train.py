@@ -9,9 +9,7 @@ command goes on where it stopped.
 import io
 import json
 import math
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -19,21 +17,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
-from ray.util.queue import Queue
 
 from pipelines import storage
 from pipelines.claim import digest_of, is_claimed, write_claim
-from pipelines.cluster import Cluster, Workers
+from pipelines.cluster import Cluster
 from pipelines.models import local_copy, read_model
 from pipelines.request import RequestError
+from pipelines.run_folder import RunFolder
+from pipelines.run_workers import run_workers
 from pipelines.source_tree import git_commit
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
-from pipelines.train_callback import MLflowTarget, Report, Reporter, drain
+from pipelines.train_callback import MLflowTarget, Report
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
 from pipelines.train_job import TrainJob
-from pipelines.train_worker import train_worker
 from pipelines.training_data import TRAIN, VAL, TrainingPairs, check_pairs, find_pairs, refuse_bad
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.create import create_checkpoint
@@ -41,28 +37,8 @@ from upfusion.guidance import Guidance
 from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
 
-KEPT_CHECKPOINTS = 2
-"""The one before the last may be the last whole one."""
-
-
 NOT_ON_THE_CARD = frozenset({"preset", "data", "val", "val_share", "val_pairs", "validate_every", "bad_data", "terms"})
 """Settings that the card tells in other words, or that only chose among checkpoints."""
-
-
-class TrainingStoppedError(RuntimeError):
-    """A run that cannot go on by itself; the sentence says what happened and what is left."""
-
-
-class RunFolder:
-    """Names everything below DEST."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = storage.absolute(uri)
-        self.start = storage.join(self.uri, "start.safetensors")
-        self.data = storage.join(self.uri, "data.parquet")
-        self.checkpoints = storage.join(self.uri, "checkpoints")
-        self.model = storage.join(self.uri, "model.safetensors")
-        self.success = storage.join(self.uri, "_SUCCESS.json")
 
 
 @dataclass(frozen=True)
@@ -152,7 +128,8 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
         with open_run(config, plan.run, kind="train", uri=folder.uri, data=data, system_metrics=True) as tracked:
             tracked.tag_ray_job(cluster)
             workers = cluster.trainers(config.worker_range, config.gpus_per_worker)
-            best = _fit(plan, folder, pairs, steps, workers, tracked, listener)
+            job = _job(plan, folder, pairs, steps, workers.threads)
+            best = run_workers(job, folder, workers, _target(tracked), listener.on_report)
             registered = _register(config, folder, tracked)
             seconds = time.monotonic() - began
             summary = {"steps": steps, "best": best, "seconds": seconds, "workers": config.workers}
@@ -193,19 +170,9 @@ def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPa
     return pairs
 
 
-def _fit(
-    plan: TrainPlan,
-    folder: RunFolder,
-    pairs: TrainingPairs,
-    steps: int,
-    workers: Workers,
-    tracked: TrackedRun,
-    listener: Listener,
-) -> dict[str, float] | None:
-    """Run the workers to the end of the run and return the best validation."""
-    config = plan.config
-    job = TrainJob(
-        config=config.model_copy(update={"tracking_uri": None}),
+def _job(plan: TrainPlan, folder: RunFolder, pairs: TrainingPairs, steps: int, threads: int) -> TrainJob:
+    return TrainJob(
+        config=plan.config.model_copy(update={"tracking_uri": None}),
         steps=steps,
         start=folder.start,
         model=folder.model,
@@ -213,55 +180,8 @@ def _fit(
         val_pairs=pairs.of(VAL),
         texts=_embed_prompts(plan, pairs),
         provenance=_provenance(plan, pairs),
-        threads=workers.threads,
+        threads=threads,
     )
-    board = Queue(actor_options={"num_cpus": 0})
-    fewest, most = config.worker_range
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job},
-        scaling_config=ScalingConfig(
-            num_workers=most if fewest == most else (fewest, most),  # type: ignore[arg-type]
-            use_gpu=workers.gpus > 0,
-            resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
-        ),
-        run_config=RunConfig(
-            name="checkpoints",
-            storage_path=folder.uri,
-            failure_config=FailureConfig(max_failures=config.max_restarts),
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
-            callbacks=[Reporter(board, folder.checkpoints, _target(tracked))],  # type: ignore[list-item]
-        ),
-    )
-    last: Report = {}
-    best: dict[str, float] | None = None
-    for report in _reports(trainer, board):
-        listener.on_report(report)
-        last = last | report
-        best = report.get("best", best)
-    if "diverged" in last:
-        raise TrainingStoppedError(_say_diverged(last, folder))
-    return best
-
-
-def _reports(trainer: TorchTrainer, board: Queue) -> Iterator[Report]:
-    """Run a trainer on a thread of its own and yield what is reported meanwhile; raises what stopped it."""
-    failure: list[BaseException] = []
-
-    def fit() -> None:
-        try:
-            trainer.fit()
-        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
-            failure.append(error)
-
-    # On the main thread Ray Train would take Ctrl-C for itself, and nobody could look at the reports.
-    thread = threading.Thread(target=fit, name="train", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        yield from drain(board, seconds=0.5)
-    yield from drain(board, seconds=0.1)
-    if failure:
-        raise failure[0]
 
 
 def _embed_prompts(plan: TrainPlan, pairs: TrainingPairs) -> dict[tuple[str, str | None], list[float]]:
@@ -307,16 +227,6 @@ def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> st
     data = storage.read_bytes(folder.model)
     number = register_model(data, config.register_as, run_id=tracked.run_id, alias=config.alias)
     return f"models:/{config.register_as}/{number}"
-
-
-def _say_diverged(report: Report, folder: RunFolder) -> str:
-    kept = f"The last good checkpoint is {report['checkpoint']}" if "checkpoint" in report else "No checkpoint was made"
-    if storage.exists(folder.model):
-        kept += f", the best model so far {folder.model}"
-    return (
-        f"{report['diverged']}. {kept}. Begin a new run with a smaller --learning-rate, with --clip 1 or with "
-        "--warm-up, from --start MODEL if the model there is worth it."
-    )
 
 
 def _finished_before(folder: RunFolder) -> TrainOutcome:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
-from pipelines.train import RunFolder
+from pipelines.run_folder import RunFolder
 from tests.archives import make_archive
 from tests.processes import start_job
 from tests.training import SETTINGS, make_start, train_mini

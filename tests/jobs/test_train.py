@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.command_line import main
-from pipelines.train import TrainingStoppedError
+from pipelines.run_workers import TrainingStoppedError
 from pipelines.train_config import TrainConfig
 
 Told = list[TrainConfig]

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from jobs.train_console import TrainingLine, say_trained
-from pipelines.train import RunFolder, TrainOutcome
+from pipelines.run_folder import RunFolder
+from pipelines.train import TrainOutcome
 from pipelines.training_data import CHECKED, TRAIN, VAL, TrainingPairs
 
 

@@ -15,7 +15,8 @@ import pytest
 from pipelines import storage
 from pipelines.models import read_model
 from pipelines.request import RequestError
-from pipelines.train import RunFolder, TrainingStoppedError
+from pipelines.run_folder import RunFolder
+from pipelines.run_workers import TrainingStoppedError
 from pipelines.train_callback import Report
 from tests.archives import make_archive
 from tests.training import Heard, make_start, train_mini

@@ -1,0 +1,15 @@
+"""The folder or prefix a training run owns."""
+
+from pipelines import storage
+
+
+class RunFolder:
+    """Names everything below DEST."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.absolute(uri)
+        self.start = storage.join(self.uri, "start.safetensors")
+        self.data = storage.join(self.uri, "data.parquet")
+        self.checkpoints = storage.join(self.uri, "checkpoints")
+        self.model = storage.join(self.uri, "model.safetensors")
+        self.success = storage.join(self.uri, "_SUCCESS.json")
