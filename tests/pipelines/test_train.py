@@ -105,7 +105,7 @@ def test_the_losses_fall_and_every_step_is_told_of(whole: tuple[RunFolder, Heard
     assert list(heard.losses) == list(range(1, STEPS + 1))
     assert np.mean(list(heard.losses.values())[-6:]) < np.mean(list(heard.losses.values())[:6])
     rates = [report["learning_rate"] for report in heard.reports if "loss" in report]
-    assert rates[0] == pytest.approx(0.5e-3)
+    assert rates[0] == pytest.approx(1e-4)
     assert rates[-1] < 0.2 * max(rates)
 
 
@@ -121,7 +121,7 @@ def test_a_run_is_one_mlflow_run_with_curves_pictures_and_its_data(
     curve = {metric.step: metric.value for metric in client.get_metric_history(tracked.info.run_id, "loss")}
     assert curve == heard.losses
     assert len(client.get_metric_history(tracked.info.run_id, "val_qp")) == 2
-    assert tracked.data.params["learning_rate"] == "0.001"
+    assert tracked.data.params["learning_rate"] == "0.0002"
     assert [one.dataset.name for one in tracked.inputs.dataset_inputs] == ["data"]
     artifacts = Path(tracked.info.artifact_uri.removeprefix("file://"))
     assert len({file.name.split("+")[0] for file in (artifacts / "images").glob("*.png")}) == 4
@@ -172,7 +172,7 @@ def test_a_finished_run_is_not_trained_again(folder: Path) -> None:
 
 @pytest.mark.usefixtures("whole")
 def test_another_configuration_is_refused_with_what_differs(folder: Path) -> None:
-    with pytest.raises(RequestError, match=r"belongs to a run with other settings \(learning_rate: 0.001 there, 0.5"):
+    with pytest.raises(RequestError, match=r"belongs to a run with other settings \(learning_rate: 0.0002 there, 0.5"):
         train_mini(folder / "pairs", folder / "whole", start=start_of(folder), learning_rate=0.5)
 
 
