@@ -18,7 +18,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 from pipelines import storage
-from pipelines.quiet_mlflow import quiet_mlflow
+from pipelines.mlflow_settings import few_retries, quiet_mlflow
 from pipelines.request import RequestError
 from upfusion.checkpoint import Checkpoint, parse_checkpoint
 from upfusion.version import __version__
@@ -28,9 +28,6 @@ CODE = Path(__file__).with_name("registered_model.py")
 FOLDER, FILE = "artifacts", "checkpoint.safetensors"
 DIGEST_TAG = "upfusion.digest"
 MODEL_URI = re.compile(r"models:/(?P<name>[^/:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
-
-# MLflow's own seven take four minutes to say that nobody answers.
-RETRIES_OF_A_READ = "3"
 
 
 def register_model(data: bytes, name: str, *, run_id: str, alias: str | None = None) -> str:
@@ -64,7 +61,7 @@ def read_registered(uri: str, tracking_uri: str | None = None) -> bytes:
     """
     quiet_mlflow()
     registry = _registry(tracking_uri)
-    with _few_retries(), _errors_as_requests(f"model {uri!r} cannot be read", registry):
+    with few_retries(), _errors_as_requests(f"model {uri!r} cannot be read", registry):
         client = mlflow.MlflowClient(tracking_uri, registry)
         name, version = _find(client, uri, registry)
         # Not by models:/, which MLflow looks up where its global tracking URI points.
@@ -174,17 +171,3 @@ def _errors_as_requests(what: str, registry: str) -> Iterator[None]:
     except Exception as error:
         said = storage.without_secrets(f"{what} (MLflow at {registry}): {error}")
         raise RequestError(said) from error
-
-
-@contextmanager
-def _few_retries() -> Iterator[None]:
-    """Give up soon on a server that does not answer, unless the environment says otherwise."""
-    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = RETRIES_OF_A_READ
-    try:
-        yield
-    finally:
-        del os.environ[name]

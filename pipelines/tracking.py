@@ -12,7 +12,7 @@ from pipelines import storage
 from pipelines.cluster import Cluster
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
-from pipelines.quiet_mlflow import quiet_mlflow
+from pipelines.mlflow_settings import quiet_mlflow
 from pipelines.request import RequestError
 from pipelines.triptych import draw_triptychs
 

@@ -1,16 +1,17 @@
 """What the controller of a training run does with each report: it tells the driver, and MLflow."""
 
 import time
-from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
 import ray.train
 from PIL import Image
+from ray.exceptions import RayActorError
 from ray.train import UserCallback
-from ray.util.queue import Queue
+from ray.util.queue import Empty, Queue
 
 from pipelines import storage
+from pipelines.mlflow_settings import few_retries
 from pipelines.train_worker import PICTURES
 
 Report = dict[str, Any]
@@ -65,9 +66,21 @@ class MLflowTarget:
         self.tracking_uri = tracking_uri
         self.run_id = run_id
         self._last: int | None = None
+        self._waiting: list[tuple[Report, str | None]] = []
+        """What the server has not taken yet."""
 
     def log(self, report: Report, pictures: str | None) -> None:
-        """Log a report's numbers and pictures; steps that were logged before a restart are passed by."""
+        """Log a report's numbers and pictures; steps that were logged before a restart are passed by.
+
+        Raises what MLflow raises; what it did not take is tried again with the next report.
+        """
+        self._waiting.append((report, pictures))
+        with few_retries():
+            while self._waiting:
+                self._send(*self._waiting[0])
+                del self._waiting[0]
+
+    def _send(self, report: Report, pictures: str | None) -> None:
         from mlflow import MlflowClient
         from mlflow.entities import Metric
 
@@ -90,10 +103,14 @@ class MLflowTarget:
 def drain(board: Queue, seconds: float) -> list[Report]:
     """Take what has been told, waiting so long for the first."""
     reports: list[Report] = []
-    with suppress(Exception):
+    try:
         reports.append(board.get(timeout=seconds))
         while True:
             reports.append(board.get_nowait())
+    except Empty:
+        pass
+    except RayActorError:
+        time.sleep(seconds)  # nobody tells any more, and the run goes on
     return reports
 
 
