@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -184,6 +185,12 @@ class TrainConfig(BaseModel):
     @classmethod
     def _one_is_enough(cls, data: object) -> object:
         return (data,) if isinstance(data, str) else data
+
+    @field_validator("cache_folder")
+    @classmethod
+    def _absolute(cls, folder: str | None) -> str | None:
+        # Workers have working directories of their own.
+        return folder and str(Path(folder).expanduser().absolute())
 
     @field_validator("preset")
     @classmethod

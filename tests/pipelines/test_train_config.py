@@ -61,5 +61,10 @@ def test_augmentations_are_named_with_commas_or_none():
     assert config_of(augment="flip").augment == ("flip",)
 
 
+def test_the_cache_lies_where_the_driver_says_whatever_directory_a_worker_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_of(cache_folder="cache").cache_folder == str(tmp_path / "cache")
+
+
 def test_what_is_no_part_of_the_result_is_a_setting():
     assert set(TrainConfig.model_fields) >= NOT_PART_OF_THE_RESULT
