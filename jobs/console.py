@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -64,13 +64,28 @@ def _point_streams_at(output: int, errors: int) -> None:
     os.dup2(errors, 2)
 
 
-class ProgressLine:
+class LiveLine:
+    """A line that is drawn again and again while a `with` block runs; `bar` is not drawn without a terminal."""
+
+    def __init__(self, console: Console, bar: Progress) -> None:
+        self.console = console
+        self.bar = bar
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+
+class ProgressLine(LiveLine):
     """One calm line: done / total, pairs a second, time left, failures. Without a terminal, a line now and then."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.started = self.said = time.monotonic()
-        self.bar = Progress(
+        bar = Progress(
             TextColumn("fusing"),
             BarColumn(bar_width=30),
             TextColumn("{task.completed:.0f} / {task.total:.0f} pairs"),
@@ -81,16 +96,9 @@ class ProgressLine:
             disable=not console.is_terminal,
             transient=True,
         )
+        super().__init__(console, bar)
+        self.started = self.said = time.monotonic()
         self.task = self.bar.add_task("starting", total=None, visible=False)
-
-    def __enter__(self) -> "ProgressLine":
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def update(self, progress: "fuse.Progress") -> None:
         """Show how far the job is."""

@@ -2,12 +2,12 @@
 
 import time
 from dataclasses import fields
-from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from jobs.console import LiveLine
 from pipelines.train import Listener, TrainOutcome
 from pipelines.train_callback import Report
 from pipelines.training_data import TRAIN, VAL, TrainingPairs
@@ -18,17 +18,14 @@ PLAIN_LINE_SECONDS = 30.0
 NAMES_SHOWN = 5
 
 
-class TrainingLine(Listener):
+class TrainingLine(LiveLine, Listener):
     """One calm line (epoch, step, losses, samples a second, time left), and one that stays for each validation.
 
     Without a terminal, a line now and then.
     """
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.steps = 0
-        self.said = 0.0
-        self.bar = Progress(
+        bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[told]}"),
@@ -36,16 +33,10 @@ class TrainingLine(Listener):
             disable=not console.is_terminal,
             transient=True,
         )
+        super().__init__(console, bar)
+        self.steps = 0
+        self.said = 0.0
         self.task = self.bar.add_task("starting", total=None, told="")
-
-    def __enter__(self) -> "TrainingLine":
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def on_check(self, done: int, total: int) -> None:
         self.bar.update(self.task, description="reading pairs", completed=done, total=total, told=f"{done} / {total}")

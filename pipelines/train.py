@@ -88,7 +88,9 @@ def plan_train(config: TrainConfig) -> TrainPlan:
         goes_on = storage.exists(folder.start)
         start = parse_checkpoint(storage.read_bytes(folder.start), folder.start) if goes_on else _make_start(config)
         found = find_pairs(config)
-    except (OSError, ImportError) as error:
+    except RequestError:
+        raise
+    except (OSError, ImportError, ValueError) as error:
         raise RequestError(storage.without_secrets(str(error))) from error
     settings = config.model_dump(mode="json")
     settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
@@ -145,6 +147,7 @@ def _make_start(config: TrainConfig) -> Checkpoint:
     with (
         local_copy(config.weights, "--weights") as weights,
         local_copy(config.text_encoder, "--text-encoder") as text_encoder,
+        torch.random.fork_rng(devices=[]),
     ):
         torch.manual_seed(config.seed)
         try:
@@ -199,14 +202,16 @@ def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
     """Say where the weights will come from, but for what only the step tells."""
     before = plan.start.provenance
     data = ", ".join(f"{root} ({count} pairs)" for root, count in pairs.roots.items())
-    notes = (f"went on from weights trained on: {before.data}",) if before.trained else before.notes
+    notes = [f"went on from weights trained on: {before.data}"]
+    if not before.trained:
+        notes = [f"began with {note}" for note in before.notes]
     settings = {name: value for name, value in plan.run["result"].items() if name not in NOT_ON_THE_CARD}
     return Provenance(
         data=data,
         git_commit=plan.run["git_commit"],
         licence=plan.config.terms,
         training=settings | {"start": plan.start.digest, "pairs": pairs.digest},
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

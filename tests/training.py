@@ -42,7 +42,7 @@ def make_start(path: Path) -> Path:
         torch.manual_seed(0)
         network = UPFusion(CONFIG)
         bank = {name: Prompt(text, torch.randn(TEXT_DIM)) for name, text in PROMPTS.items()}
-    provenance = Provenance(trained=False)
+    provenance = Provenance(trained=False, notes=("random weights",))
     made = Checkpoint(name="mini", config=CONFIG, weights=network.state_dict(), prompts=bank, provenance=provenance)
     path.write_bytes(made.to_bytes())
     return path

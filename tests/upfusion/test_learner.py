@@ -80,8 +80,8 @@ def test_micro_batches_of_any_size_give_the_step_of_the_whole_batch() -> None:
     whole, parts = learner_of(), learner_of()
     whole.learn([batch])
     parts.learn([Batch(batch.a[:2], batch.b[:2], batch.text[:2]), Batch(batch.a[2:], batch.b[2:], batch.text[2:])])
-    assert largest_difference(gradients(whole), gradients(parts)) < 1e-6
-    assert max(float(gradient.abs().max()) for gradient in gradients(whole).values()) > 1e-2
+    largest = max(float(gradient.abs().max()) for gradient in gradients(whole).values())
+    assert largest_difference(gradients(whole), gradients(parts)) < 1e-4 * largest
 
 
 def test_a_run_that_goes_on_from_a_state_ends_in_the_same_bits(tmp_path) -> None:
