@@ -130,7 +130,7 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
         with open_run(config, plan.run, kind="train", uri=folder.uri, data=data, system_metrics=True) as tracked:
             tracked.tag_ray_job(cluster)
             workers = cluster.trainers(config.worker_range, config.gpus_per_worker)
-            job = _job(plan, folder, pairs, steps, workers.threads)
+            job = _job(plan, folder, pairs, steps, config.threads or workers.threads)
             best = run_workers(job, folder, workers, _target(tracked), listener.on_report)
             registered = _register(config, folder, tracked)
             seconds = time.monotonic() - began
@@ -151,7 +151,9 @@ def _make_start(config: TrainConfig) -> Checkpoint:
     ):
         torch.manual_seed(config.seed)
         try:
-            return create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder)
+            return create_checkpoint(
+                config.preset, weights=weights, text_encoder=text_encoder, without=config.without
+            )
         except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
             raise RequestError(str(error)) from error
 

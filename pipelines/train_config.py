@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from upfusion.augmentation import AUGMENTATIONS
-from upfusion.presets import PRESETS
+from upfusion.presets import PARTS, PRESETS
 
 if TYPE_CHECKING:
     from upfusion.learner import Recipe
@@ -26,6 +26,7 @@ NOT_PART_OF_THE_RESULT = frozenset(
         "weights",
         "workers",
         "gpus_per_worker",
+        "threads",
         "micro_batch",
         "loaders",
         "memory_cache",
@@ -63,6 +64,9 @@ class TrainConfig(BaseModel):
     )
     out: str = Field(description="Folder or s3:// prefix of the run: checkpoints, the list of pairs, the best model.")
     preset: str = Field("tiny", description=f"Network to train from random weights: {', '.join(PRESETS)}.")
+    without: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (), description=f"Parts that the preset is trained without, with commas, for an ablation: {', '.join(PARTS)}."
+    )
     start: str | None = Field(
         None,
         description="Checkpoint to start from instead: tiny (the one that ships), a file, local or s3://, such as "
@@ -132,6 +136,12 @@ class TrainConfig(BaseModel):
     gpus_per_worker: float | None = Field(
         None, ge=0, description="GPUs of one worker; by default 1 where there are any, 0 trains on CPUs."
     )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="PyTorch threads of a worker on CPUs; by default its share of the cores. Another number adds up in "
+        "another order, which the last digits of the weights show.",
+    )
     micro_batch: int | None = Field(
         None, ge=1, description="Crops that pass together through a worker's network; by default all of its share."
     )
@@ -199,6 +209,14 @@ class TrainConfig(BaseModel):
             raise ValueError(f"unknown preset {preset!r}; known presets: {', '.join(PRESETS)}")
         return preset
 
+    @field_validator("without")
+    @classmethod
+    def _known_parts(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        for part in parts:
+            if part not in PARTS:
+                raise ValueError(f"unknown part {part!r}; what can be left out: {', '.join(PARTS)}")
+        return tuple(part for part in PARTS if part in parts)
+
     @field_validator("augment")
     @classmethod
     def _known_augmentations(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -227,6 +245,8 @@ class TrainConfig(BaseModel):
             raise ValueError("--alias needs --register-as NAME: it names a version of a registered model")
         if self.register_as and self.no_tracking:
             raise ValueError("--register-as and --no-tracking exclude each other: MLflow keeps the registry")
+        if self.start and self.without:
+            raise ValueError("--without belongs to a preset; the checkpoint of --start has its parts already")
         if self.start and self.weights:
             raise ValueError("--weights belongs to a preset; the checkpoint of --start holds its ConvNeXt")
         if not (self.intensity or self.gradient or self.structure or self.fidelity or self.feature):

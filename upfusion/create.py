@@ -1,10 +1,12 @@
 """Checkpoints to start training from: pretrained priors, everything else at random."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, Provenance, parse_checkpoint
 from upfusion.network import UPFusion
-from upfusion.presets import PRESETS
+from upfusion.presets import PARTS, PRESETS
 from upfusion.priors import load_convnext
 from upfusion.prompts import PROMPTS
 from upfusion.scpm import SemanticChannelPruning
@@ -17,17 +19,22 @@ def create_checkpoint(
     weights: str | Path | None = None,
     text_encoder: str | Path | None = None,
     pretrained: bool = True,
+    without: Iterable[str] = (),
 ) -> Checkpoint:
     """Make an untrained checkpoint of a preset, with its ConvNeXt and its prompt bank.
 
     `weights` and `text_encoder` are local copies of the priors, for machines that reach no model hub;
-    `pretrained=False` leaves both out: the network is random throughout and the bank is empty. Random weights come
-    from PyTorch's generator. Raises ValueError for an unknown preset or a wrong file, FileNotFoundError for one
-    that is not there, and PriorUnavailableError, with the ways out, when a prior cannot be had.
+    `pretrained=False` leaves both out: the network is random throughout and the bank is empty. `without` names PARTS
+    to leave out, for an ablation. Random weights come from PyTorch's generator. Raises ValueError for an unknown
+    preset or part or a wrong file, FileNotFoundError for one that is not there, and PriorUnavailableError, with the
+    ways out, when a prior cannot be had.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known presets: {', '.join(PRESETS)}")
-    config = PRESETS[preset]
+    without = tuple(without)
+    if unknown := [part for part in without if part not in PARTS]:
+        raise ValueError(f"unknown part {unknown[0]!r}; what can be left out: {', '.join(PARTS)}")
+    config = replace(PRESETS[preset], **dict.fromkeys(without, False))
     network = UPFusion(config)
     prompts: dict[str, Prompt] = {}
     if weights and not (pretrained and config.scpm and config.prior):
@@ -39,7 +46,7 @@ def create_checkpoint(
         prompts = shipped or embed_bank(PROMPTS, config.text_encoder, config.text_dim, text_encoder)
     note = "random weights, but for the priors" if pretrained else "random weights throughout"
     return Checkpoint(
-        name=preset,
+        name="-without-".join([preset, *without]),
         config=config,
         weights=network.state_dict(),
         prompts=prompts,

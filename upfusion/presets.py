@@ -94,6 +94,9 @@ class NetworkConfig:
         return cls(**arguments)
 
 
+PARTS = ("scpm", "gam", "tcpm", "text")
+"""Fields that switch off a part of the network when they are False, for ablations."""
+
 PRESETS: dict[str, NetworkConfig] = {
     "paper": NetworkConfig(),
     # A quarter of the pixels in every level and half of the blocks: 7 times cheaper than `paper`.
