@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# literal.py is what forward.py times ours against.
-BENCHMARKS := $(filter-out benchmarks/literal.py,$(sort $(wildcard benchmarks/*.py)))
+# literal.py is what forward.py times ours against; results.py is what `make results` runs.
+BENCHMARKS := $(filter-out benchmarks/literal.py benchmarks/results.py,$(sort $(wildcard benchmarks/*.py)))
 
 # A Python that was asked for gets its own stamp, so that an environment made with another one is made again.
 MADE := $(VENV)/.made$(if $(filter-out file default undefined,$(origin PYTHON)),-with-$(notdir $(PYTHON)))
@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test quality format bench
+.PHONY: help demo test quality format bench results
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ format: $(VENV)/.installed-quality ## repair the format, and lint where that is 
 
 bench: $(VENV)/.installed-runtime $(VENV)/.installed-bench ## run the timed comparisons in benchmarks/
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+results: $(VENV)/.installed-runtime ## write docs/results.md anew: evaluations, ablations, costs (about 2 hours)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/results.py
 
 $(VENV)/.installed-runtime: pyproject.toml $(MADE)
 	@echo "installing upfusion and what it runs on into $(VENV): about 4 minutes the first time, 6 GB"

@@ -22,14 +22,17 @@ Config = TypeVar("Config", bound=BaseModel)
 
 EXIT_CRASH, EXIT_REQUEST = 1, 2
 
-JOBS = ("fuse", "pairs", "demo", "train", "measure", "info", "convert", "create")
+JOBS = ("fuse", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info", "convert", "create")
 """The subcommands, each `command` in the module of its name."""
 
 
-def job_command(config: type[Config], *, name: str, positional: tuple[str, ...] = ()) -> Callable[..., click.Command]:
+def job_command(
+    config: type[Config], *, name: str, positional: tuple[str, ...] = (), several: tuple[str, ...] = ()
+) -> Callable[..., click.Command]:
     """Make a command out of a function of a configuration and `verbose` that returns an exit code.
 
-    Every field becomes a flag and `--config FILE.yaml` gives any of them; flags win over the file.
+    Every field becomes a flag and `--config FILE.yaml` gives any of them; flags win over the file. The flag of a
+    field in `several` takes words with blanks between, up to the next flag, beside commas.
     """
 
     def decorate(run: Callable[[Config, bool], int]) -> click.Command:
@@ -57,7 +60,8 @@ def job_command(config: type[Config], *, name: str, positional: tuple[str, ...] 
             ),
             click.Option(["--verbose"], is_flag=True, help="Show what Ray says, and where an error came from."),
         ]
-        return click.Command(name, params=parameters, callback=callback, help=_help(run.__doc__, config, positional))
+        words = _help(run.__doc__, config, positional)
+        return JobCommand(name, params=parameters, callback=callback, help=words, several=several)
 
     return decorate
 
@@ -124,6 +128,36 @@ def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) 
 def _say(error: Exception, code: int) -> int:
     click.echo(storage.without_secrets(f"Error: {error}"), err=True)
     return code
+
+
+class JobCommand(click.Command):
+    """A command some of whose flags take all words up to the next flag."""
+
+    def __init__(self, *arguments: Any, several: tuple[str, ...], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.several = tuple("--" + field.replace("_", "-") for field in several)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._join(args))
+
+    def _join(self, args: list[str]) -> list[str]:
+        """Put commas between the words after a flag that takes several, and all its occurrences together."""
+        joined: list[str] = []
+        values: dict[str, list[str]] = {}
+        flag = None
+        for word in args:
+            name, equals, value = word.partition("=")
+            if word.startswith("-"):
+                flag = name if name in self.several else None
+                if flag is None:
+                    joined.append(word)
+                else:
+                    values.setdefault(flag, []).extend([value] if equals else [])
+            elif flag is None:
+                joined.append(word)
+            else:
+                values[flag].append(word)
+        return [*joined, *(word for name, words in values.items() for word in (name, ",".join(words)))]
 
 
 class Jobs(click.Group):

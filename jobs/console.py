@@ -84,11 +84,12 @@ class LiveLine:
 class ProgressLine(LiveLine):
     """One calm line: done / total, pairs a second, time left, failures. Without a terminal, a line now and then."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, doing: str = "fusing", done: str = "fused", unit: str = "pairs") -> None:
+        self.words = (done, unit)
         bar = Progress(
-            TextColumn("fusing"),
+            TextColumn(escape(doing)),
             BarColumn(bar_width=30),
-            TextColumn("{task.completed:.0f} / {task.total:.0f} pairs"),
+            TextColumn(f"{{task.completed:.0f}} / {{task.total:.0f}} {unit}"),
             _Speed(),
             TimeRemainingColumn(compact=True),
             _Trouble(),
@@ -117,8 +118,10 @@ class ProgressLine(LiveLine):
         if not self.console.is_terminal and (finished or now - self.said >= PLAIN_LINE_SECONDS):
             self.said = now
             speed = progress.done / max(now - self.started, 1e-9)
+            done, unit = self.words
             self.console.print(
-                f"fused {progress.done} / {progress.total} pairs, {speed:.2f} a second, {progress.failed} failed"
+                f"{done} {progress.done} / {progress.total} {unit}, {speed:.2f} a second, {progress.failed} failed",
+                markup=False,
             )
 
 

@@ -6,12 +6,9 @@ from rich.console import Console
 
 from jobs.command_line import job_command
 from jobs.console import ProgressLine, quiet, say_outcome, say_unpaired
-from pipelines import storage
+from jobs.endings import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
 from pipelines.fuse import fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
-from pipelines.request import RequestError
-
-EXIT_OK, EXIT_CRASH, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
 @job_command(FuseConfig, name="fuse", positional=("source",))
@@ -29,21 +26,12 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     console = Console(stderr=True)
     plan = plan_fuse(config)
     say_unpaired(console, plan.found)
-    try:
-        with quiet(verbose) as terminal, ProgressLine(terminal) as progress:
-            outcome = fuse(plan, progress.update, verbose=verbose)
-    except KeyboardInterrupt:
-        console.print("\nStopped. What is done is kept; the same command again goes on from there.")
-        return EXIT_INTERRUPTED
-    except RequestError:
-        raise
-    except Exception as error:
-        if verbose:
-            raise
-        sentence = storage.without_secrets(f"{type(error).__name__}: {error}")
-        console.print(f"\nThe job stopped: {sentence}", style="red", markup=False, soft_wrap=True)
-        console.print("What is done is kept; the same command again goes on from there. --verbose shows more.")
-        return EXIT_CRASH
+    with (
+        explained(console, "The job", "What is done is kept", verbose=verbose),
+        quiet(verbose) as terminal,
+        ProgressLine(terminal) as progress,
+    ):
+        outcome = fuse(plan, progress.update, verbose=verbose)
     say_outcome(Console(), outcome)
     if outcome.failed_share > config.max_failed:
         console.print(f"{outcome.failed} of {outcome.pairs} pairs failed, more than --max-failed {config.max_failed}")

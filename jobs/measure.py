@@ -11,10 +11,10 @@ from rich.table import Table
 
 from jobs.command_line import job_command
 from jobs.console import metrics_table
+from jobs.endings import EXIT_OK, EXIT_SOME_FAILED
 from pipelines.measure import MeasureConfig, Measured, Measurement, measure_images
 from upfusion.metrics import METRICS, METRICS_VERSION
 
-EXIT_OK, EXIT_SOME_FAILED = 0, 3
 NAMES_SHOWN = 5
 
 

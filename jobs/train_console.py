@@ -8,9 +8,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jobs.console import LiveLine
+from pipelines.splits import TRAIN, VAL
 from pipelines.train import Listener, TrainOutcome
 from pipelines.train_callback import Report
-from pipelines.training_data import TRAIN, VAL, TrainingPairs
+from pipelines.training_data import TrainingPairs
 from pipelines.validation import BEST_BY, METRICS
 from upfusion.losses import LossWeights
 

@@ -5,22 +5,17 @@ its row is there, and a job that dies between any two steps continues from what 
 """
 
 import hashlib
-import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.claim import is_claimed, run_file, write_claim
+from pipelines.parquet_files import list_tables, read_table, write_table
 from pipelines.request import RequestError
-
-ROWS_A_GROUP = 1024
-# pyarrow cannot read a row group back whose images pass the 2 GiB of 32-bit offsets.
-BYTES_A_GROUP = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class Destination:
         Raises RequestError when an id stands there already for other sources, another task or another prompt.
         """
         if storage.exists(self.manifest):
-            known = self._read_table(self.manifest)
+            known = read_table(self.manifest)
             there = {row["pair_id"]: row for row in known.to_pylist()}
             rows = pairs.to_pylist()
             for row in rows:
@@ -75,7 +70,7 @@ class Destination:
             if fresh.num_rows == 0:
                 return known
             pairs = pa.concat_tables([known, fresh]).sort_by("pair_id")
-        self._write_table(self.manifest, pairs)
+        write_table(self.manifest, pairs)
         return pairs
 
     def finished(self) -> Finished:
@@ -95,18 +90,17 @@ class Destination:
         if uris is None:
             uris = self.pair_files()
         with ThreadPoolExecutor(max_workers=16) as pool:
-            return pa.concat_tables(pool.map(lambda uri: self._read_table(uri, columns), uris))
+            return pa.concat_tables(pool.map(lambda uri: read_table(uri, columns), uris))
 
     def pair_files(self) -> list[str]:
-        """List the Parquet files right under pairs/; anything else there is passed over."""
-        depth = self.pairs.count("/") + 1
-        return [uri for uri in storage.list_files(self.pairs) if uri.endswith(".parquet") and uri.count("/") == depth]
+        """List the files of rows."""
+        return list_tables(self.pairs)
 
     def write_pairs(self, rows: pa.Table) -> None:
         """Put rows as one file, named after their ids, so that writing them again writes the same object."""
         ids = json.dumps(sorted(rows["pair_id"].to_pylist()))
         name = hashlib.sha256(ids.encode()).hexdigest()[:32]
-        self._write_table(storage.join(self.pairs, f"{name}.parquet"), rows)
+        write_table(storage.join(self.pairs, f"{name}.parquet"), rows)
 
     def remove_failed(self, finished: Finished) -> None:
         """Take the failed rows out, so that their pairs count as not done."""
@@ -133,10 +127,10 @@ class Destination:
         self._write_json(self.success, counts)
 
     def _keep_rows(self, uri: str, keep: list[bool]) -> None:
-        rows = self._read_table(uri).filter(pa.array(keep, pa.bool_()))
+        rows = read_table(uri).filter(pa.array(keep, pa.bool_()))
         # The rows that stay are put first: whatever dies here, none of them is lost.
         if rows.num_rows:
-            self._write_table(uri, rows)
+            write_table(uri, rows)
         else:
             storage.delete(uri)
 
@@ -149,29 +143,8 @@ class Destination:
             )
 
     def _read_statuses(self, uri: str) -> list[tuple[str, bool]]:
-        rows = self._read_table(uri, ["pair_id", "status"]).to_pylist()
+        rows = read_table(uri, ["pair_id", "status"]).to_pylist()
         return [(row["pair_id"], row["status"] == "ok") for row in rows]
-
-    @staticmethod
-    def _read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
-        filesystem, path = storage.open_store(uri)
-        with filesystem.open(path, "rb") as file:
-            try:
-                return pq.read_table(file, columns=columns)
-            except (pa.ArrowInvalid, OSError) as error:
-                # A store's errors have a kind or a number; pyarrow's, about what is in the file, have neither.
-                if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-                    raise
-                # Files are put whole, so one that is damaged did not come about here.
-                raise RequestError(
-                    f"{uri} was not written by a fuse job ({error}). Move it elsewhere and run the same command again."
-                ) from error
-
-    def _write_table(self, uri: str, table: pa.Table) -> None:
-        buffer = io.BytesIO()
-        rows = max(1, min(ROWS_A_GROUP, table.num_rows * BYTES_A_GROUP // max(1, table.nbytes)))
-        pq.write_table(table, buffer, compression="zstd", row_group_size=rows)
-        storage.write_bytes(uri, buffer.getvalue())
 
     def _write_json(self, uri: str, value: dict[str, Any]) -> None:
         storage.write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

@@ -20,7 +20,7 @@ def fetch(pairs: pa.Table) -> pa.Table:
         row |= {"a_file": None, "b_file": None, "fetch_ms": milliseconds}
         for side, data in (("a", file_a), ("b", file_b)):
             if isinstance(data, Exception):
-                fail(row, *_fetch_failure(row[f"{side}_uri"], data))
+                fail(row, *fetch_failure(row[f"{side}_uri"], data))
             else:
                 row[f"{side}_file"] = data
     return pa.Table.from_pylist(rows, FETCHED)
@@ -39,7 +39,8 @@ def decode(pairs: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, DECODED)
 
 
-def _fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
+def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
+    """Say by code and in a sentence why a file could not be read."""
     if isinstance(error, FileNotFoundError):
         return "source_missing", f"{uri} is not there"
     if isinstance(error, PermissionError):

@@ -102,6 +102,21 @@ def list_files(uri: str) -> list[str]:
     return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
 
 
+def list_versions(uri: str) -> dict[str, str]:
+    """List all objects as list_files does, each with a word that changes whenever the object is put again."""
+    if not is_remote(uri):
+        return {path: _version_of(path) for path in list_files(uri)}
+    filesystem, path = open_store(uri)
+    filesystem.invalidate_cache()
+    with _errors_that_name(uri):
+        found = filesystem.find(path, detail=True)
+    return {
+        str(filesystem.unstrip_protocol(name)): f"{about.get('size')} {about.get('ETag') or about.get('LastModified')}"
+        for name, about in sorted(found.items())
+        if not name.endswith("/")
+    }
+
+
 def read_bytes(uri: str) -> bytes:
     """Read one object; raises FileNotFoundError, PermissionError or another OSError, naming the URI."""
     filesystem, path = open_store(uri)
@@ -170,6 +185,11 @@ def without_secrets(text: str) -> str:
         if len(value) >= SHORTEST_SECRET and SECRET_NAME.search(name):
             text = text.replace(value, "***")
     return URL_PASSWORD.sub(r"\1***@", text)
+
+
+def _version_of(path: str) -> str:
+    about = Path(path).stat()
+    return f"{about.st_size} {about.st_mtime_ns}"
 
 
 def _local_files(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:

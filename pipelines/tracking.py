@@ -121,7 +121,7 @@ def open_run(
 ) -> Iterator[TrackedRun]:
     """Open the run of a destination, anew or again, and end it as FINISHED, FAILED or KILLED.
 
-    `kind` says what the job does with `data`: fuse or train.
+    `kind` says what the job does with `data`: fuse, train or evaluate.
     """
     if config.no_tracking:
         yield TrackedRun()
@@ -173,7 +173,8 @@ def _describe(run: dict[str, Any], uri: str, job: str) -> None:
         mlflow.set_tag("mlflow.source.git.commit", run["git_commit"])
     mlflow.log_params({name: value for name, value in run["config"].items() if value is not None})
     mlflow.log_params({f"version.{name}": value for name, value in run["versions"].items()})
-    mlflow.log_params({"model.digest": run["model"]["digest"]})
+    if "model" in run:
+        mlflow.log_params({"model.digest": run["model"]["digest"]})
 
 
 def _dataset(data: InputData) -> "MetaDataset":

@@ -26,11 +26,12 @@ from pipelines.request import RequestError
 from pipelines.run_folder import RunFolder
 from pipelines.run_workers import run_workers
 from pipelines.source_tree import git_commit
+from pipelines.splits import TRAIN, VAL
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.train_callback import MLflowTarget, Report
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
 from pipelines.train_job import TrainJob
-from pipelines.training_data import TRAIN, VAL, TrainingPairs, check_pairs, find_pairs, refuse_bad
+from pipelines.training_data import TrainingPairs, check_pairs, find_pairs, refuse_bad
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance
@@ -151,9 +152,7 @@ def _make_start(config: TrainConfig) -> Checkpoint:
     ):
         torch.manual_seed(config.seed)
         try:
-            return create_checkpoint(
-                config.preset, weights=weights, text_encoder=text_encoder, without=config.without
-            )
+            return create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder, without=config.without)
         except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
             raise RequestError(str(error)) from error
 

@@ -22,11 +22,8 @@ from pipelines.fuse_config import ArchiveConfig
 from pipelines.request import RequestError
 from pipelines.rows import FAILURE, fail, size_of
 from pipelines.sources import decode, fetch
+from pipelines.splits import TRAIN, VAL, split_of
 from pipelines.train_config import TrainConfig
-
-TRAIN, VAL = "train", "val"
-SPLITS = frozenset({TRAIN, VAL, "test"})
-"""Folders that say what the pairs below them are for."""
 
 FOUND = pa.schema(
     [*MANIFEST_SCHEMA, pa.field("root", pa.string()), pa.field("weight", pa.float64()), pa.field("split", pa.string())]
@@ -174,8 +171,7 @@ def _discover(uri: str, label: str, weight: float, option: str = "DATA") -> list
 
 def _folder_of(row: Row) -> str | None:
     """Return the split that a pair's path names."""
-    named = [part for part in row["pair_id"].split("/")[1:-1] if part in SPLITS]
-    return named[-1] if named else None
+    return split_of(row["pair_id"].partition("/")[2])
 
 
 def _split(rows: list[Row], config: TrainConfig) -> list[Row]:

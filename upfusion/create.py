@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, Provenance, parse_checkpoint
 from upfusion.network import UPFusion
@@ -34,7 +35,8 @@ def create_checkpoint(
     without = tuple(without)
     if unknown := [part for part in without if part not in PARTS]:
         raise ValueError(f"unknown part {unknown[0]!r}; what can be left out: {', '.join(PARTS)}")
-    config = replace(PRESETS[preset], **dict.fromkeys(without, False))
+    switched_off: dict[str, Any] = dict.fromkeys(without, False)
+    config = replace(PRESETS[preset], **switched_off)
     network = UPFusion(config)
     prompts: dict[str, Prompt] = {}
     if weights and not (pretrained and config.scpm and config.prior):

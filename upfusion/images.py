@@ -83,6 +83,21 @@ def image_size(head: bytes) -> tuple[int, int]:
         return size
 
 
+def format_of(data: bytes) -> str | None:
+    """Say what an image file's bytes are ("JPEG", "PNG", ...), whatever its name says; None for no image."""
+    try:
+        with _opened(data) as image:
+            return image.format
+    except ImageError:
+        return None
+
+
+def is_named_as(data: bytes, name: str) -> bool:
+    """Tell whether a file's suffix stands for what its bytes are."""
+    found = format_of(data)
+    return found is None or Image.registered_extensions().get(Path(name).suffix.lower(), found) == found
+
+
 def read_image(path: str | Path) -> Pixels:
     """Read an image file of this machine; raises ImageError or OSError."""
     return decode_image(Path(path).read_bytes()).pixels

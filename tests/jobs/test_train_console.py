@@ -6,8 +6,9 @@ from rich.console import Console
 
 from jobs.train_console import TrainingLine, say_trained
 from pipelines.run_folder import RunFolder
+from pipelines.splits import TRAIN, VAL
 from pipelines.train import TrainOutcome
-from pipelines.training_data import CHECKED, TRAIN, VAL, TrainingPairs
+from pipelines.training_data import CHECKED, TrainingPairs
 
 
 def pairs_of(bad: int = 0) -> TrainingPairs:

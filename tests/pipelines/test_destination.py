@@ -7,8 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import destination as module
-from pipelines import storage
+from pipelines import parquet_files, storage
 from pipelines.claim import digest_of
 from pipelines.destination import Destination
 from pipelines.discover import MANIFEST_SCHEMA
@@ -186,7 +185,7 @@ def test_other_pairs_are_written_to_another_object_even_where_ids_hold_line_brea
 
 def test_large_images_are_spread_over_row_groups_that_can_be_read(destination, monkeypatch):
     """pyarrow refuses to read a row group whose images pass 2 GiB; here the bound is 16 bytes."""
-    monkeypatch.setattr(module, "BYTES_A_GROUP", 16)
+    monkeypatch.setattr(parquet_files, "BYTES_A_GROUP", 16)
     destination.write_pairs(rows_of(x="ok", y="ok", z="ok"))
     (uri,) = destination.pair_files()
     assert pq.ParquetFile(io.BytesIO(storage.read_bytes(uri))).num_row_groups == 3
@@ -286,7 +285,7 @@ def test_a_parquet_file_of_another_writer_is_refused_by_name(destination, data):
     destination.write_pairs(rows_of(x="ok"))
     uri = f"{destination.pairs}/theirs.parquet"
     storage.write_bytes(uri, data)
-    with pytest.raises(RequestError, match="was not written by a fuse job") as refused:
+    with pytest.raises(RequestError, match="was not written by an upfusion job") as refused:
         destination.finished()
     assert uri in str(refused.value)
     assert storage.read_bytes(uri) == data
@@ -294,7 +293,7 @@ def test_a_parquet_file_of_another_writer_is_refused_by_name(destination, data):
 
 def test_a_damaged_manifest_is_refused_by_name(destination):
     storage.write_bytes(destination.manifest, b"PAR1")
-    with pytest.raises(RequestError, match=r"out/manifest\.parquet was not written by a fuse job"):
+    with pytest.raises(RequestError, match=r"out/manifest\.parquet was not written by an upfusion job"):
         destination.merge_manifest(manifest_of("a"))
 
 

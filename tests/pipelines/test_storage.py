@@ -34,6 +34,7 @@ NAMES = {
 ACTIONS: dict[str, Callable[[str], object]] = {
     "exists": storage.exists,
     "list_files": storage.list_files,
+    "list_versions": storage.list_versions,
     "read_bytes": storage.read_bytes,
     "read_head": lambda uri: storage.read_head(uri, 10),
     "write_bytes": lambda uri: storage.write_bytes(uri, b"data"),
@@ -167,6 +168,28 @@ def test_what_cannot_be_read_gives_its_exception_in_its_place(place, object_stor
     assert "nosuch" in str(found[3])
 
 
+def test_versions_are_listed_as_files_are(place):
+    assert storage.list_versions(place) == {}
+    uris = [storage.join(place, *names) for names in (("2.png",), ("10.png",), ("night [1]", "é*.png"), ("empty",))]
+    for uri in uris:
+        storage.write_bytes(uri, b"" if uri.endswith("empty") else b"1")
+    storage.write_bytes(storage.join(f"{place}-too", "1.png"), b"1")
+    assert list(storage.list_versions(place)) == storage.list_files(place) == sorted(uris)
+    assert list(storage.list_versions(uris[0])) == [uris[0]]
+
+
+def test_a_version_changes_when_other_bytes_of_the_same_size_are_put(place):
+    put_again, left = storage.join(place, "1.png"), storage.join(place, "2.png")
+    for uri in (put_again, left):
+        storage.write_bytes(uri, b"one")
+    before = storage.list_versions(place)
+    assert storage.list_versions(place) == before
+    storage.write_bytes(put_again, b"two")
+    after = storage.list_versions(place)
+    assert after[put_again] != before[put_again]
+    assert after[left] == before[left]
+
+
 def test_a_bucket_that_is_not_there_is_no_empty_folder(object_store):
     bucket = object_store.new_bucket()
     assert storage.exists(bucket)
@@ -174,6 +197,8 @@ def test_a_bucket_that_is_not_there_is_no_empty_folder(object_store):
     assert not storage.exists(f"{bucket}-not-there")
     with pytest.raises(FileNotFoundError, match="-not-there"):
         storage.list_files(f"{bucket}-not-there/pairs")
+    with pytest.raises(FileNotFoundError, match="-not-there"):
+        storage.list_versions(f"{bucket}-not-there/pairs")
     with pytest.raises(FileNotFoundError, match="-not-there"):
         storage.write_bytes(f"{bucket}-not-there/key", b"")
 
@@ -189,6 +214,7 @@ def test_the_store_is_asked_afresh(object_store):
     client.close()
     assert not storage.exists(f"{bucket}/1")
     assert storage.list_files(bucket) == []
+    assert storage.list_versions(bucket) == {}
 
 
 def test_an_object_of_several_parts_arrives_whole(object_store):

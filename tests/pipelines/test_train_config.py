@@ -1,7 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
+from pipelines.train import plan_train
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
+from tests.archives import make_archive
 from upfusion.losses import LossWeights
 
 
@@ -45,6 +47,9 @@ def test_workers_are_a_number_or_a_range(given, expected):
         ({"register_as": "m", "alias": "v2"}, "expected a word other than latest"),
         ({"register_as": "m", "no_tracking": True}, "exclude each other"),
         ({"start": "tiny", "weights": "w.pth"}, "--weights belongs to a preset"),
+        ({"without": "gam,head"}, "unknown part 'head'; what can be left out: scpm, gam, tcpm, text"),
+        ({"start": "tiny", "without": "gam"}, "--without belongs to a preset"),
+        ({"threads": 0}, "greater than or equal to 1"),
         ({"intensity": 0, "gradient": 0}, "leaves nothing to learn"),
         ({"fidelity": 1, "crop": 40}, "--fidelity needs crops of at least 41 pixels"),
         ({"data": ()}, "at least 1 item"),
@@ -59,6 +64,32 @@ def test_what_cannot_work_is_refused_with_its_reason(settings, message):
 def test_augmentations_are_named_with_commas_or_none():
     assert config_of(augment="none").augment == ()
     assert config_of(augment="flip").augment == ("flip",)
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ("none", ()),
+        ("", ()),
+        ("gam", ("gam",)),
+        ("text, scpm,gam", ("scpm", "gam", "text")),
+        (("tcpm", "scpm"), ("scpm", "tcpm")),
+        ("gam,gam", ("gam",)),
+    ],
+)
+def test_parts_to_leave_out_are_named_with_commas_in_any_order(given, parts):
+    assert config_of(without=given).without == parts
+
+
+def test_a_part_left_out_makes_another_result_and_threads_do_not(tmp_path):
+    make_archive(tmp_path / "pairs", 3)
+
+    def digest(**settings: object) -> str:
+        small = {"data": (str(tmp_path / "pairs"),), "out": str(tmp_path / "out"), "no_tracking": True, "crop": 48}
+        return plan_train(config_of(**small | settings)).run["digest"]
+
+    assert digest(threads=2) == digest()
+    assert digest(without="gam") != digest()
 
 
 def test_the_cache_lies_where_the_driver_says_whatever_directory_a_worker_has(tmp_path, monkeypatch):

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from pipelines.request import RequestError
+from pipelines.splits import TRAIN, VAL
 from pipelines.train_config import TrainConfig
-from pipelines.training_data import TRAIN, VAL, TrainingPairs, check_pairs, find_pairs, refuse_bad
+from pipelines.training_data import TrainingPairs, check_pairs, find_pairs, refuse_bad
 from tests.archives import make_archive, make_pair
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 import upfusion
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.create import create_checkpoint
-from upfusion.presets import PRESETS
+from upfusion.network import UPFusion
+from upfusion.presets import PARTS, PRESETS
 from upfusion.priors import PriorUnavailableError
 from upfusion.prompts import PROMPTS
 
@@ -140,6 +141,34 @@ def test_weights_that_nothing_would_use_are_refused(weights: Path) -> None:
         create_checkpoint("tiny", weights=weights)
     with pytest.raises(ValueError, match="tiny holds its ConvNeXt"):
         upfusion.load("tiny", weights=weights)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_left_out_is_switched_off_alone(part: str, weights: Path, text_encoder: Path) -> None:
+    priors = {} if part == "scpm" else {"weights": weights}
+    made = create_checkpoint("small", **priors, text_encoder=text_encoder, without=(part,))
+    assert made.config == replace(NETWORK, **{part: False})
+    assert made.name == f"small-without-{part}"
+    assert made.weights.keys() == UPFusion(made.config).state_dict().keys()
+    assert set(made.prompts) == (set() if part in ("tcpm", "text") else set(PROMPTS))
+
+
+def test_several_parts_are_left_out_together() -> None:
+    made = create_checkpoint("small", pretrained=False, without=iter(("scpm", "text")))
+    assert made.config == replace(NETWORK, scpm=False, text=False)
+    assert made.name == "small-without-scpm-without-text"
+    assert PRESETS["small"] == NETWORK
+
+
+def test_weights_of_a_part_that_is_left_out_are_refused(weights: Path) -> None:
+    with pytest.raises(ValueError, match="weights have no place in it"):
+        create_checkpoint("small", weights=weights, without=("scpm",))
+
+
+@pytest.mark.parametrize("part", ["head", "residual", "channels"])
+def test_an_unknown_part_is_refused_with_the_known_ones(part: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown part '{part}'; what can be left out: scpm, gam, tcpm, text"):
+        create_checkpoint("small", pretrained=False, without=("gam", part))
 
 
 @pytest.mark.parametrize("pretrained", [True, False])

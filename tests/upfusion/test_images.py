@@ -16,7 +16,9 @@ from upfusion.images import (
     ImageFormat,
     decode_image,
     encode_image,
+    format_of,
     image_size,
+    is_named_as,
     read_image,
     to_8_bits,
     to_array,
@@ -323,6 +325,39 @@ def test_reading_a_file(tmp_path: Any) -> None:
 def _error(code: str, sentence: str | None = None) -> pytest.RaisesExc[ImageError]:
     """Expect an ImageError of a code; `sentence` is a pattern."""
     return pytest.raises(ImageError, match=sentence, check=lambda error: error.code == code)
+
+
+# What a file is, whatever its name says
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_the_bytes_say_what_an_image_is(kind: str) -> None:
+    assert format_of(_saved(Image.fromarray(_noise((24, 32, 3))), kind)) == kind
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "cut"])
+def test_what_is_no_image_has_no_format_and_its_name_is_not_judged(data: bytes) -> None:
+    assert format_of(data) is None
+    assert is_named_as(data, "1.png")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("PNG", "1.png", True),
+        ("PNG", "s3://bucket/night 1/1.PNG", True),
+        ("JPEG", "1.jpg", True),
+        ("JPEG", "1.jpeg", True),
+        ("TIFF", "1.tif", True),
+        ("JPEG", "1.png", False),
+        ("PNG", "1.jpg", False),
+        ("PNG", "day.png/1.bmp", False),
+        ("JPEG", "1.unknown", True),
+        ("JPEG", "1", True),
+    ],
+)
+def test_a_suffix_stands_for_the_bytes_or_for_others(kind: str, name: str, expected: bool) -> None:
+    assert is_named_as(_saved(Image.fromarray(_noise((24, 32, 3))), kind), name) is expected
 
 
 def _noise(shape: tuple[int, ...], dtype: Any = np.uint8) -> NDArray[Any]:

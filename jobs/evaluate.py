@@ -1,0 +1,37 @@
+"""Entry point of `upfusion evaluate SET... --methods M... --out DIR`: which fusion is better on these pairs?"""
+
+import sys
+
+from rich.console import Console
+
+from jobs.command_line import job_command
+from jobs.console import quiet
+from jobs.endings import EXIT_OK, EXIT_SOME_FAILED, explained
+from jobs.evaluate_console import EvaluationLine, say_evaluation, say_plan
+from pipelines.evaluate import evaluate
+from pipelines.evaluate_config import EvaluateConfig
+from pipelines.evaluation.plan import plan_evaluation
+
+
+@job_command(EvaluateConfig, name="evaluate", positional=("sets",), several=("methods",))
+def command(config: EvaluateConfig, verbose: bool) -> int:
+    """Compare methods of fusion on sets of pairs: values, tables and pictures.
+
+    The same command again, also with more sets or methods, measures only what is new. Exit codes: 0 everything
+    measured, 3 some images could not be, 2 a wrong request, 1 a crash.
+    """
+    console = Console(stderr=True)
+    plan = plan_evaluation(config)
+    say_plan(console, plan)
+    with (
+        explained(console, "The evaluation", "What is measured is kept", verbose=verbose),
+        quiet(verbose) as terminal,
+        EvaluationLine(terminal) as line,
+    ):
+        evaluation = evaluate(plan, line.update, verbose=verbose)
+    say_evaluation(Console(), evaluation)
+    return EXIT_SOME_FAILED if evaluation.failed else EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,160 @@
+"""The evaluation: methods compared on sets of pairs, as values, tables and pictures.
+
+    find sets and methods -> fuse (each network, by the fuse job) -> fetch -> measure -> compare -> draw
+
+A method is a network, a baseline, or a folder of images that somebody fused. Whatever was measured before, by this
+command or by one with other sets or methods, is not measured again.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+
+from pipelines import storage
+from pipelines.cluster import Cluster
+from pipelines.evaluation.comparison import compare
+from pipelines.evaluation.detection import judge_detections
+from pipelines.evaluation.findings import list_findings
+from pipelines.evaluation.folder import EvaluationFolder
+from pipelines.evaluation.fusions import Fusions, Listener, find_fusions
+from pipelines.evaluation.measure_actor import MeasureActor, fetch_fusions
+from pipelines.evaluation.outcome import Evaluation
+from pipelines.evaluation.plan import EvaluationPlan, join_manifests
+from pipelines.evaluation.rows import FAILED, WORK, Row, key_of, measured_schema, to_values
+from pipelines.fuse import Progress
+from pipelines.parquet_files import write_table
+from pipelines.request import RequestError
+from pipelines.tracking import InputData, open_run
+from upfusion.metrics import METRICS_VERSION
+
+# Measuring a pair with all its fusions takes seconds.
+PAIRS_A_BLOCK = 2
+
+
+def evaluate(plan: EvaluationPlan, listener: Listener | None = None, *, verbose: bool = False) -> Evaluation:
+    """Carry out a plan: fuse, measure what has no value yet, compare, draw, and write everything down.
+
+    Raises RequestError where DIR is another job's.
+    """
+    from pipelines.evaluation.output import write_output  # with it comes matplotlib
+
+    hear = listener or (lambda _what, _progress: None)
+    folder = EvaluationFolder(plan.config.out)
+    _claim(folder, plan)
+    data = InputData("manifest", folder.manifest, plan.run["digest"])
+    with open_run(plan.config, plan.run, kind="evaluate", uri=folder.uri, data=data) as tracked:
+        with Cluster(verbose=verbose) as cluster:
+            tracked.tag_ray_job(cluster)
+            fusions = find_fusions(plan, folder, hear, verbose=verbose)
+            wanted = _list_wanted(plan, fusions)
+            measured_now = _measure(wanted, plan, folder, cluster, hear)
+        rows = _collect(plan, wanted, fusions, folder)
+        values = to_values(rows, plan.config.metrics)
+        names = tuple(method.name for method in plan.methods)
+        comparisons = compare(values, plan.config.metrics, names, plan.reference)
+        detected, unusable = judge_detections(plan.detection, plan.sets, list(names), rows)
+        findings = list_findings(plan, rows, unusable)
+        done = Evaluation(
+            folder, plan, rows, values, comparisons, detected, findings, fusions, measured_now, tracked.where
+        )
+        write_output(done, tracked, hear)
+    return done
+
+
+def _claim(folder: EvaluationFolder, plan: EvaluationPlan) -> None:
+    try:
+        folder.claim(plan.run)
+        write_table(folder.manifest, join_manifests(plan.sets))
+    except OSError as error:
+        raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
+
+
+def _list_wanted(plan: EvaluationPlan, fusions: Fusions) -> list[Row]:
+    """List what is to be measured of every pair (WORK), whether it was before or not."""
+    detection = plan.detection
+    decisive = [plan.config.metrics, METRICS_VERSION, plan.config.precision, detection and detection.identity]
+    wanted = []
+    for one, pair in plan.pairs:
+        row = {"set": one.name} | {name: pair[name] for name in ("pair_id", "task", "a_uri", "b_uri")}
+        row["detect"] = detection is not None and detection.has_boxes(one.name, pair["pair_id"])
+        made = [_fusion(method.name, fusions, row) for method in plan.methods if method.kind != "baseline"]
+        made += [{"method": m.name, "baseline": m.what} for m in plan.methods if m.kind == "baseline"]
+        pair_key = [list(row.values()), decisive]
+        row["fusions"] = [fusion | {"key": _key(fusion, pair_key, plan)} for fusion in made if fusion]
+        wanted.append(row)
+    return wanted
+
+
+def _fusion(method: str, fusions: Fusions, row: Row) -> Row:
+    """Return the fused image of a pair as WORK has it; empty where there is none."""
+    image = fusions.files.get((method, row["set"], row["pair_id"]))
+    return {"method": method, **image} if image else {}
+
+
+def _key(fusion: Row, pair_key: list[Any], plan: EvaluationPlan) -> str:
+    identity = next(method.identity for method in plan.methods if method.name == fusion["method"])
+    return key_of(*pair_key, fusion["method"], identity, fusion.get("uri"), fusion.get("version"))
+
+
+def _measure(
+    wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster, hear: Listener
+) -> int:
+    """Measure what has no row yet, and return how many fusions that were."""
+    there = folder.read_rows(plan.config.metrics)
+    if plan.config.retry_failed:
+        there = there.filter(pc.not_equal(there["status"], FAILED))
+    keys = set(there["key"].to_pylist())
+    left = [row | {"fusions": [fusion for fusion in row["fusions"] if fusion["key"] not in keys]} for row in wanted]
+    todo = [row for row in left if row["fusions"]]
+    total = sum(len(row["fusions"]) for row in todo)
+    if todo:
+        storage.delete(folder.success)
+        _drain(_graph(todo, plan, folder, cluster), total, hear)
+    return total
+
+
+def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster) -> ray.data.Dataset:
+    """Build the graph whose rows (WRITTEN) say what became of each fusion."""
+    workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(todo))
+    blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
+    whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+    return (
+        ray.data.from_arrow(blocks)
+        .map_batches(fetch_fusions, **whole_block)
+        .map_batches(
+            MeasureActor,
+            fn_constructor_kwargs={
+                "metrics": plan.config.metrics,
+                "threads": workers.threads,
+                "on_gpu": workers.gpus > 0,
+                "detector": plan.detection and (plan.detection.config, plan.detection.weights),
+            },
+            compute=ray.data.ActorPoolStrategy(size=workers.actors),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus,
+            **whole_block,
+        )
+        .map_batches(folder.put_rows, **whole_block)
+    )
+
+
+def _drain(graph: ray.data.Dataset, total: int, hear: Listener) -> None:
+    done = failed = 0
+    hear("measuring", Progress(total))
+    for written in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(written, pa.Table)
+        done += written.num_rows
+        failed += written.num_rows - written["error_code"].null_count
+        hear("measuring", Progress(total, done, failed))
+
+
+def _collect(plan: EvaluationPlan, wanted: list[Row], fusions: Fusions, folder: EvaluationFolder) -> pa.Table:
+    """Take the row of everything that was wanted, and the rows of what could not be measured."""
+    keys = pa.array([fusion["key"] for row in wanted for fusion in row["fusions"]], pa.string())
+    rows = folder.read_rows(plan.config.metrics)
+    rows = rows.filter(pc.is_in(rows["key"], keys))
+    if len(rows) != len(keys):
+        raise RuntimeError(f"{len(keys) - len(rows)} fusions have no row; run the same command again to go on")
+    return pa.concat_tables([rows, pa.Table.from_pylist(fusions.without, measured_schema(plan.config.metrics))])

@@ -1,0 +1,30 @@
+"""Everything an evaluation writes down: values, tables, a page of results, pictures, and its runs in MLflow."""
+
+from pipelines import storage
+from pipelines.evaluation.figure_files import save_figure
+from pipelines.evaluation.findings import csv_findings
+from pipelines.evaluation.fusions import Listener
+from pipelines.evaluation.outcome import Evaluation
+from pipelines.evaluation.page import write_page
+from pipelines.evaluation.pictures import draw_pictures
+from pipelines.evaluation.tables import csv_rows, latex
+from pipelines.evaluation.tracking import track
+from pipelines.fuse import Progress
+from pipelines.parquet_files import write_table
+from pipelines.tracking import TrackedRun
+
+
+def write_output(evaluation: Evaluation, tracked: TrackedRun, hear: Listener) -> None:
+    """Write values, tables and pictures, then the page that shows them, then `_SUCCESS.json`."""
+    folder = evaluation.folder
+    write_table(folder.values, evaluation.values)
+    folder.write_text(folder.csv, csv_rows(evaluation.comparisons))
+    folder.write_text(folder.latex, latex(evaluation.comparisons))
+    folder.write_text(folder.findings, csv_findings(evaluation.findings))
+    pictures = []
+    for name, figure in draw_pictures(evaluation):
+        pictures.append(save_figure(figure, storage.join(folder.pictures, name))[0])
+        hear("drawing", Progress(0, len(pictures)))
+    folder.write_text(folder.page, write_page(evaluation, pictures))
+    folder.write_json(folder.success, evaluation.counts)
+    track(evaluation, tracked)
