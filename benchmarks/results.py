@@ -32,7 +32,7 @@ from upfusion.cost import cost_of_pass, count_parameters
 from upfusion.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
+SHARED = (ROOT.parent / "shared").resolve()
 DATA, PEERS = SHARED / "data", SHARED / "peers"
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from s3fs import S3FileSystem
@@ -61,3 +62,11 @@ def ray_here(object_store: servers.ObjectStore) -> Iterator[Cluster]:  # noqa: A
     """A Ray on this machine that jobs of this process share; its workers see the object store."""
     with Cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def trained_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small detector that has learned to find bright upright rectangles."""
+    from .detector import train_tiny_detector  # torchvision's detectors take seconds to import
+
+    return train_tiny_detector(tmp_path_factory.mktemp("detector") / "detector.safetensors")

@@ -40,7 +40,9 @@ def exchange_prompts(checkpoint: Checkpoint, exchange: str, seed: int = 0) -> Ch
         if exchange == "noise":
             exchanged[task] = _noise(task, bank[task], generator)
         else:
-            exchanged[task] = bank["general" if exchange == "general" else _unlike(task)]
+            prompt = bank["general" if exchange == "general" else _unlike(task)]
+            # A file of tensors cannot hold one of them twice.
+            exchanged[task] = replace(prompt, embedding=prompt.embedding.clone())
     return replace(checkpoint, name=f"{checkpoint.name}-{exchange}-prompts", prompts={**bank, **exchanged})
 
 

@@ -15,7 +15,7 @@ from torchvision.models import get_model
 
 from pipelines.evaluation.average_precision import average_precision
 from pipelines.evaluation.detect import DetectorConfig, architectures, detector_digest, load_detector
-from tests.detector import ARCHITECTURE, draw_people, make_detector, train_tiny_detector
+from tests.detector import ARCHITECTURE, draw_people, make_detector
 
 # Two megabytes of weights, for tests of files.
 SMALL = "ssdlite320_mobilenet_v3_large"
@@ -40,13 +40,12 @@ def pickled(content: object) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_trained_detector_finds_people_that_it_has_not_seen(tmp_path) -> None:
+def test_a_trained_detector_finds_people_that_it_has_not_seen(tmp_path, trained_detector) -> None:
     rng = np.random.default_rng(1)
     scenes = [draw_people(rng) for _ in range(16)]
     truths = [people for _, people in scenes]
     reached = []
-    for make in (make_detector, train_tiny_detector):
-        file = make(tmp_path / f"{make.__name__}.safetensors")
+    for file in (make_detector(tmp_path / "untrained.safetensors"), trained_detector):
         detector = load_detector(DetectorConfig(ARCHITECTURE), file.read_bytes(), str(file))
         reached.append(average_precision(truths, [detector.detect(pixels) for pixels, _ in scenes]))
     before, after = reached
