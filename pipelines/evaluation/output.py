@@ -6,7 +6,7 @@ from pipelines.evaluation.findings import csv_findings
 from pipelines.evaluation.fusions import Listener
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.page import write_page
-from pipelines.evaluation.pictures import draw_pictures
+from pipelines.evaluation.pictures import count_pictures, draw_pictures
 from pipelines.evaluation.tables import csv_rows, latex
 from pipelines.evaluation.tracking import track
 from pipelines.fuse import Progress
@@ -24,7 +24,7 @@ def write_output(evaluation: Evaluation, tracked: TrackedRun, hear: Listener) ->
     pictures = []
     for name, figure in draw_pictures(evaluation):
         pictures.append(save_figure(figure, storage.join(folder.pictures, name))[0])
-        hear("drawing", Progress(0, len(pictures)))
+        hear("drawing", Progress(count_pictures(evaluation.plan), len(pictures)))
     folder.write_text(folder.page, write_page(evaluation, pictures))
     folder.write_json(folder.success, evaluation.counts)
     track(evaluation, tracked)

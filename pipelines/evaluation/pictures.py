@@ -13,6 +13,7 @@ from pipelines.evaluation.contact_sheet import SheetRow, choose_pairs, draw_cont
 from pipelines.evaluation.cost_plot import Cost, draw_costs
 from pipelines.evaluation.measure_actor import show_baseline
 from pipelines.evaluation.outcome import Evaluation
+from pipelines.evaluation.plan import EvaluationPlan
 from pipelines.evaluation.plots import Effect, draw_distributions, draw_effects
 from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sets import EvaluationSet
@@ -29,7 +30,9 @@ def draw_pictures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     plan = evaluation.plan
     main = _main(evaluation.comparisons)
     for metric in plan.config.metrics:
-        yield f"distribution_{metric}", draw_distributions(metric, _values_by_set(evaluation, metric))
+        # A metric may have no value anywhere: qy has none where both sources are black.
+        if values := _values_by_set(evaluation, metric):
+            yield f"distribution_{metric}", draw_distributions(metric, values)
     for metric in headlines(plan.config.metrics):
         effects = {one.set: _effects(one, metric) for one in main if plan.reference in one.methods}
         if any(effects.values()):
@@ -38,6 +41,11 @@ def draw_pictures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     for one in plan.sets:
         if rows := _sheet_rows(evaluation, one):
             yield f"sheet_{image_name(one.name, '').replace('/', '_')}", draw_contact_sheet(one.name, rows)
+
+
+def count_pictures(plan: EvaluationPlan) -> int:
+    """Return how many pictures there will be at most."""
+    return len(plan.config.metrics) + 2 * len(headlines(plan.config.metrics)) + len(plan.sets)
 
 
 def headlines(metrics: tuple[str, ...]) -> list[str]:
