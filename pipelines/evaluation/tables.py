@@ -34,8 +34,13 @@ def markdown(comparisons: Sequence[Comparison], metrics: Sequence[str] | None = 
 
 
 def markdown_overview(overview: Overview) -> str:
-    """Return a table of sets and methods in one metric, with the average of the balanced ranks below."""
-    header = ["set", "pairs", *(MARKDOWN.escape(method) for method in overview.methods)]
+    """Return a table of sets and methods in one metric, with the average of the balanced ranks below.
+
+    Methods without a number in it, whose images are of some pairs only, are named below instead.
+    """
+    numbered = {method for (_, method), mean in overview.means.items() if mean is not None}
+    methods = [method for method in overview.methods if method in numbered] or list(overview.methods)
+    header = ["set", "pairs", *(MARKDOWN.escape(method) for method in methods)]
     rows = [
         [
             MARKDOWN.escape(one.set),
@@ -47,12 +52,12 @@ def markdown_overview(overview: Overview) -> str:
                     best=method in overview.best[one.set],
                     second=method in overview.second[one.set],
                 )
-                for method in overview.methods
+                for method in methods
             ),
         ]
         for one in overview.comparisons
     ]
-    averages = [(overview.average_rank[method], overview.ranked_sets[method]) for method in overview.methods]
+    averages = [(overview.average_rank[method], overview.ranked_sets[method]) for method in methods]
     ranks = [NOTHING if rank is None else f"{rank:.2f} ({sets})" for rank, sets in averages]
     title = f"## {_heading(overview.metric, MARKDOWN)}"
     explanation = (
@@ -60,6 +65,8 @@ def markdown_overview(overview: Overview) -> str:
         f"{NOTHING}: not an image of each of these pairs, or no value. Average balanced rank: over the sets counted in "
         "brackets; averages over different sets are not comparable."
     )
+    if others := [MARKDOWN.escape(method) for method in overview.methods if method not in methods]:
+        explanation += f" In none of these comparisons: {', '.join(others)}."
     return (
         "\n\n".join([title, markdown_table(header, [*rows, ["average balanced rank", "", *ranks]]), explanation]) + "\n"
     )

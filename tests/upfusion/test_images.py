@@ -322,11 +322,6 @@ def test_reading_a_file(tmp_path: Any) -> None:
         read_image(tmp_path / "missing.png")
 
 
-def _error(code: str, sentence: str | None = None) -> pytest.RaisesExc[ImageError]:
-    """Expect an ImageError of a code; `sentence` is a pattern."""
-    return pytest.raises(ImageError, match=sentence, check=lambda error: error.code == code)
-
-
 # What a file is, whatever its name says
 
 
@@ -358,6 +353,11 @@ def test_what_is_no_image_has_no_format_and_its_name_is_not_judged(data: bytes) 
 )
 def test_a_suffix_stands_for_the_bytes_or_for_others(kind: str, name: str, expected: bool) -> None:
     assert is_named_as(_saved(Image.fromarray(_noise((24, 32, 3))), kind), name) is expected
+
+
+def _error(code: str, sentence: str | None = None) -> pytest.RaisesExc[ImageError]:
+    """Expect an ImageError of a code; `sentence` is a pattern."""
+    return pytest.raises(ImageError, match=sentence, check=lambda error: error.code == code)
 
 
 def _noise(shape: tuple[int, ...], dtype: Any = np.uint8) -> NDArray[Any]:

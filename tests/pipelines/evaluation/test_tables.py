@@ -187,6 +187,13 @@ def test_the_overview_has_sets_methods_and_average_ranks():
     ]
 
 
+def test_the_overview_names_the_methods_that_have_no_number_in_it():
+    comparisons = compared({"vif": {"mean": [1.0, 3.0], "tiny": [5.0, 7.0], "x": [9.0, FAILED], "y": [MISSING] * 2}})
+    text = markdown_overview(overview(comparisons, "vif"))
+    assert tables_in(text)[0][0] == ["set", "pairs", "mean", "tiny"]
+    assert text_of(text).rstrip().endswith("In none of these comparisons: x, y.")
+
+
 def test_csv_holds_every_figure_unrounded():
     comparisons = compared({"vif": {"mean": [0.1] * 7, "tiny": [0.1 + 0.2] * 7, "x": [1 / 3] + [MISSING] * 6}})
     lines = list(csv.DictReader(io.StringIO(csv_rows(comparisons))))
