@@ -82,7 +82,9 @@ def main() -> None:
 
 def run_evaluation(out: Path, tasks: dict[str, str]) -> Evaluation:
     """Compare `tiny`, every method with images of one of the sets, and the baselines, with all metrics."""
-    peers = {row["method"] for row in csv.DictReader((PEERS / "peers.csv").open()) if row["set"] in tasks}
+    peers = {
+        row["method"] for row in csv.DictReader((PEERS / "peers.csv").read_text().splitlines()) if row["set"] in tasks
+    }
     # Those with an image of every pair first: SAGE and ALMFnet.
     ordered = sorted(peers, key=lambda name: (name not in ("SAGE", "ALMFnet"), name))
     config = EvaluateConfig(

@@ -65,7 +65,7 @@ def say_plan(console: Console, plan: EvaluationPlan) -> None:
 def say_evaluation(console: Console, evaluation: Evaluation) -> None:
     """Show the tables, what was noticed, and where everything lies."""
     for comparison in evaluation.comparisons:
-        console.print(comparison_table(comparison, console.width), "")
+        say_comparison(console, comparison)
     if evaluation.detected:
         console.print(_detection_table(evaluation), "")
     for kind, group in groupby(group_findings(evaluation.findings), key=lambda one: one.kind):
@@ -90,10 +90,12 @@ def say_evaluation(console: Console, evaluation: Evaluation) -> None:
         console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
 
 
-def comparison_table(comparison: Comparison, width: int) -> Table:
+def say_comparison(console: Console, comparison: Comparison) -> None:
     """Show the means of as many metrics as fit, the balanced ones first; best in bold green, second underlined."""
-    metrics = comparison.metrics[: max(1, (width - FIRST_COLUMNS) // COLUMN)]
-    table = Table(title=_title(comparison), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    metrics = comparison.metrics[: max(1, (console.width - FIRST_COLUMNS) // COLUMN)]
+    # Neither as the table's own title nor as its caption, which would be as narrow as the table.
+    console.print(f"[bold]{_title(comparison)}[/]", highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
     table.add_column("method")
     table.add_column("rank", justify="right")
     for metric in metrics:
@@ -104,9 +106,8 @@ def comparison_table(comparison: Comparison, width: int) -> Table:
         rank = comparison.balanced_rank[method]
         cells = [_cell(comparison, method, metric, *marks[metric]) for metric in metrics]
         table.add_row(escape(method), "" if rank is None else f"{rank:.1f}", *cells)
-    table.caption = _caption(comparison, len(comparison.metrics) - len(metrics))
-    table.caption_justify = "left"
-    return table
+    console.print(table)
+    console.print(f"{_caption(comparison, len(comparison.metrics) - len(metrics))}\n", style="dim", highlight=False)
 
 
 def _title(comparison: Comparison) -> str:
