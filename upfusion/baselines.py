@@ -11,6 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# Raised whenever a baseline gives another image for the same sources.
+BASELINES_VERSION = 1
+
 Luma = NDArray[np.float32]
 
 LEVELS = 4

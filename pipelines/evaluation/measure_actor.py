@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines import storage
@@ -74,33 +73,31 @@ class MeasureActor:
         return row | {"status": FAILED if row["error_code"] else OK}
 
     def _measure(self, row: Row, files: dict[str, Row], a: Pixels, b: Pixels) -> Pixels | None:
-        """Measure one fusion and return it as an image for eyes; None where its file is no fusion of this pair."""
-        luma_a, luma_b = luma8(a), luma8(b)
-        started = time.perf_counter()
+        """Measure one fusion and return its image; None where its file is no fusion of this pair."""
         if row["baseline"]:
-            luma_f = BASELINES[row["baseline"]](luma_a, luma_b)
+            started = time.perf_counter()
+            fused: Pixels | None = fuse_by_baseline(row["baseline"], a, b)
             row["fuse_ms"] = None if row["baseline"] in COPIES else milliseconds_since(started)
-            fused: Pixels | None = show_baseline(row["baseline"], a, b)
         else:
             fused = _decode(files[row["uri"]], row)
             if fused is None or not _check_sizes(row, row["uri"], fused, a):
                 return None
             row["note"] = _note(row["uri"], files[row["uri"]]["data"], fused, a)
-            luma_f = luma8(fused)
+        assert fused is not None
         started = time.perf_counter()
-        lumas = self._tensor(luma_a), self._tensor(luma_b), self._tensor(luma_f)
+        lumas = self._luma(a), self._luma(b), self._luma(fused)
         values = {name: value for name, (value,) in measure(*lumas, self.metrics).items()}
         row |= values | {"height": a.shape[0], "width": a.shape[1], "metrics_version": METRICS_VERSION}
         row["why_none"] = [(name, why_none(*lumas, name)[0]) for name, value in values.items() if value is None]
         row["measure_ms"] = milliseconds_since(started)
         return fused
 
-    def _tensor(self, luma: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(luma))[None, None].to(self.device)
+    def _luma(self, image: Pixels) -> Tensor:
+        return torch.from_numpy(luma8(image))[None, None].to(self.device)
 
 
-def show_baseline(name: str, a: Pixels, b: Pixels) -> Pixels:
-    """Return a baseline as an image for eyes and detectors: the copies as they are, the others in A's colour."""
+def fuse_by_baseline(name: str, a: Pixels, b: Pixels) -> Pixels:
+    """Return a baseline as an image such as a network leaves: in A's colour; the copies as they are."""
     if name in COPIES:
         return {"a": a, "b": b}[name]
     return exchange_luma(a, BASELINES[name](luma8(a), luma8(b)) / np.float32(255))

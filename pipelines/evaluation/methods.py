@@ -12,7 +12,7 @@ from pipelines.evaluation.sets import EvaluationSet
 from pipelines.models import REGISTERED, read_model
 from pipelines.request import RequestError
 from pipelines.splits import without_split
-from upfusion.baselines import BASELINES
+from upfusion.baselines import BASELINES, BASELINES_VERSION
 from upfusion.checkpoint import Checkpoint
 from upfusion.images import SUFFIXES
 from upfusion.presets import PRESETS
@@ -56,6 +56,8 @@ class Method:
     @property
     def identity(self) -> str:
         """What decides its results, as far as files do not."""
+        if self.kind == "baseline":
+            return f"{self.what} in the colour of A, version {BASELINES_VERSION}"
         return f"{self.kind} {self.checkpoint.digest if self.checkpoint else self.what}"
 
 

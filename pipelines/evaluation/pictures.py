@@ -11,7 +11,7 @@ from pipelines import storage
 from pipelines.evaluation.comparison import Comparison
 from pipelines.evaluation.contact_sheet import SheetRow, choose_pairs, draw_contact_sheet
 from pipelines.evaluation.cost_plot import Cost, draw_costs
-from pipelines.evaluation.measure_actor import show_baseline
+from pipelines.evaluation.measure_actor import fuse_by_baseline
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import EvaluationPlan
 from pipelines.evaluation.plots import Effect, draw_distributions, draw_effects
@@ -135,7 +135,7 @@ def _images(evaluation: Evaluation, one: EvaluationSet, pair: Row) -> dict[str, 
     images = {"A": a, "B": b}
     for method in evaluation.plan.methods:
         if method.kind == "baseline":
-            image: Pixels | None = None if method.what in COPIES else show_baseline(method.what, a, b)
+            image: Pixels | None = None if method.what in COPIES else fuse_by_baseline(method.what, a, b)
         else:
             found = evaluation.fusions.files.get((method.name, one.name, pair["pair_id"]))
             image = _read(found["uri"]) if found else None

@@ -7,7 +7,7 @@ import torch
 
 from pipelines import storage
 from pipelines.evaluation import measure_actor
-from pipelines.evaluation.measure_actor import MeasureActor, fetch_fusions, show_baseline
+from pipelines.evaluation.measure_actor import MeasureActor, fetch_fusions, fuse_by_baseline
 from pipelines.evaluation.rows import FAILED, FETCHED, OK, WORK, measured_schema
 from pipelines.measure import MeasureConfig, measure_images
 from tests.pipelines.blocks import encoded, noise, raising
@@ -78,11 +78,13 @@ def test_a_fused_image_has_the_values_of_its_luma_and_those_of_the_measure_job(i
     assert row["measure_ms"] > 0
 
 
-def test_baselines_are_made_of_the_lumas_and_only_those_that_fuse_take_time(images):
+def test_baselines_are_measured_as_images_in_the_colour_of_a_and_only_those_that_fuse_take_time(images):
     rows = measured(work(images, *BASELINES))
-    lumas = luma8(noise(48, 60, 3, seed=1)), luma8(noise(48, 60, seed=2))
+    a, b = noise(48, 60, 3, seed=1), noise(48, 60, seed=2)
+    lumas = luma8(a), luma8(b)
     for name, baseline in BASELINES.items():
-        assert values(rows[name]) == expected(*lumas, baseline(*lumas))
+        fused = {"a": a, "b": b}.get(name, exchange_luma(a, baseline(*lumas) / np.float32(255)))
+        assert values(rows[name]) == expected(*lumas, luma8(fused))
         assert rows[name]["note"] is None
     assert {name for name, row in rows.items() if row["fuse_ms"] is None} == {"a", "b"}
     assert all(row["fuse_ms"] > 0 for name, row in rows.items() if name not in ("a", "b"))
@@ -271,9 +273,9 @@ def test_a_jpeg_in_a_png_is_noted(images):
 
 def test_baselines_are_shown_in_the_colour_of_a_and_the_copies_as_they_are():
     a, b = noise(48, 60, 3, seed=1) // 2 + 64, noise(48, 60, seed=2) // 2 + 64
-    assert show_baseline("a", a, b) is a
-    assert show_baseline("b", a, b) is b
-    shown = show_baseline("mean", a, b)
+    assert fuse_by_baseline("a", a, b) is a
+    assert fuse_by_baseline("b", a, b) is b
+    shown = fuse_by_baseline("mean", a, b)
     assert (shown.shape, shown.dtype) == (a.shape, np.uint8)
     inside = (shown.min(-1) > 0) & (shown.max(-1) < 255)
     assert inside.mean() > 0.8
