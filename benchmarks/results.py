@@ -169,7 +169,8 @@ def published_table(comparisons: list) -> str:
             values = [(one.scores[method, metric].mean, one.scores[method, metric].pairs) for one in main]
             means[method] = sum(mean * pairs for mean, pairs in values) / sum(pairs for _, pairs in values)
         pairs = sum(next(one for one in comparisons if one.set == name).pairs for name in ours)
-        numbers = [f"{of_peer:.4f}", f"{means[peer]:.4f}", f"{of_paper:.4f}", f"{means['tiny']:.4f}"]
+        here = f"{means[peer]:.4f} ({100 * (means[peer] / of_peer - 1):+.0f} %)"
+        numbers = [f"{of_peer:.4f}", here, f"{of_paper:.4f}", f"{means['tiny']:.4f}"]
         rows.append([f"{test_set}, {metric}", peer, *numbers, str(pairs)])
     header = [
         "set, metric",
@@ -203,8 +204,13 @@ def measured(evaluation: Evaluation, method: str) -> str:
 ABOUT = """
 `tiny` is the checkpoint that ships. *SAGE* and *ALMFnet* were run with their authors' released weights on every pair;
 the other methods' images are those that their authors or re-implementers published, so they cover some pairs only and
-are compared on these. All are luma images. *mean*, *max* and *laplacian* need no network; *a* and *b* are copies of one
-source. Every metric is defined in [metrics.md](metrics.md).
+are compared on these. *mean*, *max* and *laplacian* need no network; *a* and *b* are copies of one source. Every metric
+is defined in [metrics.md](metrics.md).
+
+Measured is the luma of the image that a user gets. `tiny`, *mean*, *max* and *laplacian* leave images in A's colour,
+whose range bounds the luma where A is saturated (PET and SPECT, street lamps); the images of the other methods are luma
+alone, without that bound. Figures of `tiny` on luma alone stand in [training.md](training.md): on PET + MRI its `qp` is
+.593 there and its `vif_balanced` .230.
 
 How to read it: `vif_balanced` and `ssim_balanced` are harmonic means of both directions, which a copy of one source
 does not raise; look at them first. `tiny` was trained with terms for what `qp`, `vif` and `vif_balanced` measure, and
@@ -220,8 +226,8 @@ cannot be compared with `tiny` one to one:
 - the paper's network has 136.9 M parameters and was trained on 12,025 pairs of LLVIP; `tiny` has 1.0 M and 180 pairs;
 - the test splits here are small parts of the paper's (MSRS 21 of 361 pairs, another mix of day and night);
 - the column *peer, here* says how far the measurement agrees: the same released weights, measured here on the pairs
-  there are. `vif` fits within about 5 % but on MSRS, where it stays 20 % low; `qp` as the toolbox of its authors
-  computes it stays 10 to 30 % below the paper's for the same method, for a reason that is not known.
+  there are. `vif` comes near but on MSRS; `qp` as the toolbox of its authors computes it stays below the paper's for the
+  same method, for a reason that is not known.
 """
 
 ABLATION = """

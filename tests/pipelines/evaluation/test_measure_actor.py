@@ -12,7 +12,7 @@ from pipelines.evaluation.rows import FAILED, FETCHED, OK, WORK, measured_schema
 from pipelines.measure import MeasureConfig, measure_images
 from tests.pipelines.blocks import encoded, noise, raising
 from upfusion.baselines import BASELINES
-from upfusion.color import Pixels, luma8
+from upfusion.color import Pixels, exchange_luma, luma8
 from upfusion.images import encode_image
 from upfusion.metrics import METRICS, METRICS_VERSION, measure
 
