@@ -226,8 +226,8 @@ cannot be compared with `tiny` one to one:
 - the paper's network has 136.9 M parameters and was trained on 12,025 pairs of LLVIP; `tiny` has 1.0 M and 180 pairs;
 - the test splits here are small parts of the paper's (MSRS 21 of 361 pairs, another mix of day and night);
 - the column *peer, here* says how far the measurement agrees: the same released weights, measured here on the pairs
-  there are. `vif` comes near but on MSRS; `qp` as the toolbox of its authors computes it stays below the paper's for the
-  same method, for a reason that is not known.
+  there are. `vif` comes near but on MSRS; `qp` as the toolbox of its authors computes it stays below the paper's for
+  the same method, for a reason that is not known.
 """
 
 ABLATION = """

@@ -85,7 +85,7 @@ def _option(field: str, info: FieldInfo) -> click.Option:
     if isinstance(default, tuple):
         default = ",".join(default)
     # Ranges and names are the configuration's to check; the command line only tells numbers from words.
-    return click.Option([flag, field], type=kind, default=default, show_default=default is not None, **shown)
+    return click.Option([flag, field], type=kind, default=default, show_default=default not in (None, ""), **shown)
 
 
 def _help(text: str | None, config: type[BaseModel], positional: tuple[str, ...]) -> str:

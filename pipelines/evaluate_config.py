@@ -72,7 +72,7 @@ class EvaluateConfig(EvaluationSettings):
     methods: Words = Field(
         ("tiny", "mean", "max", "laplacian"),
         min_length=1,
-        description="Methods: a preset, checkpoint or registered model; NAME=FOLDER of somebody's fused images, with a "
+        description="Methods, with blanks or commas: a preset, checkpoint or registered model; NAME=FOLDER of somebody's fused images, with a "
         "sub-folder a set where there are several; mean, max, laplacian, a, b. NAME=... names any of them.",
     )
     costs: Words = Field(
