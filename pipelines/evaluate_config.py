@@ -72,8 +72,9 @@ class EvaluateConfig(EvaluationSettings):
     methods: Words = Field(
         ("tiny", "mean", "max", "laplacian"),
         min_length=1,
-        description="Methods, with blanks or commas: a preset, checkpoint or registered model; NAME=FOLDER of somebody's fused images, with a "
-        "sub-folder a set where there are several; mean, max, laplacian, a, b. NAME=... names any of them.",
+        description="Methods, with blanks or commas between: a preset, checkpoint or registered model; NAME=FOLDER of "
+        "somebody's fused images, with a sub-folder a set where there are several; mean, max, laplacian, a, b. "
+        "NAME=... names any of them.",
     )
     costs: Words = Field(
         (), description="NAME=MILLISECONDS a megapixel of methods whose images are given, for the plot of costs."
