@@ -80,9 +80,9 @@ def draw_contact_sheet(title: str, rows: Sequence[SheetRow]) -> Figure:
 def most_differing(images: Mapping[str, Pixels]) -> tuple[int, int, int, int]:
     """Return (top, left, height, width) of the place where the methods' luma differs most.
 
-    It is a fifth of the image's height and width, and has the largest mean of the standard deviation over methods,
-    sources and copies of them left out. Fewer than two methods, or equal ones, give the centre. Raises ValueError
-    where images differ in size.
+    It is a fifth of the image's height and width, and has the largest mean of the standard deviation over methods of
+    luma against its neighbourhood, sources and copies of them left out. Fewer than two methods, or equal ones, give the
+    centre. Raises ValueError where images differ in size.
     """
     sizes = {image.shape[:2] for image in images.values()}
     if len(sizes) != 1:
@@ -90,7 +90,7 @@ def most_differing(images: Mapping[str, Pixels]) -> tuple[int, int, int, int]:
     ((height, width),) = sizes
     place = math.ceil(height / ENLARGED), math.ceil(width / ENLARGED)
     methods = [image for name, image in images.items() if name not in SOURCES + COPIES]
-    spread = _deviation(methods) if len(methods) > 1 else np.zeros((height, width), np.float32)
+    spread = _deviation(methods, place) if len(methods) > 1 else np.zeros((height, width), np.float32)
     if not spread.any():
         return (height - place[0]) // 2, (width - place[1]) // 2, *place
     mean = cv2.blur(spread, place[::-1], anchor=(0, 0))[: height - place[0] + 1, : width - place[1] + 1]
@@ -106,12 +106,16 @@ def choose_pairs(spread: Mapping[str, float], count: int) -> list[str]:
     return sorted(spread, key=lambda pair: (math.isnan(spread[pair]), -spread[pair], pair))[:count]
 
 
-def _deviation(images: Sequence[Pixels]) -> NDArray[np.float32]:
-    """Return the standard deviation over images at every pixel, `(H, W)`."""
+def _deviation(images: Sequence[Pixels], place: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the standard deviation over images of what each shows at every pixel, `(H, W)`.
+
+    Less the mean of a neighbourhood twice the place: a whole sky that one method leaves darker shows nothing enlarged.
+    """
     first = luma(images[0])
     # From the first image, so that equal ones give exact zeros.
-    differences = np.stack([luma(image) - first for image in images])
-    deviation: NDArray[np.float32] = differences.std(axis=0)
+    differences = [luma(image) - first for image in images]
+    shown = [difference - cv2.blur(difference, (2 * place[1], 2 * place[0])) for difference in differences]
+    deviation: NDArray[np.float32] = np.stack(shown).std(axis=0)
     return deviation
 
 
