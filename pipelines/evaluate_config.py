@@ -42,6 +42,7 @@ class EvaluationSettings(BaseModel):
     sheet_pairs: int = Field(
         3, ge=0, description="Pairs on the contact sheet of each set: those that the methods differ most on."
     )
+    no_pictures: bool = Field(False, description="Draw nothing: values and tables alone.")
     actors: int | None = Field(
         None, ge=1, description="Copies of a network, and of what measures; by default one a GPU, or as CPUs allow."
     )

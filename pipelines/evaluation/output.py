@@ -22,7 +22,7 @@ def write_output(evaluation: Evaluation, tracked: TrackedRun, hear: Listener) ->
     folder.write_text(folder.latex, latex(evaluation.comparisons))
     folder.write_text(folder.findings, csv_findings(evaluation.findings))
     pictures = []
-    for name, figure in draw_pictures(evaluation):
+    for name, figure in () if evaluation.plan.config.no_pictures else draw_pictures(evaluation):
         pictures.append(save_figure(figure, storage.join(folder.pictures, name))[0])
         hear("drawing", Progress(count_pictures(evaluation.plan), len(pictures)))
     folder.write_text(folder.page, write_page(evaluation, pictures))

@@ -37,7 +37,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(archive: Path, out: Path, **settings: object) -> EvaluateConfig:
-    told = {"sets": (f"nights={archive}",), "methods": ("max",), "out": str(out), "metrics": ("en",), "sheet_pairs": 0}
+    told = {
+        "sets": (f"nights={archive}",),
+        "methods": ("max",),
+        "out": str(out),
+        "metrics": ("en",),
+        "no_pictures": True,
+    }
     return EvaluateConfig.model_validate(told | {"detector": ARCHITECTURE, "no_tracking": True} | settings)
 
 

@@ -3,50 +3,70 @@ import io
 import pytest
 from rich.console import Console
 
-from jobs.endings import explained
+from jobs.endings import EXIT_CRASH, EXIT_INTERRUPTED, explained
 from pipelines.request import RequestError
 
-
-def ended_by(error: BaseException, *, verbose: bool = False, **settings: object) -> tuple[int, str]:
-    """The exit code and what was said when the block of a job raises."""
-    console = Console(file=io.StringIO(), width=60)
-    with pytest.raises(SystemExit) as ended, explained(console, "The job", "Kept", verbose=verbose, **settings):
-        raise error
-    return ended.value.code, console.file.getvalue()
+GOES_ON = "What is done is kept; the same command again goes on from there."
 
 
-def test_what_goes_well_is_left_alone():
-    with explained(Console(file=io.StringIO()), "The job", "Kept", verbose=False):
-        pass
+class StoppedError(Exception):
+    """An error that says itself what to do."""
 
 
-def test_a_person_who_stops_a_job_hears_that_it_goes_on():
-    assert ended_by(KeyboardInterrupt()) == (130, "\nStopped. Kept; the same command again goes on from there.\n")
+def ends(error: BaseException | None, *, verbose: bool = False) -> tuple[object, list[str]]:
+    """The exit code of a block, or what it let pass, and the lines that were said."""
+    said = io.StringIO()
+    passed: object = None
+    try:
+        # Narrow, because sentences are not broken into lines.
+        with explained(
+            Console(file=said, width=20), "The job", "What is done is kept", verbose=verbose,
+            self_explaining=(StoppedError,),
+        ):  # fmt: skip
+            if error:
+                raise error
+    except SystemExit as exit_:
+        passed = exit_.code
+    except BaseException as error:  # noqa: BLE001  # whatever passes
+        passed = error
+    return passed, [line for line in said.getvalue().splitlines() if line]
 
 
-def test_a_crash_is_one_sentence_and_what_to_do():
-    code, said = ended_by(ValueError("no such thing"))
-    assert code == 1
-    assert said.splitlines()[1:] == [
-        "The job stopped: ValueError: no such thing",
-        "Kept; the same command again goes on from there. --verbose shows more.",
-    ]
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_ends_well_or_is_interrupted_says_so_however_much_is_told(verbose):
+    assert ends(None, verbose=verbose) == (None, [])
+    assert ends(KeyboardInterrupt(), verbose=verbose) == (EXIT_INTERRUPTED, [f"Stopped. {GOES_ON}"])
+    assert EXIT_INTERRUPTED == 130
+
+
+def test_a_crash_is_a_sentence_with_what_is_kept():
+    code, lines = ends(KeyError("pair [red]7[/]"))
+    assert code == EXIT_CRASH == 1
+    assert lines == ["The job stopped: KeyError: 'pair [red]7[/]'", f"{GOES_ON} --verbose shows more."]
 
 
 def test_an_error_that_explains_itself_stands_alone():
-    code, said = ended_by(ArithmeticError("begin again with a lower rate"), self_explaining=(ArithmeticError,))
-    assert (code, said) == (1, "\nThe job stopped: begin again with a lower rate\n")
+    assert ends(StoppedError("Free some disk and go on.")) == (1, ["The job stopped: Free some disk and go on."])
 
 
-def test_secrets_are_blanked(monkeypatch):
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-very-secret-word")
-    assert "a-very-secret-word" not in ended_by(ValueError("key a-very-secret-word was refused"))[1]
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_wrong_request_is_the_command_lines_to_explain(verbose):
+    error = RequestError("--out is another job's")
+    assert ends(error, verbose=verbose) == (error, [])
 
 
-@pytest.mark.parametrize(("error", "verbose"), [(RequestError("wrong"), False), (ValueError("bug"), True)])
-def test_wrong_requests_and_with_verbose_crashes_go_on_to_who_asked(error, verbose):
-    with (
-        pytest.raises(type(error), match=str(error)),
-        explained(Console(file=io.StringIO()), "The job", "Kept", verbose=verbose),
-    ):
-        raise error
+@pytest.mark.parametrize("error", [OSError("disk is full"), StoppedError("stopped")])
+def test_with_verbose_a_crash_keeps_its_traceback(error):
+    assert ends(error, verbose=True) == (error, [])
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, StoppedError])
+def test_no_secret_is_said(kind, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
+    _, lines = ends(kind("open-sesame refused by https://me:hidden@host"))
+    assert "open-sesame" not in " ".join(lines)
+    assert lines[0].endswith("*** refused by https://me:***@host")
+
+
+def test_an_exit_code_of_the_block_is_left_as_it_is():
+    assert ends(SystemExit(3)) == (3, [])

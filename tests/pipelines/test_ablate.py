@@ -1,5 +1,6 @@
-"""An ablation in miniature: variants trained, or given, and compared; prompts exchanged."""
+"""An ablation in miniature: variants given, or trained before, and compared; prompts exchanged."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,14 +8,18 @@ import pytest
 import yaml
 
 from pipelines import storage
-from pipelines.ablate import ablate, plan_ablation
+from pipelines.ablate import AblationPlan, ablate, plan_ablation
 from pipelines.ablate_config import AblateConfig
+from pipelines.claim import write_claim
 from pipelines.models import read_model
+from pipelines.parquet_files import write_table
 from pipelines.request import RequestError
+from pipelines.run_folder import RunFolder
 from pipelines.train import Listener
+from pipelines.training_data import CHECKED
 from tests.archives import make_archive
 from tests.training import CONFIG, SETTINGS
-from upfusion.checkpoint import locate_checkpoint
+from upfusion.checkpoint import Provenance, locate_checkpoint
 from upfusion.presets import PRESETS
 from upfusion.prompt_exchange import EXCHANGES
 
@@ -26,13 +31,12 @@ RECIPE = SETTINGS | {"preset": "small", "epochs": 1.0, "validate_every": 1.0, "l
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "small", SMALL)
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 
 def config(folder: Path, **settings: object) -> AblateConfig:
     told = {"sets": (f"streets={folder / 'test'}",), "data": (str(folder / "pairs"),), "out": str(folder / "out")}
     told |= {"recipe": str(folder / "recipe.yaml"), "parts": ("scpm",), "metrics": ("vif", "vif_balanced")}
-    told |= {"sheet_pairs": 0, "gpus_per_actor": 0, "no_tracking": True}
+    told |= {"no_pictures": True, "gpus_per_actor": 0, "no_tracking": True}
     return AblateConfig.model_validate(told | settings)
 
 
@@ -44,19 +48,44 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def finish_training(plan: AblationPlan, name: str) -> None:
+    """Leave what a run of training leaves behind that has come to its end."""
+    run = plan.runs[name]
+    folder = RunFolder(run.config.out)
+    trained = replace(run.start, provenance=Provenance(data="streets"))
+    write_claim(folder.uri, run.run)
+    storage.write_bytes(folder.model, trained.to_bytes())
+    write_table(folder.data, CHECKED.empty_table())
+    summary = {"steps": 3, "best": None, "tracked": None, "registered": None}
+    storage.write_bytes(folder.success, json.dumps(summary).encode())
+
+
+def test_each_variant_is_planned_without_its_part_and_with_the_recipe(folder: Path) -> None:
+    plan = plan_ablation(config(folder, parts=("scpm", "text")))
+    configs = {name: run.start.config for name, run in plan.runs.items()}
+    assert {name: (made.scpm, made.text) for name, made in configs.items()} == {
+        "full": (True, True),
+        "without-scpm": (False, True),
+        "without-text": (True, False),
+    }
+    assert {run.config.learning_rate for run in plan.runs.values()} == {RECIPE["learning_rate"]}
+    assert not (folder / "out").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
-def test_variants_are_trained_or_taken_and_compared_and_prompts_exchanged(folder: Path) -> None:
-    trained = []
+def test_variants_are_taken_from_where_they_are_and_compared_and_prompts_exchanged(folder: Path) -> None:
+    asked = []
 
     def on_training(name: str) -> Listener:
-        trained.append(name)
+        asked.append(name)
         return Listener()
 
-    given = f"full={locate_checkpoint('tiny')}"
-    ablation = ablate(plan_ablation(config(folder, variants=(given,))), on_training=on_training)
+    plan = plan_ablation(config(folder, variants=(f"full={locate_checkpoint('tiny')}",)))
+    finish_training(plan, "without-scpm")
+    ablation = ablate(plan, on_training=on_training)
 
-    assert trained == ["without-scpm"]
+    assert asked == ["without-scpm"]
     assert [variant.name for variant in ablation.variants] == ["full", "without-scpm"]
     full, without_scpm = ablation.variants
     assert without_scpm.parameters < full.parameters

@@ -1,116 +1,154 @@
-import csv
+import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import pyarrow as pa
 import pytest
 
 from pipelines.evaluate_config import EvaluateConfig
-from pipelines.evaluation.findings import KINDS, csv_findings, group_findings, list_findings
+from pipelines.evaluation import plan as planning
+from pipelines.evaluation.detection import Detection
 from pipelines.evaluation.plan import EvaluationPlan, join_manifests, plan_evaluation
-from pipelines.evaluation.rows import measured_schema
 from pipelines.request import RequestError
-from tests.archives import REAL_DATA, make_archive, make_pair
-
-SHARED = REAL_DATA.parent
-
-
-def plan(folder: Path, *methods: str, **settings: object) -> EvaluationPlan:
-    told = {"sets": (f"night={folder / 'in'}",), "out": str(folder / "out"), "no_tracking": True}
-    return plan_evaluation(EvaluateConfig.model_validate(told | {"methods": methods or ("mean",)} | settings))
+from tests.archives import make_archive, make_pair
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    make_archive(tmp_path / "in", 3)
-    (tmp_path / "theirs").mkdir()
-    for name in ("street_000", "street_001", "other"):
-        (tmp_path / "theirs" / f"{name}.png").write_bytes(b"never opened while planning")
+def archive(tmp_path) -> Path:
+    """Two pairs as a set, and a method's fused images of them."""
+    for name in make_archive(tmp_path / "night", 2):
+        make_pair(tmp_path / "made", name)
+    (tmp_path / "made" / "visible").rename(tmp_path / "theirs")
     return tmp_path
 
 
-def test_planning_writes_nothing_and_the_first_method_is_the_reference(folder):
-    planned = plan(folder, "max", f"theirs={folder / 'theirs'}")
-    assert (planned.reference, [method.name for method in planned.methods]) == ("max", ["max", "theirs"])
-    assert set(planned.matched["theirs", "night"].images) == {"street_000", "street_001"}
-    assert [pair["pair_id"] for _, pair in planned.pairs] == ["street_000", "street_001", "street_002"]
-    assert not (folder / "out").exists()
+def plan_of(archive: Path, *methods: object, **settings) -> EvaluationPlan:
+    told = {"sets": (str(archive / "night"),), "out": str(archive / "out"), "no_tracking": True}
+    return plan_evaluation(EvaluateConfig(**told | {"methods": tuple(map(str, methods))} | settings))
 
 
+def refused(*given: object, **settings) -> str:
+    with pytest.raises(RequestError) as caught:
+        plan_of(*given, **settings)
+    return str(caught.value)
+
+
+def test_a_plan_finds_sets_methods_and_images_and_writes_nothing(archive):
+    plan = plan_of(archive, archive / "theirs", "mean")
+    assert [one.name for one in plan.sets] == ["night"]
+    assert [(method.name, method.kind) for method in plan.methods] == [("theirs", "images"), ("mean", "baseline")]
+    assert plan.reference == "theirs"
+    assert list(plan.matched) == [("theirs", "night")]
+    assert list(plan.matched["theirs", "night"].images) == plan.sets[0].ids
+    assert [(one.name, pair["pair_id"]) for one, pair in plan.pairs] == [
+        ("night", "street_000"),
+        ("night", "street_001"),
+    ]
+    assert not (archive / "out").exists()
+
+
+def test_the_run_is_described_by_what_decides_the_values(archive, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
+    run = plan_of(archive, "mean", "max", metrics="en").run
+    result = run["result"]
+    assert result["sets"] == {"night": str(archive / "night")}
+    assert result["methods"] == {"mean": "baseline mean", "max": "baseline max"}
+    assert (result["kind"], result["metrics"], result["detector"]) == ("evaluation", ["en"], None)
+    assert plan_of(archive, "mean", "max", metrics="en", sheet_pairs=1).run["digest"] == run["digest"]
+    for settings in ({"metrics": "sd"}, {"precision": "bf16"}, {"sets": (f"day={archive}/night",)}):
+        assert plan_of(archive, "mean", "max", **{"metrics": "en"} | settings).run["digest"] != run["digest"]
+    secret = plan_of(archive, "mean", tracking_uri="http://me:hidden@host/open-sesame").run
+    assert secret["config"]["tracking_uri"] == "http://me:***@host/***"
+    json.dumps(secret)
+
+
+# What cannot work
+
+
+def test_a_reference_that_is_no_method_is_refused_with_the_methods(archive):
+    said = refused(archive, "mean", "x=max", reference="max")
+    assert said == "--reference: no method is called 'max'; there are: mean, x"
+    assert plan_of(archive, "mean", "x=max", reference="x").reference == "x"
+
+
+def test_a_cost_of_no_method_is_refused_with_the_methods(archive):
+    said = refused(archive, "mean", "max", costs="mean=1,theirs=2")
+    assert said == "--costs: no method is called 'theirs'; there are: mean, max"
+
+
+def test_a_folder_of_which_no_image_belongs_to_a_pair_is_refused_with_where_was_looked(archive):
+    (archive / "others").mkdir()
+    (archive / "theirs" / "street_000.png").rename(archive / "others" / "else.png")
+    said = refused(archive, archive / "theirs", archive / "others")
+    assert said.startswith(
+        f"no image of others belongs to a pair: looked for {archive}/others/NAME with the names of the pairs "
+        "(street_000, ...)"
+    )
+
+
+def test_with_several_sets_a_method_needs_a_sub_folder_of_one_of_them(archive):
+    make_archive(archive / "day", 1)
+    sets = (str(archive / "night"), str(archive / "day"))
+    said = refused(archive, archive / "theirs", sets=sets)
+    assert f"looked for {archive}/theirs/night/NAME" in said
+    assert "With several sets each has a sub-folder of its name." in said
+    (archive / "theirs").rename(archive / "day of theirs")
+    (archive / "theirs").mkdir()
+    (archive / "day of theirs").rename(archive / "theirs" / "day")
+    plan = plan_of(archive, archive / "theirs", sets=sets)
+    assert {name: list(found.images) for (_, name), found in plan.matched.items()} == {
+        "night": [],
+        "day": ["street_000"],
+    }
+
+
+def test_pairs_of_two_sets_have_ids_of_their_own(archive):
+    make_archive(archive / "day", 2)
+    plan = plan_of(archive, "mean", sets=(str(archive / "night"), str(archive / "day")))
+    manifest = join_manifests(plan.sets)
+    ids = ["day/street_000", "day/street_001", "night/street_000", "night/street_001"]
+    assert manifest["pair_id"].to_pylist() == ids
+    assert manifest["a_uri"].to_pylist() == [
+        f"{archive}/{one.replace('/', '/visible/')}.png" for one in ids
+    ]  # fmt: skip
+
+
+def test_an_id_that_would_mean_pairs_of_two_sets_is_refused(archive):
+    make_pair(archive / "all" / "day", "street_000")
+    sets = (f"city={archive}/all", f"city/day={archive}/night")
+    assert refused(archive, "mean", sets=sets) == (
+        "'city/day/street_000' means pairs of two sets; name the sets otherwise"
+    )
+    assert len(plan_of(archive, "mean", sets=(sets[0], f"night={archive}/night")).pairs) == 3
+
+
+def test_a_set_or_a_method_that_is_not_there_is_refused(archive):
+    assert refused(archive, "mean", sets=(f"{archive}/nowhere",)).startswith(f"set {archive}/nowhere")
+    assert "Sets stand before --methods" in refused(archive, "mean", archive / "nowhere")
+    assert "two methods are called 'mean'" in refused(archive, "mean", "mean")
+
+
+# Detection
+
+
+@pytest.fixture
+def detects(monkeypatch) -> None:
+    """As if a detector and boxes had been found."""
+    monkeypatch.setattr(planning, "plan_detection", lambda config, _: config.detect and Detection(None, b"", {}))
+    monkeypatch.setattr(Detection, "identity", "one")
+
+
+@pytest.mark.usefixtures("detects")
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    ("given", "names"),
     [
-        ({"reference": "tiny"}, "--reference: no method is called 'tiny'; there are: mean"),
-        ({"costs": "SAGE=3"}, "--costs: no method is called 'SAGE'"),
+        (("mean",), ["mean", "a", "b"]),
+        (("b", "mean"), ["b", "mean", "a"]),
+        (("a=max",), ["a", "b"]),
     ],
 )
-def test_options_that_name_no_method_are_refused(folder, settings, reason):
-    with pytest.raises(RequestError, match=reason):
-        plan(folder, **settings)
-
-
-def test_a_folder_that_holds_none_of_the_pairs_is_refused_with_where_was_looked(folder):
-    make_archive(folder / "day", 1)
-    with pytest.raises(RequestError, match=r"no image of theirs belongs to a pair: looked for .*/theirs/night/NAME"):
-        plan(folder, f"theirs={folder / 'theirs'}", sets=(f"night={folder / 'in'}", f"day={folder / 'day'}"))
-
-
-def test_one_id_for_pairs_of_two_sets_is_refused(tmp_path):
-    make_pair(tmp_path / "x" / "y", "1")
-    make_pair(tmp_path / "z", "1")
-    sets = (f"a={tmp_path / 'x'}", f"a/y={tmp_path / 'z'}")
-    with pytest.raises(RequestError, match="'a/y/1' means pairs of two sets"):
-        plan(tmp_path, sets=sets)
-
-
-def test_the_manifest_of_all_sets_names_each_pair_under_its_set(folder):
-    assert join_manifests(plan(folder).sets)["pair_id"].to_pylist() == [f"night/street_00{n}" for n in range(3)]
-
-
-def test_findings_name_every_file_once_and_lines_put_alike_ones_together(folder):
-    (folder / "in" / "visible" / "alone.png").write_bytes(b"x")
-    planned = plan(folder, "mean", f"theirs={folder / 'theirs'}")
-    common = {"key": "k", "set": "night", "task": "ir_visible", "method": "theirs"}
-    rows = [
-        common | {"pair_id": "street_000", "status": "failed", "error_code": "size_mismatch", "error": "too small"},
-        common | {"pair_id": "street_001", "status": "ok", "note": "grey, and A is in colour"},
-        common | {"pair_id": "street_002", "status": "ok", "note": "grey, and A is in colour"},
-    ]
-    findings = list_findings(planned, pa.Table.from_pylist(rows, measured_schema(("vif",))), {})
-    assert [one.kind for one in findings] == sorted((one.kind for one in findings), key=list(KINDS).index)
-    assert {(one.kind, one.what.rsplit("/", 1)[-1]) for one in findings} == {
-        ("failed", "street_000"),
-        ("missing", "street_002"),
-        ("extra", "other.png"),
-        ("unpaired", "alone.png"),
-        ("odd", "street_001"),
-        ("odd", "street_002"),
-    }
-    odd = next(group for group in group_findings(findings) if group.kind == "odd")
-    assert odd.line(1) == "night, theirs: grey, and A is in colour (2: street_001 and 1 more)"
-    lines = list(csv.DictReader(csv_findings(findings).splitlines()))
-    assert len(lines) == len(findings)
-    assert {"kind": "failed", "set": "night", "method": "theirs", "what": "street_000", "why": "too small"} in lines
-
-
-def test_boxes_that_cannot_be_used_are_named(folder):
-    boxes = SimpleNamespace(uris={"street_000": "a.txt", "street_001": "b.txt"}, ambiguous={"c.xml": ("x/1", "y/1")})
-    detection = SimpleNamespace(boxes={"night": boxes})
-    planned = SimpleNamespace(sets=plan(folder).sets, matched={}, detection=detection)
-    findings = list_findings(planned, measured_schema(("vif",)).empty_table(), {"b.txt": "line 1 has 3 fields"})
-    assert [(one.what, one.why) for one in findings] == [
-        ("b.txt", "line 1 has 3 fields"),
-        ("c.xml", "could belong to x/1, y/1"),
-    ]
-
-
-@pytest.mark.skipif(not (SHARED / "peers").is_dir(), reason=f"other methods' images are not here ({SHARED / 'peers'})")
-def test_every_image_of_other_methods_finds_its_pair(tmp_path):
-    listed = csv.DictReader((SHARED / "peers" / "peers.csv").read_text().splitlines())
-    counts = {(row["method"], row["set"]): int(row["images"]) for row in listed}
-    sets = tuple(f"{name}={REAL_DATA / name}" for name in sorted({name for _, name in counts}))
-    methods = tuple(f"{name}={SHARED / 'peers' / name}" for name in sorted({name for name, _ in counts}))
-    planned = plan(tmp_path, *methods, sets=sets)
-    found = {key: len(matched.images) for key, matched in planned.matched.items() if matched.images}
-    assert found == counts
-    assert not [uri for matched in planned.matched.values() for uri in matched.extra]
+def test_the_sources_are_methods_where_people_are_detected(archive, given, names):
+    plan = plan_of(archive, *given, detect="weights.pth")
+    assert [method.name for method in plan.methods] == names
+    assert plan.reference == names[0]
+    assert plan.run["result"]["detector"] == "one"
+    assert [method.name for method in plan_of(archive, *given).methods] == names[: len(given)]
+    assert plan_of(archive, "mean", detect="weights.pth", reference="b").reference == "b"
