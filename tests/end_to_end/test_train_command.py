@@ -13,7 +13,7 @@ from tests.archives import make_archive
 from tests.processes import start_job
 from tests.training import SETTINGS, make_start, train_mini
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 STEPS, LAST = 24, "step_0000024/state.safetensors"
 

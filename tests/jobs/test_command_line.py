@@ -3,13 +3,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import click
 import pytest
 import ray
 from click.testing import CliRunner, Result
+from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs.command_line import JOBS, job_command, main
+from pipelines.evaluate_config import split_at_commas
 from pipelines.fuse_config import ArchiveConfig, FuseConfig
 from pipelines.request import RequestError
 from upfusion.metrics import METRICS
@@ -155,6 +158,70 @@ def test_a_file_may_hold_any_text(tmp_path):
     (tmp_path / "job.yaml").write_text("source: 東京 夜\nout: '[x]'\nprompt: é\n", encoding="utf-8")
     config = told_by("--config", str(tmp_path / "job.yaml"))
     assert (config.source, config.out, config.prompt) == ("東京 夜", "[x]", "é")
+
+
+# Flags that take several words
+
+
+class Words(BaseModel):
+    """A job that is told words of every kind."""
+
+    sets: tuple[str, ...] = Field((), description="Sets.")
+    methods: Annotated[tuple[str, ...], BeforeValidator(split_at_commas)] = Field(("x", "y"), description="Methods.")
+    more_data: Annotated[tuple[str, ...], BeforeValidator(split_at_commas)] = Field((), description="Data.")
+    out: str = Field("out", description="Place.")
+    dry: bool = Field(False, description="Only look.")
+
+
+def words_told_by(*words: str) -> Words:
+    told: list[Words] = []
+
+    @job_command(Words, name="words", positional=("sets",), several=("methods", "more_data"))
+    def command(config: Words, verbose: bool) -> int:
+        """Listen."""
+        assert not verbose
+        told.append(config)
+        return 0
+
+    result = CliRunner().invoke(command, words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], {}),
+        (["--methods", "a"], {"methods": ("a",)}),
+        (["--methods", "a", "b", "c=/x", "--out", "X"], {"methods": ("a", "b", "c=/x"), "out": "X"}),
+        (["--methods", "a,b", "c"], {"methods": ("a", "b", "c")}),
+        (["--methods=a", "b"], {"methods": ("a", "b")}),
+        (["--methods=c=/x=1", "b"], {"methods": ("c=/x=1", "b")}),
+        (["--methods", "a", "--out", "X", "--methods", "b", "c"], {"methods": ("a", "b", "c"), "out": "X"}),
+        (["--methods=a", "--methods=b"], {"methods": ("a", "b")}),
+        (["s", "t", "--methods", "a", "b"], {"sets": ("s", "t"), "methods": ("a", "b")}),
+        (["--methods", "a", "--out", "X", "s", "t"], {"methods": ("a",), "out": "X", "sets": ("s", "t")}),
+        (["--methods", "a", "--dry", "s"], {"methods": ("a",), "dry": True, "sets": ("s",)}),
+        (["--out=X", "s", "--methods", "a"], {"methods": ("a",), "out": "X", "sets": ("s",)}),
+        (
+            ["s", "--more-data", "d", "e", "--methods", "a", "b"],
+            {"sets": ("s",), "more_data": ("d", "e"), "methods": ("a", "b")},
+        ),
+    ],
+)
+def test_words_up_to_the_next_flag_are_one_value_and_later_ones_positional_again(words, told):
+    assert words_told_by(*words) == Words(**told)
+
+
+def test_flags_of_several_words_win_over_the_file(tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text("methods: [a, b]\nmore-data: d,e\nsets: [s]\n")
+    assert words_told_by("--config", str(file)) == Words(methods=("a", "b"), more_data=("d", "e"), sets=("s",))
+    assert words_told_by("--methods", "c", "--config", str(file)).methods == ("c",)
+
+
+def test_a_flag_that_takes_one_word_takes_no_more():
+    assert "Got unexpected extra argument (ssim)" in refused("in", "--out", "out", "--metrics", "vif", "ssim")
 
 
 # Wrong requests

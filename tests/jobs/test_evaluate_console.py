@@ -1,14 +1,25 @@
 import io
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
 from jobs.command_line import main
-from jobs.evaluate_console import EvaluationLine, say_comparison
+from jobs.evaluate_console import EvaluationLine, say_comparison, say_evaluation, say_plan
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.comparison import Comparison, compare
+from pipelines.evaluation.findings import Finding, list_findings
+from pipelines.evaluation.folder import EvaluationFolder
+from pipelines.evaluation.fusions import Fusions
+from pipelines.evaluation.outcome import Evaluation
+from pipelines.evaluation.plan import plan_evaluation
+from pipelines.evaluation.rows import FAILED, OK, measured_schema, to_values
 from pipelines.fuse import Progress
 from tests.archives import make_archive
 from tests.pipelines.evaluation.measured_values import MISSING, rows_of, table_of
@@ -60,6 +71,105 @@ def test_without_a_terminal_each_stage_has_lines_of_its_own(monkeypatch):
     assert said[0].startswith("fusing with tiny: 4 / 4 pairs")
     assert said[-1].startswith("measuring: 8 / 8 fusions")
     assert said[-1].endswith("1 failed")
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Evaluation:
+    """Of two pairs, one that failed by a method and one that it lacks; nothing was written."""
+    make_archive(tmp_path / "night", 3)
+    make_archive(tmp_path / "[x] theirs", 1)
+    (tmp_path / "[x] theirs" / "visible" / "of no pair.png").write_bytes(b"x")
+    theirs = f"[x] theirs={tmp_path / '[x] theirs' / 'visible'}"
+    config = EvaluateConfig(
+        sets=(f"night={tmp_path / 'night'}",), out=f"{tmp_path}/[out]", methods=("mean", theirs), limit=2, metrics="en",
+        no_tracking=True,
+    )  # fmt: skip
+    plan = plan_evaluation(config)
+    states = {("0", "mean"): OK, ("1", "mean"): OK, ("0", "[x] theirs"): FAILED, ("1", "[x] theirs"): MISSING}
+    rows = pa.Table.from_pylist(
+        [
+            {"key": "", "set": "night", "pair_id": f"street_00{pair}", "task": "ir_visible", "method": method}
+            | {"status": status, "en": 7.0 if status == OK else None, "why_none": []}
+            | {"error": None if status == OK else "1.png is damaged"}
+            for (pair, method), status in states.items()
+        ],
+        measured_schema(("en",)),
+    )
+    values = to_values(rows, ("en",))
+    return Evaluation(
+        EvaluationFolder(config.out),
+        plan,
+        rows,
+        values,
+        compare(values, ("en",), ("mean", "[x] theirs"), "mean"),
+        [],
+        list_findings(plan, rows, {}),
+        Fusions(),
+        measured_now=1,
+    )
+
+
+def said_by(say: Callable[[Console], None], width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    say(console)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_plan_says_what_is_left_out_and_what_lacks_a_partner(evaluation):
+    assert said_by(lambda console: say_plan(console, evaluation.plan), width=120) == [
+        "set night: 2 pairs (ir_visible), 1 others left out",
+        "  [x] theirs has images of 1 of them, and 1 of no pair",
+    ]
+
+
+def test_a_plan_in_which_all_fits_says_no_more_than_its_sets(tmp_path):
+    make_archive(tmp_path / "night", 2)
+    config = EvaluateConfig(
+        sets=(str(tmp_path / "night"),), out="out", methods=(str(tmp_path / "night" / "visible"),), no_tracking=True
+    )
+    plan = plan_evaluation(config)
+    assert said_by(lambda console: say_plan(console, plan), width=120) == ["set night: 2 pairs (ir_visible)"]
+
+
+def test_what_was_noticed_is_said_by_kind_and_places_stay_on_one_line(evaluation, tmp_path):
+    lines = said_by(lambda console: say_evaluation(console, evaluation), width=72)
+    out = f"{tmp_path}/[out]"
+    assert lines[lines.index("1 fusions without values:") :] == [
+        "1 fusions without values:",
+        "  night, [x] theirs: 1.png is damaged (1: street_000)",
+        "1 pairs without an image of a method, left out of its comparisons:",
+        "  night, [x] theirs (1: street_001)",
+        "1 images that belong to no pair of the set:",
+        f"  night, [x] theirs (1: {tmp_path}/[x] theirs/visible/of no pair.png)",
+        "Measured  1 fusions (2 were before)",
+        "Failed    1 fusions",
+        f"Noticed   {out}/findings.csv",
+        f"Values    {out}/values.parquet",
+        f"Tables    {out}/tables.csv",
+        f"Pictures  {out}/pictures",
+        f"Results   {out}/results.md",
+    ]
+    assert lines[0] == "night: 2 of 2 pairs"
+    assert "no image of [x] theirs" in " ".join(lines)
+
+
+def test_where_all_went_well_nothing_is_noticed_and_the_run_is_named(evaluation):
+    rows = evaluation.rows.filter(pc.equal(evaluation.rows["status"], OK))
+    fine = replace(evaluation, rows=rows, findings=[], measured_now=2, tracked="run [7] of upfusion")
+    text = "\n".join(said_by(lambda console: say_evaluation(console, fine)))
+    assert "Measured  2 fusions\n" in text
+    assert "MLflow    run [7] of upfusion\n" in text
+    assert not [word for word in ("Failed", "Noticed", "without values", "were before") if word in text]
+
+
+def test_many_findings_are_some_lines_and_how_many_more(evaluation):
+    found = [Finding("odd", "night", "theirs", str(number), "grey") for number in range(5)]
+    found += [Finding("odd", "night", f"method {number}", "1", "grey") for number in range(8)]
+    lines = said_by(lambda console: say_evaluation(console, replace(evaluation, findings=found)))
+    start = lines.index("13 odd fused images, measured all the same:")
+    assert lines[start + 1] == "  night, theirs: grey (5: 0, 1, 2 and 2 more)"
+    assert lines[start + 2 : start + 7] == [f"  night, method {number}: grey (1: 1)" for number in range(5)]
+    assert lines[start + 7] == "  and 3 more such lines, in results.md"
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def test_each_variant_is_planned_without_its_part_and_with_the_recipe(folder: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.usefixtures("ray_here")
 def test_variants_are_taken_from_where_they_are_and_compared_and_prompts_exchanged(folder: Path) -> None:
     asked = []

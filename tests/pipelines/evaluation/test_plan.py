@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from pipelines.evaluation import plan as planning
 from pipelines.evaluation.detection import Detection
 from pipelines.evaluation.plan import EvaluationPlan, join_manifests, plan_evaluation
 from pipelines.request import RequestError
-from tests.archives import make_archive, make_pair
+from tests.archives import REAL_DATA, make_archive, make_pair
+
+PEERS = REAL_DATA.parent / "peers"
 
 
 @pytest.fixture
@@ -50,7 +53,8 @@ def test_the_run_is_described_by_what_decides_the_values(archive, monkeypatch):
     run = plan_of(archive, "mean", "max", metrics="en").run
     result = run["result"]
     assert result["sets"] == {"night": str(archive / "night")}
-    assert result["methods"] == {"mean": "baseline mean", "max": "baseline max"}
+    assert result["methods"] == {method.name: method.identity for method in plan_of(archive, "mean", "max").methods}
+    assert len(set(result["methods"].values())) == 2
     assert (result["kind"], result["metrics"], result["detector"]) == ("evaluation", ["en"], None)
     assert plan_of(archive, "mean", "max", metrics="en", sheet_pairs=1).run["digest"] == run["digest"]
     for settings in ({"metrics": "sd"}, {"precision": "bf16"}, {"sets": (f"day={archive}/night",)}):
@@ -106,9 +110,7 @@ def test_pairs_of_two_sets_have_ids_of_their_own(archive):
     manifest = join_manifests(plan.sets)
     ids = ["day/street_000", "day/street_001", "night/street_000", "night/street_001"]
     assert manifest["pair_id"].to_pylist() == ids
-    assert manifest["a_uri"].to_pylist() == [
-        f"{archive}/{one.replace('/', '/visible/')}.png" for one in ids
-    ]  # fmt: skip
+    assert manifest["a_uri"].to_pylist() == [f"{archive}/{one.replace('/', '/visible/')}.png" for one in ids]
 
 
 def test_an_id_that_would_mean_pairs_of_two_sets_is_refused(archive):
@@ -124,6 +126,18 @@ def test_a_set_or_a_method_that_is_not_there_is_refused(archive):
     assert refused(archive, "mean", sets=(f"{archive}/nowhere",)).startswith(f"set {archive}/nowhere")
     assert "Sets stand before --methods" in refused(archive, "mean", archive / "nowhere")
     assert "two methods are called 'mean'" in refused(archive, "mean", "mean")
+
+
+@pytest.mark.skipif(not PEERS.is_dir(), reason=f"other methods' images are not here ({PEERS})")
+def test_every_image_of_other_methods_finds_its_pair(tmp_path):
+    listed = csv.DictReader((PEERS / "peers.csv").read_text().splitlines())
+    counts = {(row["method"], row["set"]): int(row["images"]) for row in listed}
+    sets = tuple(f"{name}={REAL_DATA / name}" for name in sorted({name for _, name in counts}))
+    methods = tuple(f"{name}={PEERS / name}" for name in sorted({name for name, _ in counts}))
+    planned = plan_of(tmp_path, *methods, sets=sets)
+    found = {key: len(matched.images) for key, matched in planned.matched.items() if matched.images}
+    assert found == counts
+    assert not [uri for matched in planned.matched.values() for uri in matched.extra]
 
 
 # Detection
