@@ -157,7 +157,8 @@ class JobCommand(click.Command):
                 joined.append(word)
             else:
                 values[flag].append(word)
-        return [*joined, *(word for name, words in values.items() for word in (name, ",".join(words)))]
+        # In front, so that no flag before them takes them for its value.
+        return [*(word for name, words in values.items() for word in (name, ",".join(words))), *joined]
 
 
 class Jobs(click.Group):

@@ -19,7 +19,7 @@ from upfusion.presets import PRESETS
 
 Kind = Literal["model", "baseline", "images"]
 
-NAMED = re.compile(r"(?P<name>[^=/.~][^=]*)=(?P<what>.+)", re.DOTALL)
+NAMED = re.compile(r"(?P<name>(?!\w+://)[^=/.~][^=]*)=(?P<what>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
