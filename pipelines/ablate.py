@@ -20,7 +20,6 @@ from pipelines.evaluate_config import EvaluateConfig, EvaluationSettings
 from pipelines.evaluation.fusions import Listener
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import plan_evaluation
-from pipelines.evaluation.sets import EvaluationSet
 from pipelines.models import read_model
 from pipelines.request import RequestError
 from pipelines.train import Listener as TrainListener
@@ -45,7 +44,6 @@ class AblationPlan:
     config: AblateConfig
     runs: dict[str, TrainPlan]
     """How the variants are trained that are not given."""
-    sets: list[EvaluationSet]
 
 
 def plan_ablation(config: AblateConfig) -> AblationPlan:
@@ -57,8 +55,9 @@ def plan_ablation(config: AblateConfig) -> AblationPlan:
     }
     for place in (*config.trained.values(), *([config.model] if config.model else [])):
         read_model(place, config.tracking_uri)
-    # The variants are yet to be trained; a baseline stands for them.
-    return AblationPlan(config, runs, plan_evaluation(_evaluation(config, "parts", {"mean": "mean"})).sets)
+    # Sets that cannot be evaluated are told now; the variants are yet to be trained, and a baseline stands for them.
+    plan_evaluation(_evaluation(config, "parts", {"mean": "mean"}))
+    return AblationPlan(config, runs)
 
 
 def ablate(

@@ -6,9 +6,10 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipelines import storage
-from pipelines.evaluate_config import EvaluationSettings, Words
+from pipelines.evaluate_config import EvaluationSettings
 from pipelines.request import RequestError
 from pipelines.train_config import TrainConfig
+from pipelines.words import Words
 from upfusion.presets import PARTS
 
 FULL = "full"

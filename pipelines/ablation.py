@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.evaluation.comparison import overview
+from pipelines.evaluation.comparison import main_comparisons, overview
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.pictures import headlines
 from pipelines.evaluation.tables import markdown, markdown_overview, markdown_table
@@ -57,11 +57,7 @@ class Ablation:
 def means_over_sets(evaluation: Evaluation, method: str) -> dict[str, float]:
     """Return a method's mean of every metric over the sets, each set alike."""
     found: dict[str, list[float]] = {}
-    seen = set()
-    for one in evaluation.comparisons:
-        if one.set in seen or method not in one.methods:
-            continue
-        seen.add(one.set)
+    for one in main_comparisons(evaluation.comparisons, method):
         for metric in one.metrics:
             if (mean := one.scores[method, metric].mean) is not None:
                 found.setdefault(metric, []).append(mean)

@@ -1,21 +1,12 @@
 """The configuration of an evaluation: one frozen object, checked before a cluster is touched."""
 
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.metric_choice import MetricNames
-
-
-def split_at_commas(given: object) -> object:
-    """Turn words with commas between into a tuple of them."""
-    if isinstance(given, str):
-        return tuple(word.strip() for word in given.split(",") if word.strip())
-    return given
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(split_at_commas)]
+from pipelines.words import Words
 
 
 class EvaluationSettings(BaseModel):

@@ -3,10 +3,11 @@
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipelines.words import Words
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.presets import PARTS, PRESETS
 
@@ -44,13 +45,6 @@ NOT_PART_OF_THE_RESULT = frozenset(
 )
 
 
-def _names(given: object) -> object:
-    """Turn names with commas between into a tuple of them; none and empty are no name."""
-    if isinstance(given, str):
-        return tuple(name.strip() for name in given.split(",") if name.strip() not in ("", "none"))
-    return given
-
-
 class TrainConfig(BaseModel):
     """Everything a training job is told; the defaults are the paper's wherever it says something."""
 
@@ -64,7 +58,7 @@ class TrainConfig(BaseModel):
     )
     out: str = Field(description="Folder or s3:// prefix of the run: checkpoints, the list of pairs, the best model.")
     preset: str = Field("tiny", description=f"Network to train from random weights: {', '.join(PRESETS)}.")
-    without: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    without: Words = Field(
         (), description=f"Parts that the preset is trained without, with commas, for an ablation: {', '.join(PARTS)}."
     )
     start: str | None = Field(
@@ -107,7 +101,7 @@ class TrainConfig(BaseModel):
     unrelated: float = Field(
         0.0, ge=0, le=1, description="Share of the crops whose B is of another pair, as unlike A as CT is to MRI."
     )
-    augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    augment: Words = Field(
         ("flip",), description=f"What is done to crops, with commas, or none: {', '.join(AUGMENTATIONS)}."
     )
     random_prompts: float = Field(

@@ -106,6 +106,15 @@ def best_and_second(comparison: Comparison, metric: str) -> tuple[set[str], set[
     return _best_two(means, METRICS[metric].higher_is_better)
 
 
+def main_comparisons(comparisons: Sequence[Comparison], method: str | None = None) -> list[Comparison]:
+    """Return the first comparison of each set, with the most pairs; of those that hold a method, if one is given."""
+    main: dict[str, Comparison] = {}
+    for one in comparisons:
+        if method is None or method in one.methods:
+            main.setdefault(one.set, one)
+    return list(main.values())
+
+
 def overview(comparisons: Sequence[Comparison], metric: str) -> Overview:
     """Return what a table of sets and methods shows of `metric`, from the main (first) comparison of each set.
 
@@ -115,9 +124,7 @@ def overview(comparisons: Sequence[Comparison], metric: str) -> Overview:
     """
     if unknown := [one.set for one in comparisons if metric not in one.metrics]:
         raise ValueError(f"{metric!r} was not compared on {unknown[0]!r}")
-    main: dict[str, Comparison] = {}
-    for one in comparisons:
-        main.setdefault(one.set, one)
+    main = {one.set: one for one in main_comparisons(comparisons)}
     methods = sorted({method for one in comparisons for method in (*one.methods, *one.absent)})
     ranks = {
         method: [rank for one in main.values() if (rank := one.balanced_rank.get(method)) is not None]

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from pipelines import storage
-from pipelines.evaluation.comparison import Comparison
+from pipelines.evaluation.comparison import Comparison, main_comparisons
 from pipelines.evaluation.contact_sheet import SheetRow, choose_pairs, draw_contact_sheet
 from pipelines.evaluation.cost_plot import Cost, draw_costs
 from pipelines.evaluation.measure_actor import fuse_by_baseline
@@ -28,7 +28,7 @@ COST_UNIT = "milliseconds a megapixel"
 def draw_pictures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     """Draw every picture, one at a time, with the name of its file less the suffix."""
     plan = evaluation.plan
-    main = _main(evaluation.comparisons)
+    main = main_comparisons(evaluation.comparisons)
     for metric in plan.config.metrics:
         # A metric may have no value anywhere: qy has none where both sources are black.
         if values := _values_by_set(evaluation, metric):
@@ -57,7 +57,7 @@ def costs_of(evaluation: Evaluation, metric: str) -> list[Cost]:
     """Return milliseconds a megapixel of every method, and its mean of a metric over the sets, each set alike."""
     means = {
         (one.set, method): one.scores[method, metric].mean
-        for one in _main(evaluation.comparisons)
+        for one in main_comparisons(evaluation.comparisons)
         for method in one.methods
     }
     costs = []
@@ -75,13 +75,6 @@ def measured_cost(rows: pa.Table, method: str) -> float | None:
         return None
     megapixels = chosen["width"].to_numpy().astype(float) * chosen["height"].to_numpy() / 1e6
     return float(np.median(chosen["fuse_ms"].to_numpy() / megapixels))
-
-
-def _main(comparisons: list[Comparison]) -> list[Comparison]:
-    main: dict[str, Comparison] = {}
-    for one in comparisons:
-        main.setdefault(one.set, one)
-    return list(main.values())
 
 
 def _values_by_set(evaluation: Evaluation, metric: str) -> dict[str, dict[str, np.ndarray]]:

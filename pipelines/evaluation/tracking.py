@@ -8,7 +8,7 @@ import re
 from PIL import Image
 
 from pipelines import storage
-from pipelines.evaluation.comparison import Comparison
+from pipelines.evaluation.comparison import Comparison, main_comparisons
 from pipelines.evaluation.methods import Method
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.tracking import TrackedRun
@@ -69,9 +69,9 @@ def _word(name: str) -> str:
 def _means(method: str, comparisons: list[Comparison]) -> dict[str, float]:
     """Return the means of the first comparison of each set that holds a method, by names that MLflow takes."""
     means: dict[str, float] = {}
-    for one in comparisons:
-        for metric in one.metrics if method in one.methods else ():
+    for one in main_comparisons(comparisons, method):
+        for metric in one.metrics:
             mean = one.scores[method, metric].mean
             if mean is not None:
-                means.setdefault(f"{NOT_FOR_MLFLOW.sub('_', one.set)}/{metric}", mean)
+                means[f"{NOT_FOR_MLFLOW.sub('_', one.set)}/{metric}"] = mean
     return means

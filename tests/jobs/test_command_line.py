@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs.command_line import JOBS, job_command, main
-from pipelines.evaluate_config import split_at_commas
 from pipelines.fuse_config import ArchiveConfig, FuseConfig
 from pipelines.request import RequestError
+from pipelines.words import split_at_commas
 from upfusion.metrics import METRICS
 from upfusion.version import __version__
 
