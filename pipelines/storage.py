@@ -10,29 +10,71 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EIO, ENOENT, ETIMEDOUT
+from http.client import IncompleteRead
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import aiohttp
+import botocore.exceptions
+import botocore.parsers
 import fsspec
+import tenacity
 from fsspec import AbstractFileSystem
 
-# Unbounded connections wedge a stage for ever; ten attempts with backoff ride out about a minute of trouble.
+Answer = TypeVar("Answer")
+
+# Unbounded connections wedge a stage for ever.
 S3_OPTIONS: dict[str, Any] = {
     "config_kwargs": {
         "connect_timeout": 10,
         "read_timeout": 30,
         "max_pool_connections": 32,
-        "retries": {"total_max_attempts": 10, "mode": "standard"},
+        # For one page of a long listing. What lasts longer is waited for here (PATIENCE): botocore stops all retries
+        # of a process after a hundred failures, a few seconds into an outage.
+        "retries": {"total_max_attempts": 3, "mode": "standard"},
     },
     # More than one connection an object costs a HEAD request before every GET.
     "max_concurrency": 1,
 }
-# s3fs repeats what botocore has given up on, a read in two loops one inside the other: its usual five rounds
-# wait two hours for a store that accepts and says nothing. Two ask again for a body that broke off.
-S3_ROUNDS = 2
+# s3fs would repeat in a third loop what the other two have given up on.
+S3_ROUNDS = 1
+
+PATIENCE = 60.0
+"""Seconds that a job waits for a store that is down, overloaded or breaks connections off."""
+_patience = PATIENCE
+
+# A store's word that asking again later may help; any status from 500 on says so too.
+PASSING_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
+PASSING_ERRORS: tuple[type[Exception], ...] = (
+    botocore.exceptions.ConnectionError,
+    botocore.exceptions.HTTPClientError,
+    botocore.parsers.ResponseParserError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    IncompleteRead,
+    ConnectionError,
+    TimeoutError,
+)
+# No object can be read or written any more, whichever it is.
+CREDENTIAL_CODES = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+CREDENTIAL_ERRORS: tuple[type[Exception], ...] = (
+    botocore.exceptions.NoCredentialsError,
+    botocore.exceptions.PartialCredentialsError,
+    botocore.exceptions.CredentialRetrievalError,
+    botocore.exceptions.TokenRetrievalError,
+)
 
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
@@ -42,6 +84,21 @@ SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|CREDE
 URL_PASSWORD = re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+@")
 # s3fs raises these without a number.
 NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
+
+
+class CredentialsError(PermissionError):
+    """The store knows who asks no longer, or never did: expired, unknown or wrong credentials."""
+
+
+@contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """Wait no longer for a store in trouble while the block runs, in this process: somebody looks at the screen."""
+    global _patience
+    before, _patience = _patience, seconds
+    try:
+        yield
+    finally:
+        _patience = before
 
 
 def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -81,8 +138,8 @@ def exists(uri: str) -> bool:
     if not is_remote(uri):
         return Path(path).exists()
     filesystem.invalidate_cache()
-    with suppress(FileNotFoundError), _errors_that_name(uri):
-        filesystem.info(path)
+    with suppress(FileNotFoundError):
+        _ask(uri, lambda: filesystem.info(path))
         return True
     return False
 
@@ -96,9 +153,8 @@ def list_files(uri: str) -> list[str]:
     if not is_remote(uri):
         return sorted(_local_files(path)) if Path(path).is_dir() else [path] * Path(path).exists()
     filesystem.invalidate_cache()
-    with _errors_that_name(uri):
-        # An empty object whose name ends in a slash is how consoles make a folder.
-        paths = [found for found in filesystem.find(path) if not found.endswith("/")]
+    # An empty object whose name ends in a slash is how consoles make a folder.
+    paths = [found for found in _ask(uri, lambda: filesystem.find(path)) if not found.endswith("/")]
     return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
 
 
@@ -108,8 +164,7 @@ def list_versions(uri: str) -> dict[str, str]:
         return {path: _version_of(path) for path in list_files(uri)}
     filesystem, path = open_store(uri)
     filesystem.invalidate_cache()
-    with _errors_that_name(uri):
-        found = filesystem.find(path, detail=True)
+    found = _ask(uri, lambda: filesystem.find(path, detail=True))
     return {
         str(filesystem.unstrip_protocol(name)): f"{about.get('size')} {about.get('ETag') or about.get('LastModified')}"
         for name, about in sorted(found.items())
@@ -120,14 +175,14 @@ def list_versions(uri: str) -> dict[str, str]:
 def read_bytes(uri: str) -> bytes:
     """Read one object; raises FileNotFoundError, PermissionError or another OSError, naming the URI."""
     filesystem, path = open_store(uri)
-    with _errors_that_name(uri):
-        return bytes(filesystem.cat_file(path))
+    return _ask(uri, lambda: bytes(filesystem.cat_file(path)))
 
 
 def read_head(uri: str, size: int) -> bytes:
     """Read at most the first `size` bytes of one object; raises as read_bytes does."""
     filesystem, path = open_store(uri)
-    with _errors_that_name(uri):
+
+    def read() -> bytes:
         try:
             return bytes(filesystem.cat_file(path, start=0, end=size))
         except OSError as error:
@@ -135,9 +190,23 @@ def read_head(uri: str, size: int) -> bytes:
                 return b""
             raise
 
+    return _ask(uri, read)
+
 
 def read_many(uris: list[str]) -> list[bytes | Exception]:
     """Read objects side by side; one that cannot be read gives its exception in its own place."""
+    found: dict[str, bytes | Exception] = {}
+
+    def ask_again() -> bool:
+        """Ask for what was not asked for yet, or might answer now; return whether something still might."""
+        found.update(_read_once([uri for uri in uris if uri not in found or _is_passing(found[uri])]))
+        return any(map(_is_passing, found.values()))
+
+    _patient(retry=tenacity.retry_if_result(bool), retry_error_callback=lambda _: False)(ask_again)
+    return [found[uri] for uri in uris]
+
+
+def _read_once(uris: list[str]) -> dict[str, bytes | Exception]:
     found: dict[str, bytes | Exception] = {}
     paths: dict[AbstractFileSystem, dict[str, str]] = {}
     for uri in uris:
@@ -151,15 +220,14 @@ def read_many(uris: list[str]) -> list[bytes | Exception]:
         answers = filesystem.cat_ranges(list(path_of.values()), None, None, on_error="return")
         for uri, answer in zip(path_of, answers, strict=True):
             found[uri] = _naming(answer, uri) if isinstance(answer, Exception) else bytes(answer)
-    return [found[uri] for uri in uris]
+    return found
 
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Put one object whole: a reader sees the old bytes or the new ones, never a part."""
     filesystem, path = open_store(uri)
     if is_remote(uri):
-        with _errors_that_name(uri):
-            filesystem.pipe_file(path, data)
+        _ask(uri, lambda: filesystem.pipe_file(path, data))
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -175,8 +243,8 @@ def write_bytes(uri: str, data: bytes) -> None:
 def delete(uri: str) -> None:
     """Delete one object; one that is not there is fine."""
     filesystem, path = open_store(uri)
-    with suppress(FileNotFoundError), _errors_that_name(uri):
-        filesystem.rm_file(path)
+    with suppress(FileNotFoundError):
+        _ask(uri, lambda: filesystem.rm_file(path))
 
 
 def without_secrets(text: str) -> str:
@@ -205,12 +273,31 @@ def _local_files(folder: str, above: frozenset[str] = frozenset()) -> Iterator[s
                 yield entry.path
 
 
-@contextmanager
-def _errors_that_name(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise _naming(error, uri) from error
+def _ask(uri: str, call: Callable[[], Answer]) -> Answer:
+    """Call a store, again for as long as trouble that passes may pass; errors are OSErrors that name the URI."""
+
+    def once() -> Answer:
+        try:
+            return call()
+        except Exception as error:
+            named = _naming(error, uri)
+            raise named from named.__cause__
+
+    return _patient(retry=tenacity.retry_if_exception(_is_passing), reraise=True)(once)
+
+
+def _patient(**how: Any) -> tenacity.Retrying:
+    # Waits grow and are drawn at random, so that a thousand workers do not come back at the same moment.
+    wait = tenacity.wait_random_exponential(multiplier=0.2, max=8)
+    return tenacity.Retrying(stop=tenacity.stop_after_delay(_patience), wait=wait, **how)
+
+
+def _is_passing(found: object) -> bool:
+    """Tell whether what a store gave is an error that may be gone when it is asked again."""
+    return isinstance(found, Exception) and any(
+        isinstance(error, PASSING_ERRORS) or _code(error) in PASSING_CODES or _status(error) >= 500
+        for error in _causes(found)
+    )
 
 
 def _naming(error: Exception, uri: str) -> OSError:
@@ -219,5 +306,29 @@ def _naming(error: Exception, uri: str) -> OSError:
         return error
     number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or EIO
     # What caused it has the store's code (NoSuchBucket); the message beside it may be empty.
-    reason = error.__cause__ or getattr(error, "strerror", None) or error
-    return OSError(number, str(reason) or type(error).__name__, uri)
+    reason = str(error.__cause__ or getattr(error, "strerror", None) or error) or type(error).__name__
+    unknown = any(isinstance(e, CREDENTIAL_ERRORS) or _code(e) in CREDENTIAL_CODES for e in _causes(error))
+    named = CredentialsError(EACCES, reason, uri) if unknown else OSError(number, reason, uri)
+    named.__cause__ = error
+    return named
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _code(error: BaseException) -> str:
+    """Return a store's own word for an error, `SlowDown`."""
+    return str(_answer(error).get("Error", {}).get("Code", ""))
+
+
+def _status(error: BaseException) -> int:
+    """Return the HTTP status that a store answered with, 0 where it gave no answer."""
+    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _answer(error: BaseException) -> dict[str, Any]:
+    return error.response if isinstance(error, botocore.exceptions.ClientError) else {}
