@@ -279,7 +279,7 @@ def _ask(uri: str, call: Callable[[], Answer]) -> Answer:
     def once() -> Answer:
         try:
             return call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a driver raises what it likes
             named = _naming(error, uri)
             raise named from named.__cause__
 
