@@ -7,7 +7,7 @@ from rich.table import Table
 from jobs.evaluate_console import EvaluationLine
 from jobs.train_console import TrainingLine
 from pipelines.ablation import Ablation
-from pipelines.fuse import Progress
+from pipelines.run_graph import Progress
 from upfusion.prompt_exchange import EXCHANGES
 
 

@@ -17,14 +17,13 @@ from rich.text import Text
 
 from pipelines import storage
 from pipelines.discover import Discovery
-from pipelines.request import RequestError
+from pipelines.request import JobStoppedError, RequestError
 from upfusion.metrics import METRICS
 
 if TYPE_CHECKING:
-    from pipelines import fuse
+    from pipelines import fuse, run_graph
 
 PLAIN_LINE_SECONDS = 10.0
-QUIET_SECONDS = 120.0
 NAMES_SHOWN = 5
 SAID_SHOWN = 4000  # characters
 
@@ -47,7 +46,7 @@ def quiet(verbose: bool) -> Iterator[Console]:
         _point_streams_at(said.fileno(), said.fileno())
         try:
             yield Console(file=terminal)
-        except RequestError:
+        except (RequestError, JobStoppedError):
             raise
         except Exception:
             said.seek(0)
@@ -92,7 +91,7 @@ class ProgressLine(LiveLine):
             TextColumn(f"{{task.completed:.0f}} / {{task.total:.0f}} {unit}"),
             _Speed(),
             TimeRemainingColumn(compact=True),
-            _Trouble(),
+            _Failures(),
             console=console,
             disable=not console.is_terminal,
             transient=True,
@@ -101,7 +100,7 @@ class ProgressLine(LiveLine):
         self.started = self.said = time.monotonic()
         self.task = self.bar.add_task("starting", total=None, visible=False)
 
-    def update(self, progress: "fuse.Progress") -> None:
+    def update(self, progress: "run_graph.Progress") -> None:
         """Show how far the job is."""
         now = time.monotonic()
         if progress.done == 0:
@@ -112,8 +111,10 @@ class ProgressLine(LiveLine):
             completed=progress.done,
             visible=True,
             failed=progress.failed,
-            moved=now,
         )
+        if progress.stalled:
+            self.console.print(progress.stalled, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            return
         finished = progress.done == progress.total
         if not self.console.is_terminal and (finished or now - self.said >= PLAIN_LINE_SECONDS):
             self.said = now
@@ -132,16 +133,12 @@ class _Speed(ProgressColumn):
         return Text(f"{task.completed / task.elapsed:.2f} a second" if task.elapsed and task.completed else "starting")
 
 
-class _Trouble(ProgressColumn):
-    """Failures, and a word when nothing has moved for long."""
+class _Failures(ProgressColumn):
+    """How many failed, where some did."""
 
     def render(self, task: Task) -> Text:
         failed = task.fields.get("failed", 0)
-        text = Text(f"{failed} failed" if failed else "", style="red")
-        quiet = time.monotonic() - task.fields.get("moved", time.monotonic())
-        if quiet > QUIET_SECONDS:
-            text.append(f" nothing finished for {quiet:.0f} s: slow pairs, a slow store, or no free worker", "yellow")
-        return text
+        return Text(f"{failed} failed" if failed else "", style="red")
 
 
 def say_unpaired(console: Console, found: Discovery) -> None:

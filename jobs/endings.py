@@ -7,19 +7,17 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from pipelines import storage
-from pipelines.request import RequestError
+from pipelines.request import JobStoppedError, RequestError
 
 EXIT_OK, EXIT_CRASH, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
 @contextmanager
-def explained(
-    console: Console, job: str, kept: str, *, verbose: bool, self_explaining: tuple[type[Exception], ...] = ()
-) -> Iterator[None]:
+def explained(console: Console, job: str, kept: str, *, verbose: bool) -> Iterator[None]:
     """End the process with a sentence and an exit code where the block is interrupted or crashes.
 
-    `kept` says what is not lost. Wrong requests are the command line's to explain; an error that is `self_explaining`
-    says itself what to do next. With `verbose` a crash keeps its traceback.
+    `kept` says what is not lost. Wrong requests are the command line's to explain. With `verbose` a crash keeps its
+    traceback.
     """
     try:
         yield
@@ -31,7 +29,7 @@ def explained(
     except Exception as error:
         if verbose:
             raise
-        explains = isinstance(error, self_explaining)
+        explains = isinstance(error, JobStoppedError)
         sentence = storage.without_secrets(str(error) if explains else f"{type(error).__name__}: {error}")
         console.print(f"\n{job} stopped: {sentence}", style="red", markup=False, soft_wrap=True)
         if not explains:

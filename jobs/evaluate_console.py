@@ -12,7 +12,7 @@ from pipelines.evaluation.comparison import Comparison, best_and_second
 from pipelines.evaluation.findings import KINDS, group_findings
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import EvaluationPlan
-from pipelines.fuse import Progress
+from pipelines.run_graph import Progress
 from upfusion.metrics import METRICS
 
 LINES_SHOWN, NAMES_SHOWN = 6, 3

@@ -8,7 +8,6 @@ from jobs.command_line import job_command
 from jobs.console import quiet
 from jobs.endings import EXIT_OK, explained
 from jobs.train_console import TrainingLine, say_trained
-from pipelines.run_workers import TrainingStoppedError
 from pipelines.train import plan_train, train
 from pipelines.train_config import TrainConfig
 
@@ -24,7 +23,7 @@ def command(config: TrainConfig, verbose: bool) -> int:
     plan = plan_train(config)
     kept = "What is done up to the last checkpoint is kept"
     with (
-        explained(console, "The run", kept, verbose=verbose, self_explaining=(TrainingStoppedError,)),
+        explained(console, "The run", kept, verbose=verbose),
         quiet(verbose) as terminal,
         TrainingLine(terminal) as line,
     ):

@@ -42,6 +42,24 @@ def is_remote() -> bool:
     return os.environ.get("RAY_ADDRESS", "local") != "local"
 
 
+def why_waiting(workers: Workers) -> str:
+    """Say what keeps a job waiting that has asked the cluster for these workers, as far as the cluster tells."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    needed = {name: amount for name, amount in (("CPU", workers.cpus), ("GPU", workers.gpus)) if amount}
+    total, free = ray.cluster_resources(), ray.available_resources()
+    there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("CPU", "GPU"))
+    cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {there}"
+    asked = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
+    if not any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in nodes):
+        return (
+            f"each of {workers.actors} workers needs {asked} on one node, and no node has that much ({cluster}). "
+            "The job waits for one to join; Ctrl-C stops it, and nothing is lost"
+        )
+    if any(free.get(name, 0) < amount for name, amount in needed.items()):
+        return f"no resources are free for another worker ({cluster}): slow pairs, a slow store, or other jobs"
+    return f"the workers are starting or at work ({cluster}): slow pairs or a slow store"
+
+
 class Cluster:
     """Connects to Ray for the duration of a `with` block; a connection that is there already is used and kept."""
 

@@ -66,6 +66,7 @@ class Discovery:
     """Files below the source that are no images, are hidden, or lie in neither kind of folder."""
 
 
+@storage.waiting_at_most(storage.PATIENCE_PLANNING)
 def discover(archive: ArchiveConfig) -> Discovery:
     """Find the pairs of an archive.
 

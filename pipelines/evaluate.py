@@ -6,6 +6,7 @@ A method is a network, a baseline, or a folder of images that somebody fused. Wh
 command or by one with other sets or methods, is not measured again.
 """
 
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import ray.data
 
 from pipelines import storage
-from pipelines.cluster import Cluster
+from pipelines.cluster import Cluster, Workers
 from pipelines.evaluation.comparison import compare
 from pipelines.evaluation.detection import judge_detections
 from pipelines.evaluation.findings import list_findings
@@ -23,9 +24,9 @@ from pipelines.evaluation.measure_actor import MeasureActor, fetch_fusions
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import EvaluationPlan, join_manifests
 from pipelines.evaluation.rows import FAILED, WORK, Row, key_of, measured_schema, to_values
-from pipelines.fuse import Progress
 from pipelines.parquet_files import write_table
 from pipelines.request import RequestError
+from pipelines.run_graph import run_graph
 from pipelines.tracking import InputData, open_run
 from upfusion.metrics import METRICS_VERSION
 
@@ -113,13 +114,13 @@ def _measure(
     total = sum(len(row["fusions"]) for row in todo)
     if todo:
         storage.delete(folder.success)
-        _drain(_graph(todo, plan, folder, cluster), total, hear)
+        workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(todo))
+        run_graph(_graph(todo, plan, folder, workers), total, workers, partial(hear, "measuring"))
     return total
 
 
-def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster) -> ray.data.Dataset:
+def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> ray.data.Dataset:
     """Build the graph whose rows (WRITTEN) say what became of each fusion."""
-    workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(todo))
     blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
     whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
     return (
@@ -140,16 +141,6 @@ def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, clus
         )
         .map_batches(folder.put_rows, **whole_block)
     )
-
-
-def _drain(graph: ray.data.Dataset, total: int, hear: Listener) -> None:
-    done = failed = 0
-    hear("measuring", Progress(total))
-    for written in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        assert isinstance(written, pa.Table)
-        done += written.num_rows
-        failed += written.num_rows - written["error_code"].null_count
-        hear("measuring", Progress(total, done, failed))
 
 
 def _collect(plan: EvaluationPlan, wanted: list[Row], fusions: Fusions, folder: EvaluationFolder) -> pa.Table:

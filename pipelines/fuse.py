@@ -26,6 +26,7 @@ from pipelines.fuse_config import FuseConfig
 from pipelines.models import local_copy, read_model
 from pipelines.report import write_report
 from pipelines.request import RequestError
+from pipelines.run_graph import Progress, run_graph
 from pipelines.source_tree import git_commit
 from pipelines.sources import decode, fetch
 from pipelines.summary import aggregate
@@ -44,15 +45,6 @@ PAIRS_A_BLOCK_CPU = 4
 
 Texts = dict[tuple[str, str | None], list[float]]
 """Embeddings by task and prompt of the row."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is, in pairs of this run."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +80,7 @@ class Plan:
     run: dict[str, Any]
 
 
+@storage.waiting_at_most(storage.PATIENCE_PLANNING)
 def plan_fuse(config: FuseConfig) -> Plan:
     """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work."""
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
@@ -127,7 +120,8 @@ def plan_fuse(config: FuseConfig) -> Plan:
 def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, verbose: bool = False) -> Outcome:
     """Carry out a plan: every pair of the manifest ends as exactly one row, whatever was there before.
 
-    Raises RequestError when DEST belongs to other settings or another archive.
+    Raises RequestError when DEST belongs to other settings or another archive, and StoreLostError when a store can no
+    longer be read or written.
     """
     started = time.monotonic()
     config, destination = plan.config, Destination(plan.config.out)
@@ -150,7 +144,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
             with Cluster(verbose=verbose) as cluster:
                 tracked.tag_ray_job(cluster)
                 workers = cluster.workers(config.actors, config.gpus_per_actor, todo.num_rows)
-                _drain(fuse_graph(todo, plan, workers), todo.num_rows, on_progress or (lambda _: None))
+                run_graph(fuse_graph(todo, plan, workers), todo.num_rows, workers, on_progress or (lambda _: None))
         return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started)
 
 
@@ -205,16 +199,6 @@ def _digest_of_ids(manifest: pa.Table) -> str:
 
 def _todo(pairs: pa.Table, finished: frozenset[str]) -> pa.Table:
     return pairs.filter(pa.array([pair_id not in finished for pair_id in pairs["pair_id"].to_pylist()], pa.bool_()))
-
-
-def _drain(graph: ray.data.Dataset, total: int, on_progress: Callable[[Progress], None]) -> None:
-    done = failed = 0
-    on_progress(Progress(total))
-    for written in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        assert isinstance(written, pa.Table)
-        done += written.num_rows
-        failed += written.num_rows - written["error_code"].null_count
-        on_progress(Progress(total, done, failed))
 
 
 def _close(

@@ -15,6 +15,7 @@ UNREACHABLE = (OSError, ImportError)
 REGISTERED = "models:/"
 
 
+@storage.waiting_at_most(storage.PATIENCE_PLANNING)
 def read_model(model: str, tracking_uri: str | None = None) -> tuple[Checkpoint, bytes]:
     """Read a checkpoint that ships under the name of its preset, lies in a file, local or in a store, or is registered.
 

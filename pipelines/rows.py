@@ -4,6 +4,7 @@ A pair that fails anywhere travels on with its `error_code` and `error` set; eve
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ ERROR_CODES: dict[str, str] = {
     "write_failed": "the fused image could not be encoded or written",
 }
 """Every code that a failed row can have, and what it means."""
+
+STORE_LOST = "store_lost"
+"""In `error_code` on the way through the graph: nothing is wrong with the pair, and it gets no row; the job stops."""
 
 STAGES = ("fetch", "decode", "fuse", "measure", "encode")
 
@@ -65,7 +69,10 @@ DECODED = pa.schema(
     ]
 )
 
-WRITTEN = pa.schema([("pair_id", pa.string()), ("error_code", pa.string())])
+OUTCOME = [pa.field("error_code", pa.string()), pa.field("stopped", pa.string())]
+"""What the last stage of a graph tells of each row: its error's code, or why it could not be written."""
+
+WRITTEN = pa.schema([pa.field("pair_id", pa.string()), *OUTCOME])
 
 
 def fused_schema(metrics: tuple[str, ...]) -> pa.Schema:
@@ -110,6 +117,25 @@ def fail(row: dict[str, Any], code: str, sentence: str) -> None:
     """Mark a pair as failed; the first failure of a pair is the one that is kept. Secrets are blanked."""
     if row.get("error_code") is None:
         row["error_code"], row["error"] = code, storage.without_secrets(sentence)
+
+
+def lose(row: dict[str, Any], place: str, error: OSError) -> None:
+    """Mark a pair that a store keeps from being finished: STORE_LOST instead of a failure of its own."""
+    row |= {"error_code": STORE_LOST, "error": storage.without_secrets(f"{place} cannot be written: {error}")}
+
+
+def put_or_tell(
+    rows: list[dict[str, Any]], put: Callable[[list[dict[str, Any]]], None], place: str
+) -> list[dict[str, Any]]:
+    """Put the rows that are to be kept, and return all with OUTCOME: where that fails, none is written."""
+    kept = [row for row in rows if row["error_code"] != STORE_LOST]
+    if kept:
+        try:
+            put(kept)
+        except OSError as error:
+            for row in kept:
+                lose(row, place, error)
+    return [row | {"stopped": row["error"] if row["error_code"] == STORE_LOST else None} for row in rows]
 
 
 def pack_image(pixels: Pixels) -> dict[str, Any]:

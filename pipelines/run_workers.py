@@ -8,8 +8,10 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from pipelines import storage
-from pipelines.cluster import Workers
+from pipelines.cluster import Workers, why_waiting
+from pipelines.request import JobStoppedError
 from pipelines.run_folder import RunFolder
+from pipelines.stall import watching
 from pipelines.train_callback import MLflowTarget, Report, Reporter, drain
 from pipelines.train_job import TrainJob
 from pipelines.train_worker import train_worker
@@ -18,8 +20,8 @@ KEPT_CHECKPOINTS = 2
 """The one before the last may be the last whole one."""
 
 
-class TrainingStoppedError(RuntimeError):
-    """A run that cannot go on by itself; the sentence says what happened, what is left and what to do."""
+class TrainingStoppedError(JobStoppedError):
+    """Losses that are no numbers."""
 
 
 def run_workers(
@@ -54,9 +56,15 @@ def run_workers(
         ),
     )
     last: Report = {}
-    for report in _reports(trainer, board):
-        on_report(report)
-        last = last | report
+
+    def on_quiet(seconds: float) -> None:
+        on_report({"warning": f"nothing reported for {seconds:.0f} s: {why_waiting(workers)}"})
+
+    with watching(on_quiet) as moved:
+        for report in _reports(trainer, board):
+            moved()
+            on_report(report)
+            last = last | report
     if "diverged" in last:
         raise TrainingStoppedError(_say_diverged(last, folder))
     best: dict[str, float] | None = last.get("best")

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.rows import DECODED, FETCHED, fail, milliseconds_since, pack_image, size_of
+from pipelines.rows import DECODED, FETCHED, STORE_LOST, fail, milliseconds_since, pack_image, size_of
 from upfusion.images import ImageError, decode_image
 
 
@@ -41,6 +41,8 @@ def decode(pairs: pa.Table) -> pa.Table:
 
 def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
     """Say by code and in a sentence why a file could not be read."""
+    if isinstance(error, storage.CredentialsError):
+        return STORE_LOST, f"{uri} cannot be read: the store refuses the credentials ({error.strerror})"
     if isinstance(error, FileNotFoundError):
         return "source_missing", f"{uri} is not there"
     if isinstance(error, PermissionError):

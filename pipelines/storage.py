@@ -44,6 +44,8 @@ S3_ROUNDS = 1
 
 PATIENCE = 60.0
 """Seconds that a job waits for a store that is down, overloaded or breaks connections off."""
+PATIENCE_PLANNING = 10.0
+"""The same while a request is checked: somebody looks at the screen, and the address may be wrong."""
 _patience = PATIENCE
 
 # A store's word that asking again later may help; any status from 500 on says so too.
@@ -92,9 +94,9 @@ class CredentialsError(PermissionError):
 
 @contextmanager
 def waiting_at_most(seconds: float) -> Iterator[None]:
-    """Wait no longer for a store in trouble while the block runs, in this process: somebody looks at the screen."""
+    """Wait no longer than this for a store in trouble while the block runs, in this process."""
     global _patience
-    before, _patience = _patience, seconds
+    before, _patience = _patience, min(seconds, _patience)
     try:
         yield
     finally:

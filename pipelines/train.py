@@ -80,6 +80,7 @@ class Listener:
         """The workers, or Ray Train about them, have told something."""
 
 
+@storage.waiting_at_most(storage.PATIENCE_PLANNING)
 def plan_train(config: TrainConfig) -> TrainPlan:
     """Check a request and raise RequestError if it cannot work."""
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)

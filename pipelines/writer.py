@@ -1,5 +1,6 @@
 """The stage after the network: encode fused images and put them and their rows, images first."""
 
+import errno
 import hashlib
 import re
 import time
@@ -11,7 +12,7 @@ import pyarrow as pa
 from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse_config import FuseConfig
-from pipelines.rows import WRITTEN, fail, milliseconds_since, output_schema, unpack_image
+from pipelines.rows import STORE_LOST, WRITTEN, fail, lose, milliseconds_since, output_schema, put_or_tell, unpack_image
 from upfusion.color import Pixels
 from upfusion.images import FORMATS, encode_image
 
@@ -29,13 +30,17 @@ class Writer:
         self.destination = Destination(config.out)
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
-        """Write a block and return what became of each pair."""
+        """Write a block and return what became of each pair; a store that fails stops the job, not the pair."""
         rows = pairs.to_pylist()
         for row in rows:
             self._finish(row)
-        if rows:
-            self.destination.write_pairs(pa.Table.from_pylist(rows, output_schema(self.config.metrics)))
-        return pa.Table.from_pylist(rows, WRITTEN)
+            if row["error_code"] == STORE_LOST:  # the others would wait as long, to be lost as well
+                return pa.Table.from_pylist([one | {"stopped": row["error"]} for one in rows], WRITTEN)
+
+        def put(kept: list[dict[str, Any]]) -> None:
+            self.destination.write_pairs(pa.Table.from_pylist(kept, output_schema(self.config.metrics)))
+
+        return pa.Table.from_pylist(put_or_tell(rows, put, self.destination.uri), WRITTEN)
 
     def _finish(self, row: dict[str, Any]) -> None:
         started = time.perf_counter()
@@ -45,7 +50,12 @@ class Writer:
             row |= {"width": image["width"], "height": image["height"], "model": self.model}
             try:
                 self._keep(row, unpack_image(image))
-            except Exception as error:  # noqa: BLE001  # whatever one image does to a format or a store fails it alone
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    fail(row, "write_failed", f"the store cannot hold a name as long as that of the image: {error}")
+                else:
+                    lose(row, self.destination.uri, error)
+            except Exception as error:  # noqa: BLE001  # whatever one image does to a format fails it alone
                 fail(row, "write_failed", f"the fused image cannot be written: {error}")
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["encode_ms"] = milliseconds_since(started)

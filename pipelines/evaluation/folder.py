@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import storage
-from pipelines.evaluation.rows import WRITTEN, measured_schema
+from pipelines.evaluation.rows import WRITTEN, Row, measured_schema
 from pipelines.parquet_files import list_tables, read_table, write_table
 from pipelines.request import RequestError
+from pipelines.rows import put_or_tell
 
 
 class EvaluationFolder:
@@ -60,10 +61,13 @@ class EvaluationFolder:
 
     def put_rows(self, rows: pa.Table) -> pa.Table:
         """Put rows as one file, named after their keys, and return what became of each (WRITTEN)."""
-        if rows.num_rows:
-            keys = json.dumps(sorted(rows["key"].to_pylist()))
-            write_table(storage.join(self.rows, f"{hashlib.sha256(keys.encode()).hexdigest()[:32]}.parquet"), rows)
-        return rows.select(WRITTEN.names)
+
+        def put(left: list[Row]) -> None:
+            keys = json.dumps(sorted(row["key"] for row in left))
+            name = hashlib.sha256(keys.encode()).hexdigest()[:32]
+            write_table(storage.join(self.rows, f"{name}.parquet"), pa.Table.from_pylist(left, rows.schema))
+
+        return pa.Table.from_pylist(put_or_tell(rows.to_pylist(), put, self.uri), WRITTEN)
 
     def write_text(self, uri: str, text: str) -> None:
         """Put a text file."""

@@ -10,8 +10,9 @@ from pipelines.evaluation.methods import Method
 from pipelines.evaluation.plan import EvaluationPlan
 from pipelines.evaluation.rows import FAILED, MISSING, Row
 from pipelines.evaluation.sets import EvaluationSet
-from pipelines.fuse import Progress, fuse, plan_fuse
+from pipelines.fuse import fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.run_graph import Progress
 
 Listener = Callable[[str, Progress], None]
 """Hears what is being done and how far it is."""

@@ -9,8 +9,8 @@ from pipelines.evaluation.page import write_page
 from pipelines.evaluation.pictures import count_pictures, draw_pictures
 from pipelines.evaluation.tables import csv_rows, latex
 from pipelines.evaluation.tracking import track
-from pipelines.fuse import Progress
 from pipelines.parquet_files import write_table
+from pipelines.run_graph import Progress
 from pipelines.tracking import TrackedRun
 
 

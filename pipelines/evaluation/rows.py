@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.rows import FAILURE
+from pipelines.rows import FAILURE, OUTCOME
 
 Row = dict[str, Any]
 
@@ -58,7 +58,7 @@ FETCHED = pa.schema(
     ]
 )
 
-WRITTEN = pa.schema([("key", pa.string()), ("error_code", pa.string())])
+WRITTEN = pa.schema([pa.field("key", pa.string()), *OUTCOME])
 
 VALUES = pa.schema(
     [

@@ -13,7 +13,8 @@ from jobs import console as module
 from jobs.console import NAMES_SHOWN, ProgressLine, quiet, say_outcome, say_unpaired
 from pipelines.destination import Destination
 from pipelines.discover import Discovery
-from pipelines.fuse import Outcome, Progress
+from pipelines.fuse import Outcome
+from pipelines.run_graph import Progress
 
 
 def shown(*things: Any, width: int = 120) -> str:
@@ -109,13 +110,13 @@ def test_on_a_terminal_one_line_moves():
     assert "a second" in said
 
 
-def test_a_job_that_does_not_move_says_so(monkeypatch):
-    console = terminal(200)
-    monkeypatch.setattr(module, "QUIET_SECONDS", -1.0)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_job_that_does_not_move_says_why_on_a_line_that_stays(is_terminal):
+    console = terminal(200) if is_terminal else Console(file=io.StringIO(), width=20)
+    why = "nothing finished for 40 s: each of 2 workers needs 1 [GPU] on one node"
     with ProgressLine(console) as line:
-        line.update(Progress(total=20, done=1))
-        line.bar.refresh()
-    assert "nothing finished for" in console.file.getvalue()
+        line.update(Progress(total=20, done=1, stalled=why))
+    assert why in console.file.getvalue()
 
 
 # say_unpaired

@@ -4,13 +4,9 @@ import pytest
 from rich.console import Console
 
 from jobs.endings import EXIT_CRASH, EXIT_INTERRUPTED, explained
-from pipelines.request import RequestError
+from pipelines.request import JobStoppedError, RequestError
 
 GOES_ON = "What is done is kept; the same command again goes on from there."
-
-
-class StoppedError(Exception):
-    """An error that says itself what to do."""
 
 
 def ends(error: BaseException | None, *, verbose: bool = False) -> tuple[object, list[str]]:
@@ -19,10 +15,7 @@ def ends(error: BaseException | None, *, verbose: bool = False) -> tuple[object,
     passed: object = None
     try:
         # Narrow, because sentences are not broken into lines.
-        with explained(
-            Console(file=said, width=20), "The job", "What is done is kept", verbose=verbose,
-            self_explaining=(StoppedError,),
-        ):  # fmt: skip
+        with explained(Console(file=said, width=20), "The job", "What is done is kept", verbose=verbose):
             if error:
                 raise error
     except SystemExit as exit_:
@@ -46,7 +39,7 @@ def test_a_crash_is_a_sentence_with_what_is_kept():
 
 
 def test_an_error_that_explains_itself_stands_alone():
-    assert ends(StoppedError("Free some disk and go on.")) == (1, ["The job stopped: Free some disk and go on."])
+    assert ends(JobStoppedError("Free some disk and go on.")) == (1, ["The job stopped: Free some disk and go on."])
 
 
 @pytest.mark.parametrize("verbose", [False, True])
@@ -55,12 +48,12 @@ def test_a_wrong_request_is_the_command_lines_to_explain(verbose):
     assert ends(error, verbose=verbose) == (error, [])
 
 
-@pytest.mark.parametrize("error", [OSError("disk is full"), StoppedError("stopped")])
+@pytest.mark.parametrize("error", [OSError("disk is full"), JobStoppedError("stopped")])
 def test_with_verbose_a_crash_keeps_its_traceback(error):
     assert ends(error, verbose=True) == (error, [])
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, StoppedError])
+@pytest.mark.parametrize("kind", [RuntimeError, JobStoppedError])
 def test_no_secret_is_said(kind, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
     _, lines = ends(kind("open-sesame refused by https://me:hidden@host"))

@@ -20,7 +20,7 @@ from pipelines.evaluation.fusions import Fusions
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import plan_evaluation
 from pipelines.evaluation.rows import FAILED, OK, measured_schema, to_values
-from pipelines.fuse import Progress
+from pipelines.run_graph import Progress
 from tests.archives import make_archive
 from tests.pipelines.evaluation.measured_values import MISSING, rows_of, table_of
 

@@ -20,9 +20,9 @@ from pipelines.evaluate import evaluate
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import plan_evaluation
-from pipelines.fuse import Progress
 from pipelines.measure import MeasureConfig, measure_images
 from pipelines.request import RequestError
+from pipelines.run_graph import Progress
 from tests.archives import make_archive
 from tests.object_store import ObjectStore
 

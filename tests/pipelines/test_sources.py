@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines import sources, storage
-from pipelines.rows import DECODED, FETCHED, unpack_image
+from pipelines.rows import DECODED, FETCHED, STORE_LOST, unpack_image
 from pipelines.sources import decode, fetch
 from upfusion.images import decode_image
 
@@ -78,6 +78,14 @@ def test_denied_access_is_said_without_what_the_store_answers(monkeypatch):
     assert errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))) == {
         "x": ("source_unreadable", "s3://b/1.png cannot be read: access is denied")
     }
+
+
+def test_refused_credentials_are_no_pairs_failure(monkeypatch):
+    refused = storage.CredentialsError(13, "ExpiredToken", "s3://b/1")
+    monkeypatch.setattr(storage, "read_many", lambda uris: [refused for _ in uris])
+    code, sentence = errors(fetch(manifest(x=("s3://b/1", "s3://b/2"))))["x"]
+    assert code == STORE_LOST
+    assert sentence == "s3://b/1 cannot be read: the store refuses the credentials (ExpiredToken)"
 
 
 def test_no_secret_of_a_store_gets_into_a_row(secret, monkeypatch):

@@ -1,5 +1,6 @@
 """Encoding and putting fused images and their rows."""
 
+import errno
 import io
 import os
 import unicodedata
@@ -15,12 +16,12 @@ from PIL import Image
 from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse_config import FuseConfig
-from pipelines.rows import WRITTEN, fused_schema, output_schema, pack_image
+from pipelines.rows import STORE_LOST, WRITTEN, fused_schema, output_schema, pack_image
 from pipelines.writer import Writer, image_name
 from upfusion.images import decode_image
 from upfusion.metrics import METRICS_VERSION
 
-from .blocks import noise, raising
+from .blocks import noise
 
 
 def fused(**images: np.ndarray | None) -> pa.Table:
@@ -55,8 +56,8 @@ def test_a_block_becomes_rows_that_say_everything_of_a_pair(place):
     written = writer(f"{place}/out", prompt="warm")(fused(x=noise(6, 8, 3), y=None))
     assert written.schema == WRITTEN
     assert written.to_pylist() == [
-        {"pair_id": "x", "error_code": None},
-        {"pair_id": "y", "error_code": "size_mismatch"},
+        {"pair_id": "x", "error_code": None, "stopped": None},
+        {"pair_id": "y", "error_code": "size_mismatch", "stopped": None},
     ]
     (uri,) = Destination(f"{place}/out").pair_files()
     assert read(uri).schema.equals(output_schema(("vif",)))
@@ -117,22 +118,47 @@ def test_files_are_put_before_the_rows_that_name_them(tmp_path, monkeypatch):
     assert len(put) == 3
 
 
-def test_an_image_that_cannot_be_put_fails_its_own_pair(tmp_path, monkeypatch, secret):
-    write = storage.write_bytes
+def refusing(monkeypatch: pytest.MonkeyPatch, end: str, error: int, said: str = "no") -> list[str]:
+    """Let every write to a name with this end fail; returns the places that were tried."""
+    write, tried = storage.write_bytes, list[str]()
 
-    def refuse_y(uri: str, data: bytes) -> None:
-        if uri.endswith("/y.png"):
-            raise OSError(28, f"quota of {secret} exceeded", uri)
+    def write_or_refuse(uri: str, data: bytes) -> None:
+        tried.append(uri)
+        if uri.endswith(end):
+            raise OSError(error, said, uri)
         write(uri, data)
 
-    monkeypatch.setattr(storage, "write_bytes", refuse_y)
+    monkeypatch.setattr(storage, "write_bytes", write_or_refuse)
+    return tried
+
+
+def test_an_image_whose_name_the_store_cannot_hold_fails_its_own_pair(tmp_path, monkeypatch, secret):
+    refusing(monkeypatch, "/y.png", errno.ENAMETOOLONG, f"too long for {secret}")
     written = writer(tmp_path, images="both")(fused(x=noise(6, 8), y=noise(6, 8)))
     assert written["error_code"].to_pylist() == [None, "write_failed"]
+    assert written["stopped"].to_pylist() == [None, None]
     row = rows_of(tmp_path)["y"]
     assert (row["status"], row["error_code"], row["fused"], row["fused_uri"]) == ("failed", "write_failed", None, None)
     assert f"{tmp_path}/images/y.png" in row["error"]
-    assert "quota of *** exceeded" in row["error"]
+    assert "too long for ***" in row["error"]
     assert rows_of(tmp_path)["x"]["status"] == "ok"
+
+
+def test_a_store_that_takes_no_images_is_no_pairs_failure(tmp_path, monkeypatch, secret):
+    tried = refusing(monkeypatch, ".png", errno.ENOSPC, f"quota of {secret} exceeded")
+    written = writer(tmp_path, images="both")(fused(x=noise(6, 8), y=noise(6, 8), z=None))
+    sentence = f"{tmp_path} cannot be written: [Errno 28] quota of *** exceeded: '{tmp_path}/images/x.png'"
+    assert written["stopped"].to_pylist() == [sentence] * 3
+    assert rows_of(tmp_path) == {}
+    assert tried == [f"{tmp_path}/images/x.png"]
+
+
+def test_a_source_that_no_pair_can_be_read_from_leaves_no_rows(tmp_path):
+    table = fused(x=None)
+    lost = {"error_code": STORE_LOST, "error": "s3://b/x cannot be read: credentials"}
+    table = pa.Table.from_pylist([table.to_pylist()[0] | lost], table.schema)
+    assert writer(tmp_path)(table)["stopped"].to_pylist() == ["s3://b/x cannot be read: credentials"]
+    assert rows_of(tmp_path) == {}
 
 
 def test_an_image_that_its_format_cannot_hold_fails_its_own_pair(tmp_path):
@@ -144,9 +170,10 @@ def test_an_image_that_its_format_cannot_hold_fails_its_own_pair(tmp_path):
 
 
 def test_rows_that_cannot_be_put_are_no_pairs_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "write_bytes", raising(OSError(28, "No space left")))
-    with pytest.raises(OSError, match="No space left"):
-        writer(tmp_path)(fused(x=noise(6, 8)))
+    refusing(monkeypatch, ".parquet", errno.ENOSPC, "No space left")
+    written = writer(tmp_path)(fused(x=noise(6, 8), y=None))
+    assert all("No space left" in sentence for sentence in written["stopped"].to_pylist())
+    assert rows_of(tmp_path) == {}
 
 
 def test_writing_a_block_again_changes_nothing(place):
