@@ -6,7 +6,7 @@ Pillow reads and writes everything but 16-bit colour, which it would silently cu
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -148,7 +148,7 @@ def to_array(image: Image.Image) -> Pixels:
     Raises ImageError (`unsupported_image`).
     """
     image.load()
-    return _upright(_stored_pixels(image), image)
+    return _upright(_stored_pixels(image), _orientation(image))
 
 
 def _webp_size(head: bytes) -> tuple[int, int] | None:
@@ -176,7 +176,10 @@ def _stored_pixels(image: Image.Image) -> Pixels:
         # Pillow turns a TIFF whose zero is white into one whose zero is black, but not at 16 bits.
         zero_is_white = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
         return 65535 - pixels if zero_is_white else pixels
-    if image.mode in ("P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
+    if image.mode in ("RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
+        return np.asarray(image.convert("RGB"))
+    if image.mode in ("P", "PA", "RGBa"):
+        # Pillow warns of a palette with transparency that becomes RGB at once.
         return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))[..., :3]
     raise ImageError(
         "unsupported_image",
@@ -184,9 +187,12 @@ def _stored_pixels(image: Image.Image) -> Pixels:
     )
 
 
-def _upright(pixels: Pixels, image: Image.Image) -> Pixels:
-    """Apply the image's EXIF orientation; a loaded TIFF has none left, its pixels are upright already."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation)
+def _orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation; a loaded TIFF has none left, its pixels are upright already."""
+    return image.getexif().get(ExifTags.Base.Orientation)
+
+
+def _upright(pixels: Pixels, orientation: int | None) -> Pixels:
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -208,12 +214,20 @@ def _is_deep_color(data: bytes, image: Image.Image) -> bool:
 
 
 def _decode_deep_color(data: bytes, image: Image.Image) -> Pixels:
-    pixels = None
-    if image.mode in ("RGB", "RGBA", "LA"):
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    """Decode 16-bit colour with OpenCV, after Pillow, which notices damage that OpenCV passes over."""
+    mode, grey, orientation = image.mode, image.format == "PNG" and data[25] == 4, _orientation(image)
+    image.close()  # four bytes a pixel
+    pixels = _decode_by_opencv(data) if mode in ("RGB", "RGBA", "LA") else None
     if pixels is None or pixels.dtype != np.uint16:
         raise ImageError("unsupported_image", "the image's 16-bit colour could not be decoded")
     # OpenCV's order is blue, green, red. Neither it nor Pillow has deep grey with alpha: both repeat the grey.
-    grey = image.format == "PNG" and data[25] == 4
     kept = pixels[..., 0] if grey else pixels[..., 2::-1]
-    return _upright(np.ascontiguousarray(kept, dtype=np.uint16), image)
+    return _upright(np.ascontiguousarray(kept, dtype=np.uint16), orientation)
+
+
+def _decode_by_opencv(data: bytes) -> Any:
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(level)

@@ -74,14 +74,14 @@ def test_a_source_that_cannot_be_read_fails_its_own_pair_and_says_why(tmp_path):
 
 
 def test_denied_access_is_said_without_what_the_store_answers(monkeypatch):
-    monkeypatch.setattr(storage, "read_many", lambda uris: [PermissionError(13, "signed by me") for _ in uris])
+    monkeypatch.setattr(storage, "read_many", lambda uris, _: [PermissionError(13, "signed by me") for _ in uris])
     assert errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))) == {
         "x": ("source_unreadable", "s3://b/1.png cannot be read: access is denied")
     }
 
 
 def test_no_secret_of_a_store_gets_into_a_row(secret, monkeypatch):
-    monkeypatch.setattr(storage, "read_many", lambda uris: [OSError(5, f"signature of {secret} is bad")] * len(uris))
+    monkeypatch.setattr(storage, "read_many", lambda uris, _: [OSError(5, f"signature of {secret} is bad")] * len(uris))
     ((code, error),) = errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))).values()
     assert (code, error) == ("source_unreadable", "s3://b/1.png cannot be read: signature of *** is bad")
 
@@ -169,14 +169,21 @@ def test_a_pair_that_failed_before_is_passed_on():
     assert errors(decode(table)) == errors(table)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError(MARKER), KeyError("tag")])
-def test_whatever_a_file_does_to_the_decoder_is_that_pairs_failure(secret, monkeypatch, error):
-    def decode_some(data: bytes) -> Any:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (ZeroDivisionError(MARKER), "truncated_image"),
+        (KeyError("tag"), "truncated_image"),
+    ],
+)
+def test_whatever_a_file_does_to_the_decoder_is_that_pairs_failure(secret, monkeypatch, error, code):
+    def decode_some(data: bytes, _: int) -> Any:
         return decode_image(data) if data == GOOD else raising(error)()
 
     monkeypatch.setattr(sources, "decode_image", decode_some)
     found = errors(decode(fetched((GOOD, GOOD), (GOOD, b"bad"))))
     assert found["0"] == (None, None)
-    assert found["1"][0] == "truncated_image"
+    assert found["1"][0] == code
     assert found["1"][1].startswith(f"/ir/1.png: {type(error).__name__}")
     assert secret not in found["1"][1]
