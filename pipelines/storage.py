@@ -234,10 +234,16 @@ def _local_files(folder: str, above: frozenset[str] = frozenset()) -> Iterator[s
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from _local_files(entry.path, above | {here})
             elif not PART.fullmatch(entry.name):
                 yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link that leads to itself
+        return entry.is_dir()
+    return False
 
 
 @contextmanager
