@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000
-"""Pixels of the largest image that is decoded unless another limit is given: more than any camera's."""
+"""Pixels of the largest image that is decoded unless another limit is given: 2.4 GB at the worst."""
 
 PILLOWS_LIMIT = 178_956_970
 """Pixels of the largest image that Pillow decodes, unless `PIL.Image.MAX_IMAGE_PIXELS` is changed."""

@@ -59,8 +59,8 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Decode an image file's bytes; EXIF orientation is applied, palettes and CMYK become RGB, alpha is dropped.
 
     Pixels are taken as stored: an embedded colour profile is not applied. Of several frames the first counts.
-    At most 24 bytes a pixel and 64 MB are used beside `data`. Raises ImageError and nothing else, whatever the bytes
-    are (`empty_file`, `not_an_image`, `truncated_image`, `unsupported_image`, `too_large`).
+    At most 24 bytes a pixel, the size of `data` twice and 64 MB are used. Raises ImageError and nothing else, whatever
+    the bytes are (`empty_file`, `not_an_image`, `truncated_image`, `unsupported_image`, `too_large`).
     """
     with open_image(data, max_pixels) as image:
         frames = count_frames(image, data)
@@ -85,7 +85,7 @@ def image_size(head: bytes) -> tuple[int, int]:
             return image.size[::-1] if turned else image.size
     except ImageError as error:
         size = _webp_size(head)
-        if size is None or error.code == "too_large":
+        if size is None or 0 in size or error.code == "too_large":
             raise
         return size
 

@@ -86,6 +86,16 @@ def test_no_secret_of_a_store_gets_into_a_row(secret, monkeypatch):
     assert (code, error) == ("source_unreadable", "s3://b/1.png cannot be read: signature of *** is bad")
 
 
+def test_a_file_that_is_too_large_fails_its_own_pair_and_says_which_limit(place):
+    for size in (1000, 1001):
+        storage.write_bytes(f"{place}/{size}.png", bytes(size))
+    pairs = manifest(fits=(f"{place}/1000.png", f"{place}/1000.png"), large=(f"{place}/1000.png", f"{place}/1001.png"))
+    assert errors(fetch(pairs, 1000)) == {
+        "fits": (None, None),
+        "large": ("too_large", f"{place}/1001.png is too large: it has more than 1000 bytes (--max-file-mb)"),
+    }
+
+
 def fetched(*files: tuple[bytes, bytes]) -> pa.Table:
     rows = [
         {"pair_id": str(i), "a_uri": f"/vi/{i}.png", "b_uri": f"/ir/{i}.png", "task": "ir_visible", "fetch_ms": 1.0}
@@ -162,6 +172,22 @@ def test_an_orientation_counts_before_sizes_are_compared():
 def test_dropped_transparency_is_noted(a, b, note):
     table = decode(fetched((encoded(noise(6, 8, a)), encoded(noise(6, 8, b).squeeze()))))
     assert table["note"].to_pylist() == [note]
+
+
+def test_what_is_left_out_of_both_sources_is_noted():
+    pages = [Image.fromarray(noise(6, 8, 4, seed=seed)) for seed in range(3)]
+    several = encoded(noise(6, 8, 4), "TIFF", save_all=True, append_images=pages[1:])
+    note = "transparency of A was dropped; first of 3 frames of A; first of 3 frames of B"
+    grey = encoded(noise(6, 8), "TIFF", save_all=True, append_images=pages[1:])
+    assert decode(fetched((several, grey)))["note"].to_pylist() == [note]
+
+
+def test_no_more_pixels_are_decoded_than_are_allowed():
+    table = decode(fetched((GOOD, GOOD), (encoded(noise(49, 64)), GOOD)), 48 * 64)
+    assert errors(table)["0"] == (None, None)
+    code, error = errors(table)["1"]
+    assert code == "too_large"
+    assert "64x49, more than 3072 pixels" in error
 
 
 def test_a_pair_that_failed_before_is_passed_on():

@@ -253,6 +253,11 @@ def test_size_is_read_from_the_head_of_a_webp(options: dict[str, Any]) -> None:
     assert image_size(data[:HEAD]) == (400, 300)
 
 
+def test_a_webp_without_pixels_has_no_size() -> None:
+    with _error("truncated_image"):
+        image_size(b"RIFF\x16\0\0\0WEBPVP8 \x0a\0\0\0\x10\0\0\x9d\x01\x2a" + bytes(4))
+
+
 @pytest.mark.parametrize(("image_format", "longest"), [("jpeg", 65500), ("webp", 16383)])
 def test_what_a_format_cannot_hold_is_refused(image_format: ImageFormat, longest: int) -> None:
     assert image_size(encode_image(np.zeros((1, longest), np.uint8), image_format)) == (longest, 1)
