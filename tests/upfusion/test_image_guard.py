@@ -17,7 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_files import BAD, HARMLESS, HEIGHT, MAX_PIXELS, ORDINARY, WIDTH, animated, saved, tiff_of_pages
+from tests.image_files import (
+    BAD,
+    HARMLESS,
+    HEIGHT,
+    MAX_PIXELS,
+    ORDINARY,
+    WIDTH,
+    animated,
+    jpeg_of_scans,
+    saved,
+    tiff_of_pages,
+)
 from upfusion.image_guard import MAX_PIXELS as DEFAULT
 from upfusion.image_guard import PILLOWS_LIMIT, ImageError
 from upfusion.images import SUFFIXES, decode_image, format_of, image_size
@@ -102,6 +113,14 @@ def test_the_first_frame_is_the_one_that_is_decoded():
     for image_format in ("PNG", "TIFF"):
         first = decode_image(animated(image_format)).pixels
         np.testing.assert_array_equal(first, decode_image(animated(image_format, frames=1)).pixels)
+
+
+def test_only_scans_of_the_first_picture_count():
+    thumbnail = b"\xff\xe5\x01\x92" + b"\xff\xda" * 200
+    photo = ORDINARY["JPEG"]()
+    assert outcome(photo[:2] + thumbnail + photo[2:]) == "decoded"
+    assert decode_image(animated("MPO", frames=120)).frames == 120
+    assert outcome(jpeg_of_scans(100)) == "decoded"
 
 
 def test_more_pixels_than_pillow_takes_are_refused_whatever_the_limit():
