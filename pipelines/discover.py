@@ -3,6 +3,7 @@
 import os
 import posixpath
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +51,7 @@ FOLDERS: dict[str, tuple[Side, str | None]] = {
 
 DEFAULT_TASK = "ir_visible"
 SIZES_READ = 2000
-HEAD = 1 << 16  # bytes
+HEAD, WHOLE = 1 << 16, 1_000_000_000  # bytes; the second as --max-file-mb has it by default
 STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
 
 
@@ -106,7 +107,7 @@ def _size_of(uri: str) -> str:
             if len(head) < HEAD:
                 raise
             # A TIFF often says its size at its end, a JPEG after a long profile.
-            width, height = image_size(storage.read_bytes(uri))
+            width, height = image_size(storage.read_head(uri, WHOLE))
     except (ImageError, OSError):
         return "unreadable"
     return f"{width}x{height}"
@@ -118,7 +119,8 @@ def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
         raise RequestError(f"SOURCE {source} does not exist")
     # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
     depth = len(source.rstrip("/").split("/"))
-    names = {uri: "/".join(uri.split("/")[depth:]) for uri in uris}
+    # In one form of Unicode: macOS makes `e` and an accent of two characters of what other systems have as one.
+    names = {uri: unicodedata.normalize("NFC", "/".join(uri.split("/")[depth:])) for uri in uris}
     if list(names.values()) == [""]:
         raise RequestError(f"SOURCE {source} is a file; expected a folder, a prefix, or a manifest (.parquet or .csv)")
     place = _by_folder if archive.a is None or archive.b is None else _by_pattern(archive.a, archive.b)
@@ -134,7 +136,8 @@ def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
         _check_utf8(uri)
         if side in sides[pair_id]:
             raise RequestError(
-                f"two images claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}. "
+                f"two images claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}"
+                f"{_look_alike(sides[pair_id][side], uri)}. "
                 "Keep one of them, point SOURCE at a smaller folder, or say which is meant with --a and --b."
             )
         sides[pair_id][side] = uri
@@ -155,6 +158,11 @@ def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
     if not complete:
         raise RequestError(_nothing_found(source, archive, len(unpaired), ignored))
     return Discovery(pairs, unpaired, ignored)
+
+
+def _look_alike(first: str, second: str) -> str:
+    alike = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
+    return ", whose names differ in nothing but Unicode's form (NFC and NFD)" if alike else ""
 
 
 def _is_image(name: str) -> bool:
@@ -202,7 +210,7 @@ def _by_pattern(a: str, b: str) -> Callable[[str], Place | None]:
 def _compile(pattern: str) -> re.Pattern[str]:
     """Turn `cam1/**/*.jpg` into an expression with a group for every star."""
     parts = {"**/": "(.*/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
-    pieces = STAR.split(pattern.removeprefix("./").lstrip("/"))
+    pieces = STAR.split(unicodedata.normalize("NFC", pattern).removeprefix("./").lstrip("/"))
     return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
 
 

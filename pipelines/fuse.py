@@ -157,8 +157,8 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset
     whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
     return (
         ray.data.from_arrow(blocks)
-        .map_batches(fetch, **whole_block)
-        .map_batches(decode, **whole_block)
+        .map_batches(fetch, fn_args=(plan.config.max_bytes,), **whole_block)
+        .map_batches(decode, fn_args=(plan.config.max_pixels,), **whole_block)
         .map_batches(
             FuseActor,
             fn_constructor_kwargs={

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.metric_choice import MetricNames
+from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 from upfusion.prompts import TASKS
 
 if TYPE_CHECKING:
@@ -93,6 +94,18 @@ class FuseConfig(ArchiveConfig):
         "memory. It changes the result: attention and gates look at a tile instead of the whole image.",
     )
     tile_overlap: int = Field(64, ge=0, description="Pixels that neighbouring tiles share and are blended over.")
+    max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=1,
+        le=PILLOWS_LIMIT,
+        description="Pixels of the largest source image; of a larger one none is decoded and its pair fails. "
+        "Decoding takes up to 24 bytes of memory a pixel.",
+    )
+    max_file_mb: int = Field(
+        1000,
+        ge=1,
+        description="Megabytes of the largest source file; no more than that is read, and its pair fails.",
+    )
     max_failed: float = Field(
         1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still counts as done."
     )
@@ -102,6 +115,11 @@ class FuseConfig(ArchiveConfig):
         None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
     )
     no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of the largest source file."""
+        return self.max_file_mb * 1_000_000
 
     @property
     def tiles(self) -> "Tiles | None":

@@ -1,5 +1,6 @@
 """Measuring fused images that lie there already: three files, or three folders of them."""
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -129,7 +130,8 @@ def _by_name(option: str, folder: str, files: list[str]) -> dict[str, str]:
         path = PurePosixPath(*uri.split("/")[depth:])
         if path.suffix.lower() not in SUFFIXES:
             continue
-        name = str(path.with_suffix(""))
+        # macOS stores names in another form of Unicode than other systems.
+        name = unicodedata.normalize("NFC", str(path.with_suffix("")))
         if name in named:
             raise RequestError(f"{option.upper()} has two images named {name!r}: {named[name]} and {uri}")
         named[name] = uri

@@ -19,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipelines import storage
 from pipelines.rows import ERROR_CODES, STAGES, output_schema
+from upfusion.image_guard import PILLOWS_LIMIT
+from upfusion.images import decode_image, to_8_bits
 from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
 
@@ -161,23 +163,15 @@ def _picture(uri: str | None, data: bytes | None = None) -> dict[str, Any]:
             if uri is None:
                 return {"error": "is not stored", "uri": None}
             data = storage.read_bytes(uri)
-        image = _eight_bit(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+        # A job may allow more pixels than decode_image does by itself.
+        image = Image.fromarray(to_8_bits(decode_image(data, PILLOWS_LIMIT).pixels))
         image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
         jpeg = io.BytesIO()
-        # No comment: Pillow would copy the one inside the source, and with it what a scanner wrote there.
-        image.save(jpeg, "JPEG", quality=85, subsampling=0, optimize=True, comment=b"")
+        image.save(jpeg, "JPEG", quality=85, subsampling=0, optimize=True)
     except Exception as error:  # noqa: BLE001 - whatever a store or a decoder raises, the page shows its name
         return {"error": f"cannot be read any more ({type(error).__name__})", "uri": uri}
     encoded = base64.b64encode(jpeg.getvalue()).decode()
     return {"src": f"data:image/jpeg;base64,{encoded}", "size": image.size, "uri": uri}
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, whatever the container
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-    if image.mode == "F":  # floats, in [0, 1] by convention
-        return Image.fromarray((np.asarray(image).clip(0, 1) * 255).round().astype(np.uint8))
-    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
 def _histogram(metric: Metric, values: np.ndarray) -> dict[str, Any]:

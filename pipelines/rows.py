@@ -21,7 +21,7 @@ ERROR_CODES: dict[str, str] = {
     "not_an_image": "a source file is not an image",
     "truncated_image": "a source image is damaged or incomplete",
     "unsupported_image": "a source image has pixels of a kind that has no known range",
-    "too_large": "a source image has more pixels than is safe to decode",
+    "too_large": "a source image has more pixels, or its file more bytes, than is safe to read",
     "size_mismatch": "the sources of a pair differ in size",
     "out_of_memory": "the pair is too large for the memory of the device",
     "fuse_failed": "the network or a metric failed on the pair",

@@ -7,14 +7,14 @@ import pyarrow as pa
 
 from pipelines import storage
 from pipelines.rows import DECODED, FETCHED, STORE_LOST, fail, milliseconds_since, pack_image, size_of
-from upfusion.images import ImageError, decode_image
+from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
 
 
-def fetch(pairs: pa.Table) -> pa.Table:
-    """Read the source files of a block side by side."""
+def fetch(pairs: pa.Table, max_bytes: int | None = None) -> pa.Table:
+    """Read the source files of a block side by side, none of more than `max_bytes`."""
     started = time.perf_counter()
     rows = pairs.to_pylist()
-    files = storage.read_many([row[side] for row in rows for side in ("a_uri", "b_uri")])
+    files = storage.read_many([row[side] for row in rows for side in ("a_uri", "b_uri")], max_bytes)
     milliseconds = milliseconds_since(started) / max(1, len(rows))
     for row, file_a, file_b in zip(rows, files[::2], files[1::2], strict=True):
         row |= {"a_file": None, "b_file": None, "fetch_ms": milliseconds}
@@ -26,13 +26,13 @@ def fetch(pairs: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, FETCHED)
 
 
-def decode(pairs: pa.Table) -> pa.Table:
-    """Turn source files into arrays of one size."""
+def decode(pairs: pa.Table, max_pixels: int = MAX_PIXELS) -> pa.Table:
+    """Turn source files of at most `max_pixels` into arrays of one size."""
     rows = pairs.to_pylist()
     for row in rows:
         started = time.perf_counter()
         if row["error_code"] is None:
-            _decode_pair(row)
+            _decode_pair(row, max_pixels)
         if row["error_code"] is not None:
             row |= {"a": None, "b": None}  # pixels that nobody will look at
         row["decode_ms"] = milliseconds_since(started)
@@ -47,25 +47,37 @@ def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
         return "source_missing", f"{uri} is not there"
     if isinstance(error, PermissionError):
         return "source_unreadable", f"{uri} cannot be read: access is denied"
+    if isinstance(error, storage.TooLargeError):
+        return "too_large", f"{uri} is too large: {error.strerror} (--max-file-mb)"
     return "source_unreadable", f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
-def _decode_pair(row: dict[str, Any]) -> None:
+def _decode_pair(row: dict[str, Any], max_pixels: int) -> None:
     notes = []
     for side in ("a", "b"):
         uri = row[f"{side}_uri"]
         try:
-            image = decode_image(row[f"{side}_file"])
+            image = decode_image(row[f"{side}_file"], max_pixels)
+            row[f"{side}_file"] = None  # room for the pixels
+            row[side] = pack_image(image.pixels)
         except ImageError as error:
             fail(row, error.code, f"{uri}: {error}")
             return
-        except Exception as error:  # noqa: BLE001  # whatever a file does to a decoder is that pair's failure
-            fail(row, "truncated_image", f"{uri}: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001  # decode_image raises nothing else; if it did, its pair alone failed
+            code = "out_of_memory" if isinstance(error, MemoryError) else "truncated_image"
+            fail(row, code, f"{uri}: {type(error).__name__}: {error}")
             return
-        row[side] = pack_image(image.pixels)
-        if image.alpha_dropped:
-            notes.append(f"transparency of {side.upper()} was dropped")
+        notes += _notes(side.upper(), image)
     if (row["a"]["height"], row["a"]["width"]) != (row["b"]["height"], row["b"]["width"]):
         sentence = f"sources differ in size: A is {size_of(row['a'])}, B is {size_of(row['b'])} pixels"
         fail(row, "size_mismatch", f"{sentence}; register them to one size first")
     row["note"] = "; ".join(notes) or None
+
+
+def _notes(side: str, image: DecodedImage) -> list[str]:
+    notes = []
+    if image.alpha_dropped:
+        notes.append(f"transparency of {side} was dropped")
+    if image.frames != 1:
+        notes.append(f"first of {image.frames or 'many'} frames of {side}")
+    return notes

@@ -9,10 +9,11 @@ character of a URI stands for itself: there are no patterns, queries or percent 
 import os
 import posixpath
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, EIO, ENOENT, ETIMEDOUT
+from errno import EACCES, EFBIG, EINVAL, EIO, ENOENT, ETIMEDOUT
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +87,12 @@ SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|CREDE
 URL_PASSWORD = re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+@")
 # s3fs raises these without a number.
 NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
+# S3's answer where a range of an empty object is asked for.
+EMPTY_OBJECT = "(InvalidRange)"
+
+
+class TooLargeError(OSError):
+    """An object has more bytes than the reader wants."""
 
 
 class CredentialsError(PermissionError):
@@ -185,43 +192,50 @@ def read_head(uri: str, size: int) -> bytes:
     filesystem, path = open_store(uri)
 
     def read() -> bytes:
+        _refuse_devices(uri, path)
         try:
             return bytes(filesystem.cat_file(path, start=0, end=size))
         except OSError as error:
-            if "(InvalidRange)" in str(error.__cause__):  # S3's answer for an empty object
+            if EMPTY_OBJECT in str(error.__cause__):
                 return b""
             raise
 
     return _ask(uri, read)
 
 
-def read_many(uris: list[str]) -> list[bytes | Exception]:
-    """Read objects side by side; one that cannot be read gives its exception in its own place."""
+def read_many(uris: list[str], limit: int | None = None) -> list[bytes | Exception]:
+    """Read objects side by side; one that cannot be read gives its exception in its own place.
+
+    At most one byte beyond `limit` is read of each; what is longer gives a TooLargeError.
+    """
     found: dict[str, bytes | Exception] = {}
 
     def ask_again() -> bool:
         """Ask for what was not asked for yet, or might answer now; return whether something still might."""
-        found.update(_read_once([uri for uri in uris if uri not in found or _is_passing(found[uri])]))
+        found.update(_read_once([uri for uri in uris if uri not in found or _is_passing(found[uri])], limit))
         return any(map(_is_passing, found.values()))
 
     _patient(retry=tenacity.retry_if_result(bool), retry_error_callback=lambda _: False)(ask_again)
     return [found[uri] for uri in uris]
 
 
-def _read_once(uris: list[str]) -> dict[str, bytes | Exception]:
+def _read_once(uris: list[str], limit: int | None) -> dict[str, bytes | Exception]:
     found: dict[str, bytes | Exception] = {}
     paths: dict[AbstractFileSystem, dict[str, str]] = {}
     for uri in uris:
         try:
             filesystem, path = open_store(uri)
+            _refuse_devices(uri, path)
             paths.setdefault(filesystem, {})[uri] = path
-        except (ValueError, ImportError) as error:  # a scheme fsspec does not know, or has no driver for
+        # A scheme that fsspec does not know or has no driver for, or a device.
+        except (ValueError, ImportError, OSError) as error:
             found[uri] = error
     for filesystem, path_of in paths.items():
         # cat() would read `*`, `?` and `[` as patterns.
-        answers = filesystem.cat_ranges(list(path_of.values()), None, None, on_error="return")
+        first, last = (None, None) if limit is None else (0, limit + 1)
+        answers = filesystem.cat_ranges(list(path_of.values()), first, last, on_error="return")
         for uri, answer in zip(path_of, answers, strict=True):
-            found[uri] = _naming(answer, uri) if isinstance(answer, Exception) else bytes(answer)
+            found[uri] = _checked(answer, uri, limit)
     return found
 
 
@@ -257,8 +271,29 @@ def without_secrets(text: str) -> str:
     return URL_PASSWORD.sub(r"\1***@", text)
 
 
+def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | Exception:
+    if isinstance(answer, Exception):
+        error = _naming(answer, uri)
+        return b"" if limit is not None and EMPTY_OBJECT in str(error) else error
+    if limit is not None and len(answer) > limit:
+        return TooLargeError(EFBIG, f"it has more than {limit} bytes", uri)
+    return bytes(answer)
+
+
+def _refuse_devices(uri: str, path: str) -> None:
+    """Refuse what is neither file nor folder: a named pipe can be waited on for ever, and `/dev/zero` has no end."""
+    if is_remote(uri) or not Path(path).exists():
+        return
+    kind = Path(path).stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise OSError(EINVAL, "it is a device or a named pipe", uri)
+
+
 def _version_of(path: str) -> str:
-    about = Path(path).stat()
+    try:
+        about = Path(path).stat()
+    except OSError:  # a link to nowhere, which whoever reads it says
+        return "unreadable"
     return f"{about.st_size} {about.st_mtime_ns}"
 
 
@@ -269,10 +304,16 @@ def _local_files(folder: str, above: frozenset[str] = frozenset()) -> Iterator[s
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from _local_files(entry.path, above | {here})
             elif not PART.fullmatch(entry.name):
                 yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link that leads to itself
+        return entry.is_dir()
+    return False
 
 
 def _ask(uri: str, call: Callable[[], Answer]) -> Answer:

@@ -4,19 +4,33 @@ Pillow reads and writes everything but 16-bit colour, which it would silently cu
 """
 
 import io
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from upfusion.color import Pixels
+from upfusion.image_guard import MAX_PIXELS, ImageError, count_frames, open_image
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "DecodedImage",
+    "ImageError",
+    "ImageFormat",
+    "decode_image",
+    "encode_image",
+    "format_of",
+    "image_size",
+    "is_named_as",
+    "read_image",
+    "to_8_bits",
+    "to_array",
+]
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 FORMATS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -29,19 +43,6 @@ LOSSY_QUALITY = 95
 
 _LONGEST_SIDE: dict[ImageFormat, int] = {"jpeg": 65500, "webp": 16383}
 
-_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
-"""First bytes of PNG, JPEG and TIFF: what has them and cannot be opened is damaged, not something else."""
-
-_WARNING_FILTERS = threading.Lock()
-
-
-class ImageError(ValueError):
-    """An image that cannot be read or written, with a short code for tables and a sentence for people."""
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-
 
 @dataclass(frozen=True)
 class DecodedImage:
@@ -50,17 +51,23 @@ class DecodedImage:
     pixels: Pixels
     """`(H, W)` grey or `(H, W, 3)` RGB, uint8 or uint16."""
     alpha_dropped: bool = False
+    frames: int | None = 1
+    """Frames or pages of the file, of which `pixels` is the first; None for several that were not counted."""
 
 
-def decode_image(data: bytes) -> DecodedImage:
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Decode an image file's bytes; EXIF orientation is applied, palettes and CMYK become RGB, alpha is dropped.
 
-    Raises ImageError (`empty_file`, `not_an_image`, `truncated_image`, `unsupported_image`, `too_large`).
+    Pixels are taken as stored: an embedded colour profile is not applied. Of several frames the first counts.
+    At most 24 bytes a pixel, the size of `data` twice and 64 MB are used. Raises ImageError and nothing else, whatever
+    the bytes are (`empty_file`, `not_an_image`, `truncated_image`, `unsupported_image`, `too_large`).
     """
-    with _opened(data) as opened:
-        opened.load()
-        pixels = _decode_deep_color(data, opened) if _is_deep_color(data, opened) else to_array(opened)
-        return DecodedImage(pixels, alpha_dropped=opened.has_transparency_data)
+    with open_image(data, max_pixels) as image:
+        frames = count_frames(image, data)
+        image.load()
+        alpha_dropped = image.has_transparency_data
+        pixels = _decode_deep_color(data, image) if _is_deep_color(data, image) else to_array(image)
+        return DecodedImage(pixels, alpha_dropped, frames)
 
 
 def image_size(head: bytes) -> tuple[int, int]:
@@ -70,7 +77,7 @@ def image_size(head: bytes) -> tuple[int, int]:
     ImageError like `decode_image`.
     """
     try:
-        with _opened(head) as image:
+        with open_image(head) as image:
             # PNG's own getexif reads the whole file when it finds no orientation before the pixels.
             orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
             # Pillow has already turned the size of a TIFF.
@@ -78,7 +85,7 @@ def image_size(head: bytes) -> tuple[int, int]:
             return image.size[::-1] if turned else image.size
     except ImageError as error:
         size = _webp_size(head)
-        if size is None or error.code == "too_large":
+        if size is None or 0 in size or error.code == "too_large":
             raise
         return size
 
@@ -86,8 +93,9 @@ def image_size(head: bytes) -> tuple[int, int]:
 def format_of(data: bytes) -> str | None:
     """Say what an image file's bytes are ("JPEG", "PNG", ...), whatever its name says; None for no image."""
     try:
-        with _opened(data) as image:
-            return image.format
+        with open_image(data) as image:
+            # A JPEG that other pictures lie behind.
+            return "JPEG" if image.format == "MPO" else image.format
     except ImageError:
         return None
 
@@ -140,38 +148,7 @@ def to_array(image: Image.Image) -> Pixels:
     Raises ImageError (`unsupported_image`).
     """
     image.load()
-    return _upright(_stored_pixels(image), image)
-
-
-@contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open an image file's bytes; whatever its reading runs into becomes an ImageError."""
-    if not data:
-        raise ImageError("empty_file", "the file is empty (0 bytes)")
-    try:
-        with _open_without_warning(data) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError(f"{image.width}x{image.height}, more than {limit} pixels")
-            yield image
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, MemoryError) as error:
-        raise ImageError("too_large", f"the image is too large: {error}") from error
-    except Exception as error:
-        # Damaged files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, EOFError, struct.error.
-        if not isinstance(error, UnidentifiedImageError):
-            raise ImageError("truncated_image", f"the image is damaged or incomplete ({error})") from error
-        if data.startswith(_SIGNATURES):
-            raise ImageError("truncated_image", "the image is damaged, incomplete or of a kind not known") from error
-        raise ImageError("not_an_image", "the file is not an image in a format that can be read") from error
-
-
-def _open_without_warning(data: bytes) -> Image.Image:
-    # Between its limit and twice that Pillow only warns. The filters of warnings belong to all threads.
-    with _WARNING_FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(data))
+    return _upright(_stored_pixels(image), _orientation(image))
 
 
 def _webp_size(head: bytes) -> tuple[int, int] | None:
@@ -199,7 +176,10 @@ def _stored_pixels(image: Image.Image) -> Pixels:
         # Pillow turns a TIFF whose zero is white into one whose zero is black, but not at 16 bits.
         zero_is_white = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
         return 65535 - pixels if zero_is_white else pixels
-    if image.mode in ("P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
+    if image.mode in ("RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
+        return np.asarray(image.convert("RGB"))
+    if image.mode in ("P", "PA", "RGBa"):
+        # Pillow warns of a palette with transparency that becomes RGB at once.
         return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))[..., :3]
     raise ImageError(
         "unsupported_image",
@@ -207,9 +187,12 @@ def _stored_pixels(image: Image.Image) -> Pixels:
     )
 
 
-def _upright(pixels: Pixels, image: Image.Image) -> Pixels:
-    """Apply the image's EXIF orientation; a loaded TIFF has none left, its pixels are upright already."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation)
+def _orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation; a loaded TIFF has none left, its pixels are upright already."""
+    return image.getexif().get(ExifTags.Base.Orientation)
+
+
+def _upright(pixels: Pixels, orientation: int | None) -> Pixels:
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -231,12 +214,20 @@ def _is_deep_color(data: bytes, image: Image.Image) -> bool:
 
 
 def _decode_deep_color(data: bytes, image: Image.Image) -> Pixels:
-    pixels = None
-    if image.mode in ("RGB", "RGBA", "LA"):
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    """Decode 16-bit colour with OpenCV, after Pillow, which notices damage that OpenCV passes over."""
+    mode, grey, orientation = image.mode, image.format == "PNG" and data[25] == 4, _orientation(image)
+    image.close()  # four bytes a pixel
+    pixels = _decode_by_opencv(data) if mode in ("RGB", "RGBA", "LA") else None
     if pixels is None or pixels.dtype != np.uint16:
         raise ImageError("unsupported_image", "the image's 16-bit colour could not be decoded")
     # OpenCV's order is blue, green, red. Neither it nor Pillow has deep grey with alpha: both repeat the grey.
-    grey = image.format == "PNG" and data[25] == 4
     kept = pixels[..., 0] if grey else pixels[..., 2::-1]
-    return _upright(np.ascontiguousarray(kept, dtype=np.uint16), image)
+    return _upright(np.ascontiguousarray(kept, dtype=np.uint16), orientation)
+
+
+def _decode_by_opencv(data: bytes) -> Any:
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(level)

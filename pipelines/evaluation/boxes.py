@@ -1,6 +1,7 @@
 """Boxes of people: the files of a set that hold them, and what stands in them (Pascal VOC's XML or YOLO's lines)."""
 
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -59,6 +60,9 @@ def find_boxes(source_uri: str, pair_ids: Collection[str]) -> FoundBoxes:
     ambiguous = {}
     for uri, path in _box_files(source_uri):
         owners = _owners(path, by_name[path.name])
+        if not owners:  # ids of folders are in one form of Unicode (NFC), macOS stores names in the other
+            path = PurePosixPath(unicodedata.normalize("NFC", str(path)))
+            owners = _owners(path, by_name[path.name])
         if len(owners) > 1:
             ambiguous[uri] = tuple(sorted(owners))
         for pair_id in owners if len(owners) == 1 else ():

@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -90,7 +91,9 @@ def match_images(method: Method, a_set: EvaluationSet, *, alone: bool) -> Matche
     images: dict[str, FusedImage] = {}
     extra = []
     for uri, version in files.items():
-        pair_id = pair_of.get(_name_below(below, uri))
+        name = _name_below(below, uri)
+        # Ids of folders are in one form of Unicode (NFC); macOS stores names in the other.
+        pair_id = pair_of.get(name) or pair_of.get(unicodedata.normalize("NFC", name))
         if pair_id is None:
             extra.append(uri)
         elif pair_id in images:

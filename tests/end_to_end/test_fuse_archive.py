@@ -188,6 +188,22 @@ def test_each_run_does_what_is_missing_and_no_pair_twice(tmp_path: Path) -> None
     assert all(row["fused_uri"] is None and open_fused(row["fused"]["bytes"]).size for row in rows)
 
 
+def test_what_was_too_large_is_fused_once_the_limits_are_raised(tmp_path: Path) -> None:
+    make_archive(tmp_path / "in", 1)
+    make_pair(tmp_path / "in", "wide", size=(80, 48))
+    heavy = tmp_path / "in" / "visible" / "heavy.png"
+    make_pair(tmp_path / "in", "heavy")
+    heavy.write_bytes(heavy.read_bytes() + bytes(1_000_000))
+    strict = run(tmp_path / "in", tmp_path / "out", max_pixels=64 * 48, max_file_mb=1)
+    assert (strict.ok, strict.failed) == (1, 2)
+    errors = {row["pair_id"]: (row["error_code"], row["error"]) for row in rows_of(tmp_path / "out")}
+    assert errors["heavy"] == ("too_large", f"{heavy} is too large: it has more than 1000000 bytes (--max-file-mb)")
+    assert errors["wide"][0] == "too_large"
+    assert "80x48, more than 3072 pixels" in errors["wide"][1]
+    raised = run(tmp_path / "in", tmp_path / "out", retry_failed=True)
+    assert (raised.fused_now, raised.ok, raised.failed) == (2, 3, 0)
+
+
 @pytest.fixture(scope="module")
 def from_manifest(tmp_path_factory: pytest.TempPathFactory) -> Fused:
     """A job whose pairs a manifest names, and whose images are files alone."""

@@ -133,13 +133,24 @@ def test_names_in_different_case_are_different_pairs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["東京 夜", "été", "with  spaces ", "[x]", "*?", "-dash", "--out", "a%20b", "x#1&y", "a::b"]
+    "name", ["東京 夜", "été", "with  spaces ", "[x]", "*?", "-dash", "--out", "a%20b", "x#1&y", "a::b", "two\nlines"]
 )
 def test_every_character_of_a_name_stands_for_itself(place, name):
     put(place, f"vi/{name}.png", f"ir/{name}.png", "vi/x.png", "ir/xx.png")
     assert named(find(place), place) == {name: (f"vi/{name}.png", f"ir/{name}.png")}
     found = find(place, a="vi/*.png", b="ir/*.png")
     assert named(found, place) == {name: (f"vi/{name}.png", f"ir/{name}.png")}
+
+
+def test_partners_whose_names_differ_in_unicodes_form_are_found(place):
+    composed, decomposed = "caf\u00e9/\u00e9", "cafe\u0301/e\u0301"
+    put(place, f"vi/{composed}.png", f"ir/{decomposed}.png")
+    expected = {composed: (f"vi/{composed}.png", f"ir/{decomposed}.png")}
+    assert named(find(place), place) == expected
+    for form in (composed, decomposed):
+        folder = form.split("/")[0]
+        found = find(place, a=f"vi/{folder}/*.png", b=f"ir/{folder}/*.png")
+        assert list(named(found, place).values()) == list(expected.values())
 
 
 def test_what_is_no_image_hidden_or_in_no_sensor_folder_is_ignored_and_counted(tmp_path):
@@ -152,6 +163,10 @@ def test_what_is_no_image_hidden_or_in_no_sensor_folder_is_ignored_and_counted(t
         "plain.png",
         "other/1.png",
         "vi.png",
+        "vi/Thumbs.db",
+        "vi/desktop.ini",
+        "ir/1.xmp",
+        "ir/1.png.json",
     ]
     put(str(tmp_path), "vi/1.png", "ir/1.png", *ignored)
     found = find(tmp_path)

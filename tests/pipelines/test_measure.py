@@ -53,6 +53,12 @@ def test_files_of_one_path_and_name_are_measured_together(archive):
     assert set(measurement.summary) == {"ssim", "en"}
 
 
+def test_forms_of_unicode_may_differ(tmp_path):
+    for side, name in (("visible", "caf\u00e9"), ("infrared", "cafe\u0301"), ("fused", "caf\u00e9")):
+        draw(tmp_path / side / f"{name}.png", len(side))
+    assert names(measure_images(config(tmp_path))) == ["caf\u00e9"]
+
+
 def test_suffixes_may_differ(archive):
     Image.open(archive / "infrared" / "1.png").save(archive / "infrared" / "1.bmp")
     (archive / "infrared" / "1.png").unlink()

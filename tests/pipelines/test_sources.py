@@ -74,7 +74,7 @@ def test_a_source_that_cannot_be_read_fails_its_own_pair_and_says_why(tmp_path):
 
 
 def test_denied_access_is_said_without_what_the_store_answers(monkeypatch):
-    monkeypatch.setattr(storage, "read_many", lambda uris: [PermissionError(13, "signed by me") for _ in uris])
+    monkeypatch.setattr(storage, "read_many", lambda uris, _: [PermissionError(13, "signed by me") for _ in uris])
     assert errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))) == {
         "x": ("source_unreadable", "s3://b/1.png cannot be read: access is denied")
     }
@@ -82,16 +82,26 @@ def test_denied_access_is_said_without_what_the_store_answers(monkeypatch):
 
 def test_refused_credentials_are_no_pairs_failure(monkeypatch):
     refused = storage.CredentialsError(13, "ExpiredToken", "s3://b/1")
-    monkeypatch.setattr(storage, "read_many", lambda uris: [refused for _ in uris])
+    monkeypatch.setattr(storage, "read_many", lambda uris, _: [refused for _ in uris])
     code, sentence = errors(fetch(manifest(x=("s3://b/1", "s3://b/2"))))["x"]
     assert code == STORE_LOST
     assert sentence == "s3://b/1 cannot be read: the store refuses the credentials (ExpiredToken)"
 
 
 def test_no_secret_of_a_store_gets_into_a_row(secret, monkeypatch):
-    monkeypatch.setattr(storage, "read_many", lambda uris: [OSError(5, f"signature of {secret} is bad")] * len(uris))
+    monkeypatch.setattr(storage, "read_many", lambda uris, _: [OSError(5, f"signature of {secret} is bad")] * len(uris))
     ((code, error),) = errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))).values()
     assert (code, error) == ("source_unreadable", "s3://b/1.png cannot be read: signature of *** is bad")
+
+
+def test_a_file_that_is_too_large_fails_its_own_pair_and_says_which_limit(place):
+    for size in (1000, 1001):
+        storage.write_bytes(f"{place}/{size}.png", bytes(size))
+    pairs = manifest(fits=(f"{place}/1000.png", f"{place}/1000.png"), large=(f"{place}/1000.png", f"{place}/1001.png"))
+    assert errors(fetch(pairs, 1000)) == {
+        "fits": (None, None),
+        "large": ("too_large", f"{place}/1001.png is too large: it has more than 1000 bytes (--max-file-mb)"),
+    }
 
 
 def fetched(*files: tuple[bytes, bytes]) -> pa.Table:
@@ -172,19 +182,42 @@ def test_dropped_transparency_is_noted(a, b, note):
     assert table["note"].to_pylist() == [note]
 
 
+def test_what_is_left_out_of_both_sources_is_noted():
+    pages = [Image.fromarray(noise(6, 8, 4, seed=seed)) for seed in range(3)]
+    several = encoded(noise(6, 8, 4), "TIFF", save_all=True, append_images=pages[1:])
+    note = "transparency of A was dropped; first of 3 frames of A; first of 3 frames of B"
+    grey = encoded(noise(6, 8), "TIFF", save_all=True, append_images=pages[1:])
+    assert decode(fetched((several, grey)))["note"].to_pylist() == [note]
+
+
+def test_no_more_pixels_are_decoded_than_are_allowed():
+    table = decode(fetched((GOOD, GOOD), (encoded(noise(49, 64)), GOOD)), 48 * 64)
+    assert errors(table)["0"] == (None, None)
+    code, error = errors(table)["1"]
+    assert code == "too_large"
+    assert "64x49, more than 3072 pixels" in error
+
+
 def test_a_pair_that_failed_before_is_passed_on():
     table = fetch(manifest(x=("/nowhere/1.png", "/nowhere/2.png")))
     assert errors(decode(table)) == errors(table)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError(MARKER), KeyError("tag")])
-def test_whatever_a_file_does_to_the_decoder_is_that_pairs_failure(secret, monkeypatch, error):
-    def decode_some(data: bytes) -> Any:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (ZeroDivisionError(MARKER), "truncated_image"),
+        (KeyError("tag"), "truncated_image"),
+    ],
+)
+def test_whatever_a_file_does_to_the_decoder_is_that_pairs_failure(secret, monkeypatch, error, code):
+    def decode_some(data: bytes, _: int) -> Any:
         return decode_image(data) if data == GOOD else raising(error)()
 
     monkeypatch.setattr(sources, "decode_image", decode_some)
     found = errors(decode(fetched((GOOD, GOOD), (GOOD, b"bad"))))
     assert found["0"] == (None, None)
-    assert found["1"][0] == "truncated_image"
+    assert found["1"][0] == code
     assert found["1"][1].startswith(f"/ir/1.png: {type(error).__name__}")
     assert secret not in found["1"][1]

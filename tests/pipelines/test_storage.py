@@ -149,6 +149,66 @@ def test_the_head_of_an_object_is_read(place):
         storage.read_head(storage.join(place, "missing"), 10)
 
 
+def test_no_more_is_read_of_many_than_was_asked_for(place):
+    sizes = (0, 9, 10, 11, 5000)
+    uris = [storage.join(place, str(size)) for size in sizes]
+    for uri, size in zip(uris, sizes, strict=True):
+        storage.write_bytes(uri, b"x" * size)
+    *read, eleven, many = storage.read_many(uris, 10)
+    assert read == [b"", b"x" * 9, b"x" * 10]
+    for uri, error in ((uris[3], eleven), (uris[4], many)):
+        assert isinstance(error, storage.TooLargeError)
+        assert error.filename == uri
+        assert "more than 10 bytes" in str(error)
+    assert isinstance(storage.read_many([storage.join(place, "missing")], 10)[0], FileNotFoundError)
+    assert storage.read_many(uris) == [b"x" * size for size in sizes]
+
+
+@pytest.mark.usefixtures("fresh_connections")
+def test_a_store_is_asked_for_one_byte_more_than_the_limit(monkeypatch):
+    asked = []
+
+    class SaysWhatIsAsked(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Range"])
+            self.send_response(206)
+            self.send_header("Content-Length", "11")
+            self.end_headers()
+            self.wfile.write(b"x" * 11)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(SaysWhatIsAsked) as endpoint:
+        for name, value in credentials(endpoint).items():
+            monkeypatch.setenv(name, value)
+        (error,) = storage.read_many(["s3://bucket/1"], 10)
+    assert isinstance(error, storage.TooLargeError)
+    assert asked == ["bytes=0-10"]
+
+
+def test_a_named_pipe_or_a_device_is_not_waited_on(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for uri in (str(tmp_path / "pipe.png"), "/dev/zero"):
+        (error,) = storage.read_many([uri])
+        assert isinstance(error, OSError)
+        assert "device or a named pipe" in str(error)
+        with pytest.raises(OSError, match="device or a named pipe"):
+            storage.read_head(uri, 10)
+
+
+def test_links_to_nowhere_are_listed_with_their_versions(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"1")
+    (tmp_path / "broken.png").symlink_to("nowhere.png")
+    (tmp_path / "itself.png").symlink_to("itself.png")
+    uris = [f"{tmp_path}/{name}.png" for name in ("1", "broken", "itself")]
+    assert storage.list_files(str(tmp_path)) == uris
+    before = storage.list_versions(str(tmp_path))
+    assert list(before) == uris
+    (tmp_path / "nowhere.png").write_bytes(b"found")
+    assert storage.list_versions(str(tmp_path))[uris[1]] != before[uris[1]]
+
+
 def test_what_cannot_be_read_gives_its_exception_in_its_place(place, object_store, tmp_path):
     there, missing = storage.join(place, "there"), storage.join(place, "missing")
     elsewhere = str(tmp_path / "elsewhere")

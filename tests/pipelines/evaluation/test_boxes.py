@@ -39,6 +39,12 @@ def test_a_file_belongs_to_the_pair_of_its_path(place, name) -> None:
     assert not found.ambiguous
 
 
+def test_a_file_of_another_form_of_unicode_belongs_to_its_pair(tmp_path) -> None:
+    put(str(tmp_path), "labels/cafe\u0301/1.txt", "labels/e\u0301.txt")
+    assert set(find_boxes(str(tmp_path), ["caf\u00e9/1", "\u00e9"]).uris) == {"caf\u00e9/1", "\u00e9"}
+    assert list(find_boxes(str(tmp_path), ["e\u0301"]).uris) == ["e\u0301"]
+
+
 def test_a_set_in_a_set_and_a_part_of_one(tmp_path) -> None:
     put(str(tmp_path), "LLVIP/Annotations/7.xml", "M3FD/test/labels/7.txt")
     found = find_boxes(str(tmp_path), ["LLVIP/test/7", "M3FD/test/7"])

@@ -44,6 +44,13 @@ def test_a_file_belongs_to_the_pair_whose_id_is_its_path(place):
     assert match(place, ids, *names.values()) == (names, [])
 
 
+def test_a_file_of_another_form_of_unicode_belongs_to_its_pair(tmp_path):
+    composed, decomposed = "caf\u00e9/\u00e9", "cafe\u0301/e\u0301"
+    assert match(str(tmp_path), (composed,), f"{decomposed}.png") == ({composed: f"{decomposed}.png"}, [])
+    both = (composed, decomposed)
+    assert match(str(tmp_path), both, f"{composed}.png")[0] == {one: f"{one}.png" for one in both}
+
+
 def test_no_pair_gets_the_image_of_another_because_one_is_missing(place):
     found, extra = match(place, ("1", "2", "3"), "2.png", "3.png", "4.png")
     assert found == {"2": "2.png", "3": "3.png"}
