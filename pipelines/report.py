@@ -8,8 +8,8 @@ import base64
 import io
 import json
 import math
-import posixpath
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pds
 from PIL import Image, ImageOps
 
 from pipelines import storage
+from pipelines.parquet_files import list_tables, read_as
 from pipelines.rows import ERROR_CODES, STAGES, output_schema
 from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
@@ -32,10 +32,10 @@ FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
 SIZES_LISTED = 6
 LONG_SIDE = 960  # pixels
-# Columns that a file lacks read as null, so one schema serves every subset of metrics.
+# Columns that a file lacks are read as null, so one schema serves every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
-NARROW = ["pair_id", "task", "status", "error_code", "error", "width", "height", *METRICS]
-NARROW += [f"{stage}_ms" for stage in STAGES]
+NARROW_NAMES = ["pair_id", "task", "status", "error_code", "error", "width", "height", *METRICS]
+NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_ms" for stage in STAGES)]])
 
 # Inner size of a histogram in SVG units; the template draws the frame around it.
 PLOT_WIDTH, PLOT_HEIGHT = 300.0, 110.0
@@ -48,9 +48,7 @@ def write_report(dest: str) -> str:
     """
     dest = storage.absolute(dest)
     run = _read_run(dest)
-    dataset = _open_rows(dest)
-    fragments = list(dataset.get_fragments())
-    rows = dataset.to_table(columns=[*NARROW, "__fragment_index"])
+    rows, file_of = _read_narrow(list_tables(storage.join(dest, "pairs")))
     ok = rows["status"].to_numpy() == "ok"
     measured = {
         metric: values for name, metric in METRICS.items() if np.isfinite(values := rows[name].to_numpy()[ok]).any()
@@ -61,7 +59,7 @@ def write_report(dest: str) -> str:
         written=datetime.now(UTC),
         totals=_totals(rows, ok),
         groups=[
-            (title, [_shown_pair(fragments, rows, index) for index in indices])
+            (title, [_shown_pair(file_of[index], rows, index) for index in indices])
             for title, indices in _choose_pairs(rows, ok, list(measured))
         ],
         histograms=[_histogram(metric, values) for metric, values in measured.items()],
@@ -95,12 +93,12 @@ def _unpaired(dest: str) -> dict[str, Any]:
     return {"count": counts.get("unpaired", 0), "files": counts.get("unpaired_files", [])[:UNPAIRED_LISTED]}
 
 
-def _open_rows(dest: str) -> pds.Dataset:
-    folder_uri = storage.join(dest, "pairs")
-    filesystem, folder = storage.open_store(folder_uri)
-    files = [storage.open_store(uri)[1] for uri in storage.list_files(folder_uri) if uri.endswith(".parquet")]
-    files = [file for file in files if posixpath.dirname(file) == folder]
-    return pds.dataset(files, schema=SCHEMA, filesystem=filesystem, format="parquet")
+def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:
+    """Read the narrow columns of all rows, and say of each row which file it is from."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        tables = list(pool.map(lambda uri: read_as(uri, NARROW), files))
+    rows = pa.concat_tables([NARROW.empty_table(), *tables])
+    return rows, [uri for uri, table in zip(files, tables, strict=True) for _ in range(table.num_rows)]
 
 
 def _totals(rows: pa.Table, ok: np.ndarray) -> dict[str, Any]:
@@ -142,10 +140,9 @@ def _choose_pairs(rows: pa.Table, ok: np.ndarray, measured: list[Metric]) -> lis
     return [(f"{name} by {headline.name}", indices.tolist()) for name, indices in ends if len(indices)]
 
 
-def _shown_pair(fragments: list[pds.Fragment], rows: pa.Table, index: int) -> dict[str, Any]:
-    fragment = fragments[rows["__fragment_index"][index].as_py()]
+def _shown_pair(file: str, rows: pa.Table, index: int) -> dict[str, Any]:
     pair_id = rows["pair_id"][index].as_py()
-    row = fragment.to_table(schema=SCHEMA, filter=pds.field("pair_id") == pair_id).to_pylist()[0]
+    row = read_as(file, SCHEMA).filter(pc.field("pair_id") == pair_id).to_pylist()[0]
     row["metrics"] = {name: row[name] for name in METRICS if row[name] is not None}
     row["images"] = {
         "A": _picture(row["a_uri"]),

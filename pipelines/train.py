@@ -6,7 +6,6 @@ Ray Train starts, watches and replaces the workers and stores their checkpoints;
 command goes on where it stopped.
 """
 
-import io
 import json
 import math
 import time
@@ -15,13 +14,13 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from pipelines import storage
 from pipelines.claim import digest_of, is_claimed, write_claim
 from pipelines.cluster import Cluster
 from pipelines.models import local_copy, read_model
+from pipelines.parquet_files import read_table, write_table
 from pipelines.request import RequestError
 from pipelines.run_folder import RunFolder
 from pipelines.run_workers import run_workers
@@ -160,15 +159,13 @@ def _make_start(config: TrainConfig) -> Checkpoint:
 def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:
     """Read the pairs of a run that goes on, or check those of a new one and make the folder its own."""
     if storage.exists(folder.data):
-        return TrainingPairs(pq.read_table(pa.BufferReader(storage.read_bytes(folder.data))))
+        return TrainingPairs(read_table(folder.data))
     pairs = check_pairs(plan.found, plan.config.crop, listener.on_check)
     refuse_bad(pairs, plan.config)
     try:
         write_claim(folder.uri, plan.run)
         storage.write_bytes(folder.start, plan.start.to_bytes())
-        table = io.BytesIO()
-        pq.write_table(pairs.table, table)
-        storage.write_bytes(folder.data, table.getvalue())
+        write_table(folder.data, pairs.table)
     except OSError as error:
         raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
     return pairs
@@ -237,6 +234,6 @@ def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> st
 
 def _finished_before(folder: RunFolder) -> TrainOutcome:
     summary = json.loads(storage.read_bytes(folder.success))
-    pairs = TrainingPairs(pq.read_table(pa.BufferReader(storage.read_bytes(folder.data))))
+    pairs = TrainingPairs(read_table(folder.data))
     told = summary["steps"], summary["best"], pairs, 0.0, summary["tracked"], summary["registered"]
     return TrainOutcome(folder, *told)
