@@ -17,6 +17,7 @@ import pyarrow as pa
 import ray.data
 
 from pipelines import storage
+from pipelines.allowed import allowed_by_person, allowed_by_place, allowed_by_source, check_places
 from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
 from pipelines.destination import Destination
@@ -142,6 +143,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         finished = destination.finished()
     # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
     todo = _todo(plan.found.pairs if config.limit else manifest, finished.ok | finished.failed)
+    check_others(todo, plan, destination.manifest)
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
         if todo.num_rows:
@@ -152,6 +154,18 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
                 workers = cluster.workers(config.actors, config.gpus_per_actor, todo.num_rows)
                 _drain(fuse_graph(todo, plan, workers), todo.num_rows, on_progress or (lambda _: None))
         return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started)
+
+
+def check_others(todo: pa.Table, plan: Plan, manifest: str) -> None:
+    """Check the pairs that only DEST knows, where others may write too.
+
+    Raises RequestError for one that lies neither where SOURCE, nor where a manifest in DEST may name pairs.
+    """
+    ours = frozenset(plan.found.pairs["pair_id"].to_pylist())
+    rows = _todo(todo, ours).select(["pair_id", "a_uri", "b_uri"]).to_pylist()
+    allowed = (*allowed_by_place(manifest), *allowed_by_source(plan.config.source))
+    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows for side in ("a_uri", "b_uri"))
+    check_places(manifest, named, (*allowed, *allowed_by_person(plan.config.allow)))
 
 
 def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipelines.allowed import Allow
 from pipelines.metric_choice import MetricNames
 from upfusion.prompts import TASKS
 
@@ -29,6 +30,10 @@ class ArchiveConfig(BaseModel):
         None, description=f"Kind of pairs, whatever folder names or the manifest say: {', '.join(TASKS)}."
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
+    allow: Allow = ()
+    max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests of more pairs.")
+    max_id: int = Field(1024, ge=1, description="Refuse ids of pairs with more bytes.")
+    max_prompt: int = Field(2000, ge=1, description="Refuse a manifest's prompts with more characters.")
 
     @field_validator("task")
     @classmethod

@@ -6,7 +6,7 @@ without, its columns as the text, numbers and bytes that Parquet itself knows.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -51,7 +51,7 @@ def parse_table(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
     return table
 
 
-def open_parquet(file: BinaryIO, as_dictionaries: list[str] | None = None) -> pq.ParquetFile:
+def open_parquet(file: BinaryIO, as_dictionaries: Collection[str] = ()) -> pq.ParquetFile:
     """Open a file without the types that its writer had; raises pyarrow's errors.
 
     Columns named in `as_dictionaries` take the memory of their different values alone.
@@ -66,7 +66,8 @@ def open_parquet(file: BinaryIO, as_dictionaries: list[str] | None = None) -> pq
     # pyarrow makes the types as it opens a file; here it gets a footer in which it does not find them.
     footer = file.read(length).replace(ARROW_TYPES, UNREAD)
     about = pq.ParquetFile(pa.BufferReader(MAGIC + footer + tail)).metadata
-    return pq.ParquetFile(file, metadata=about, read_dictionary=as_dictionaries)
+    there = [about.schema.column(number).path for number in range(about.num_columns)]
+    return pq.ParquetFile(file, metadata=about, read_dictionary=[name for name in there if name in as_dictionaries])
 
 
 def write_table(uri: str, table: pa.Table) -> None:

@@ -30,7 +30,7 @@ from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.train_callback import MLflowTarget, Report
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
 from pipelines.train_job import TrainJob
-from pipelines.training_data import TrainingPairs, check_pairs, find_pairs, refuse_bad
+from pipelines.training_data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance
@@ -159,7 +159,7 @@ def _make_start(config: TrainConfig) -> Checkpoint:
 def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:
     """Read the pairs of a run that goes on, or check those of a new one and make the folder its own."""
     if storage.exists(folder.data):
-        return TrainingPairs(read_table(folder.data))
+        return check_known(TrainingPairs(read_table(folder.data)), folder.data, plan.config)
     pairs = check_pairs(plan.found, plan.config.crop, listener.on_check)
     refuse_bad(pairs, plan.config)
     try:

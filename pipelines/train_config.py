@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipelines.allowed import Allow
 from pipelines.words import Words
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.presets import PARTS, PRESETS
@@ -23,6 +24,7 @@ SMALLEST_FIDELITY_CROP = 41  # leaves one window at VIF's coarsest scale
 NOT_PART_OF_THE_RESULT = frozenset(
     {
         "out",
+        "allow",
         "text_encoder",
         "weights",
         "workers",
@@ -86,6 +88,7 @@ class TrainConfig(BaseModel):
     bad_data: Literal["refuse", "skip"] = Field(
         "refuse", description="What becomes of a run whose pairs cannot all be used; they are named either way."
     )
+    allow: Allow = ()
     terms: str = Field("", description="Terms of the training data, for the model's card.")
 
     epochs: float = Field(100, gt=0, description="Passes over the pairs, one crop a pair" + LIKE_THE_PAPER + ".")

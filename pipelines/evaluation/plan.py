@@ -49,7 +49,7 @@ class EvaluationPlan:
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Find every set and method, and raise RequestError if the evaluation cannot work."""
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    sets = find_sets(config.sets, config.limit)
+    sets = find_sets(config.sets, config.limit, config.allow)
     methods = find_methods(config.methods, config.tracking_uri)
     if config.detect:
         # What detection gains is a question to the sources.

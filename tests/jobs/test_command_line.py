@@ -262,7 +262,10 @@ def test_all_that_is_wrong_is_said_at_once():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"formats: png\nout: x\n", "unknown option 'formats'; known options: source, a, b, task, limit, out"),
+        (
+            b"formats: png\nout: x\n",
+            "unknown option 'formats'; known options: source, a, b, task, limit, allow, ",
+        ),
         (
             b"limit: many\n",
             "--limit: Input should be a valid integer, unable to parse string as an integer, got 'many'",

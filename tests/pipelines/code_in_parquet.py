@@ -25,11 +25,7 @@ def hostile_parquet(columns: dict[str, list[object]], hostile: str, leaves: Path
     table = pa.table(columns)
     pickled = pa.array([pickle.dumps(_Touches(leaves))] * table.num_rows, pa.large_binary())
     column = pa.ExtensionArray.from_storage(ArrowPythonObjectType(), pickled)
-    position = table.column_names.index(hostile) if hostile in columns else None
-    if position is None:
-        table = table.append_column(hostile, column)
-    else:
-        table = table.set_column(position, hostile, column)
+    table = table.set_column(table.column_names.index(hostile), hostile, column)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
