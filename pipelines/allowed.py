@@ -7,7 +7,7 @@ S3, and a person allows anything else by prefix.
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import unquote
@@ -57,6 +57,8 @@ class Place:
 
 
 Places = tuple[Place, ...]
+MayRead = Callable[[str], bool]
+"""Tells of a URI that stands in a row whether it may be read."""
 ANY_LOCAL, ANY_S3 = Place(LOCAL, "", ()), Place(S3, "", ())
 
 
@@ -156,6 +158,20 @@ def check_places(manifest: str, named: Iterable[tuple[str, str]], allowed: Place
 BY_ENVIRONMENT = (
     "Credentials belong into the environment of the job and its nodes (AWS_ACCESS_KEY_ID, ...), not into URIs."
 )
+
+
+def anything(uri: str) -> bool:  # noqa: ARG001
+    """Let every URI be read."""
+    return True
+
+
+def is_allowed(uri: str, allowed: Places) -> bool:
+    """Tell whether a URI lies in one of some places."""
+    try:
+        place = place_of(uri)
+    except RequestError:
+        return False
+    return any(one.holds(place) for one in allowed)
 
 
 def _place_on_host(scheme: str, rest: str, uri: str) -> Place:

@@ -14,10 +14,19 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 
 from pipelines import storage
-from pipelines.allowed import allowed_by_person, allowed_by_place, allowed_by_source, check_places
+from pipelines.allowed import (
+    MayRead,
+    Places,
+    allowed_by_person,
+    allowed_by_place,
+    allowed_by_source,
+    check_places,
+    is_allowed,
+)
 from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
 from pipelines.destination import Destination
@@ -143,7 +152,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         finished = destination.finished()
     # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
     todo = _todo(plan.found.pairs if config.limit else manifest, finished.ok | finished.failed)
-    check_others(todo, plan, destination.manifest)
+    check_others(todo, plan, destination)
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
         if todo.num_rows:
@@ -156,16 +165,26 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started)
 
 
-def check_others(todo: pa.Table, plan: Plan, manifest: str) -> None:
+def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
     """Check the pairs that only DEST knows, where others may write too.
 
     Raises RequestError for one that lies neither where SOURCE, nor where a manifest in DEST may name pairs.
     """
-    ours = frozenset(plan.found.pairs["pair_id"].to_pylist())
-    rows = _todo(todo, ours).select(["pair_id", "a_uri", "b_uri"]).to_pylist()
-    allowed = (*allowed_by_place(manifest), *allowed_by_source(plan.config.source))
-    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows for side in ("a_uri", "b_uri"))
-    check_places(manifest, named, (*allowed, *allowed_by_person(plan.config.allow)))
+    rows = _todo(todo, frozenset(plan.found.pairs["pair_id"].to_pylist())).select(["pair_id", "a_uri", "b_uri"])
+    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows.to_pylist() for side in ("a_uri", "b_uri"))
+    check_places(destination.manifest, named, _allowed(plan, destination))
+
+
+def _allowed(plan: Plan, destination: Destination) -> Places:
+    by_place = (*allowed_by_place(destination.manifest), *allowed_by_source(plan.config.source))
+    return (*by_place, *allowed_by_person(plan.config.allow))
+
+
+def _may_read(plan: Plan, destination: Destination) -> MayRead:
+    """Say which images that rows of DEST name may be shown."""
+    allowed = _allowed(plan, destination)
+    sides = [plan.found.pairs[side] for side in ("a_uri", "b_uri")]
+    return lambda uri: is_allowed(uri, allowed) or any(pc.index(side, uri).as_py() >= 0 for side in sides)
 
 
 def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset:
@@ -260,9 +279,9 @@ def _close(
             f"{len(ids - there)} pairs of the manifest have no row and {len(there - ids)} rows no pair "
             f"(first: {sorted(ids ^ there)[0]!r}); run the same command again to go on"
         )
-    write_report(destination.uri)
+    write_report(destination.uri, _may_read(plan, destination))
     aggregates = aggregate(destination, plan.config.metrics)
-    tracked.finish(destination, counts, aggregates, fused_now, seconds)
+    tracked.finish(destination, counts, aggregates, fused_now, seconds, _may_read(plan, destination))
     return Outcome(
         destination=destination,
         pairs=len(there),

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
 from pipelines import storage
+from pipelines.allowed import MayRead, anything
 from pipelines.parquet_files import list_tables, read_as
 from pipelines.rows import ERROR_CODES, STAGES, output_schema
 from upfusion.metrics import METRICS, Metric
@@ -41,8 +42,10 @@ NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_m
 PLOT_WIDTH, PLOT_HEIGHT = 300.0, 110.0
 
 
-def write_report(dest: str) -> str:
+def write_report(dest: str, may_read: MayRead = anything) -> str:
     """Write `report.html` for the fuse job whose output is at dest, and return its URI.
+
+    Of the images that rows name it reads those that `may_read` says, because others may write rows too.
 
     Raises FileNotFoundError where dest holds no `run.json`.
     """
@@ -59,7 +62,7 @@ def write_report(dest: str) -> str:
         written=datetime.now(UTC),
         totals=_totals(rows, ok),
         groups=[
-            (title, [_shown_pair(file_of[index], rows, index) for index in indices])
+            (title, [_shown_pair(file_of[index], rows, index, may_read) for index in indices])
             for title, indices in _choose_pairs(rows, ok, list(measured))
         ],
         histograms=[_histogram(metric, values) for metric, values in measured.items()],
@@ -140,23 +143,25 @@ def _choose_pairs(rows: pa.Table, ok: np.ndarray, measured: list[Metric]) -> lis
     return [(f"{name} by {headline.name}", indices.tolist()) for name, indices in ends if len(indices)]
 
 
-def _shown_pair(file: str, rows: pa.Table, index: int) -> dict[str, Any]:
+def _shown_pair(file: str, rows: pa.Table, index: int, may_read: MayRead) -> dict[str, Any]:
     pair_id = rows["pair_id"][index].as_py()
     row = read_as(file, SCHEMA).filter(pc.field("pair_id") == pair_id).to_pylist()[0]
     row["metrics"] = {name: row[name] for name in METRICS if row[name] is not None}
     row["images"] = {
-        "A": _picture(row["a_uri"]),
-        "B": _picture(row["b_uri"]),
-        "F": _picture(row["fused_uri"], (row["fused"] or {}).get("bytes")),
+        "A": _picture(row["a_uri"], may_read),
+        "B": _picture(row["b_uri"], may_read),
+        "F": _picture(row["fused_uri"], may_read, (row["fused"] or {}).get("bytes")),
     }
     return row
 
 
-def _picture(uri: str | None, data: bytes | None = None) -> dict[str, Any]:
+def _picture(uri: str | None, may_read: MayRead = anything, data: bytes | None = None) -> dict[str, Any]:
     try:
         if data is None:
             if uri is None:
                 return {"error": "is not stored", "uri": None}
+            if not may_read(uri):
+                return {"error": "lies where this job reads nothing", "uri": uri}
             data = storage.read_bytes(uri)
         image = _eight_bit(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
         image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)

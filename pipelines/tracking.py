@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import storage
+from pipelines.allowed import MayRead, anything
 from pipelines.cluster import Cluster
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
@@ -72,6 +73,7 @@ class TrackedRun:
         aggregates: Aggregates,
         fused_now: int,
         seconds: float,
+        may_read: MayRead = anything,
     ) -> None:
         """Record what came out."""
 
@@ -97,6 +99,7 @@ class MLflowRun(TrackedRun):
         aggregates: Aggregates,
         fused_now: int,
         seconds: float,
+        may_read: MayRead = anything,
     ) -> None:
         import mlflow
 
@@ -111,7 +114,7 @@ class MLflowRun(TrackedRun):
         for name in ("run.json", "report.html"):
             text = storage.read_bytes(storage.join(destination.uri, name)).decode()
             mlflow.log_text(text, name)
-        for number, triptych in enumerate(draw_triptychs(destination, count=3), start=1):
+        for number, triptych in enumerate(draw_triptychs(destination, count=3, may_read=may_read), start=1):
             mlflow.log_image(triptych, f"triptychs/{number}.png")
 
 

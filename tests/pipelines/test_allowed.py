@@ -8,13 +8,14 @@ from pipelines.allowed import (
     allowed_by_place,
     allowed_by_source,
     check_places,
+    is_allowed,
     place_of,
     resolve,
 )
 from pipelines.request import RequestError
 
 
-def is_allowed(uri: str, *prefixes: str) -> bool:
+def passes(uri: str, *prefixes: str) -> bool:
     try:
         check_places("m.csv", [("row 1: a_uri", uri)], allowed_by_person(prefixes))
     except RequestError:
@@ -48,7 +49,7 @@ def is_allowed(uri: str, *prefixes: str) -> bool:
     ],
 )
 def test_what_lies_at_or_below_a_prefix_is_allowed(prefix, uri):
-    assert is_allowed(uri, "/nothing/there", prefix)
+    assert passes(uri, "/nothing/there", prefix)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_what_lies_at_or_below_a_prefix_is_allowed(prefix, uri):
     ],
 )
 def test_what_only_looks_like_a_prefix_is_not(prefix, uri):
-    assert not is_allowed(uri, prefix)
+    assert not passes(uri, prefix)
     # Nor behind a neighbour that is allowed, whose folder is remembered.
     check_places("m.csv", [("row 1: a_uri", f"{prefix.rstrip('/')}/1.png")], allowed_by_person((prefix,)))
     named = [("row 1: a_uri", f"{prefix.rstrip('/')}/1.png"), ("row 2: a_uri", uri)]
@@ -110,14 +111,14 @@ PIECES = st.sampled_from(
 def test_no_uri_is_allowed_for_its_neighbours_sake(uris):
     allowed = allowed_by_person(("s3://b/a", "/a/b", "https://b/a", "gs://b"))
 
-    def passes(some: list[str]) -> bool:
+    def all_pass(some: list[str]) -> bool:
         try:
             check_places("m.csv", [(f"row {row}", uri) for row, uri in enumerate(some)], allowed)
         except RequestError:
             return False
         return True
 
-    assert passes(uris) == all(passes([uri]) for uri in uris)
+    assert all_pass(uris) == all(all_pass([uri]) for uri in uris)
 
 
 @given(st.lists(PIECES, max_size=8).map("".join))
@@ -168,3 +169,9 @@ def test_credentials_in_a_manifest_are_refused_without_being_repeated(uri):
 def test_a_name_that_is_passed_over_quickly_has_nothing_in_it_but_letters():
     assert PLAIN_NAME.fullmatch("010001.v2 - copy.jpg")
     assert not any(map(PLAIN_NAME.fullmatch, ["", ".", "..", "%2e%2e", "a?b", "a@b", "a::b", "a\\b", "a\n", ".a"]))
+
+
+def test_what_means_no_place_lies_nowhere():
+    allowed = allowed_by_person(("s3://b", "https://h"))
+    assert is_allowed("s3://b/1.png", allowed)
+    assert not any(is_allowed(uri, allowed) for uri in ("s3://c/1.png", "s3://b/../c/1.png", "https://h\\@x/1.png", ""))

@@ -403,6 +403,16 @@ def test_a_fused_image_comes_from_its_file_where_the_row_has_no_bytes(tmp_path):
     assert "Fused image is not stored" in page.text
 
 
+def test_images_that_may_not_be_read_are_labelled_boxes(tmp_path):
+    (tmp_path / "fused.png").write_bytes(grey(200))
+    rows = [pair(tmp_path, "x", fused=None, fused_uri=str(tmp_path / "fused.png"))]
+    write_rows(tmp_path / "out", rows)
+    page = Page(Path(write_report(str(tmp_path / "out"), lambda uri: uri.endswith("/a.png"))).read_text())
+    assert [alt for alt, _ in page.images()] == ["Source A of pair x"]
+    for name in ("Source B", "Fused image"):
+        assert f"{name} lies where this job reads nothing" in page.text
+
+
 def test_images_of_unshown_pairs_are_never_read(tmp_path):
     rows = [pair(tmp_path, f"p{i}", vif=i / 10) for i in range(8)]
     write_rows(tmp_path / "out", rows, rows_a_file=1)
