@@ -1,6 +1,7 @@
 """What a person sees at the terminal."""
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import Terminal, printable
 from pipelines import storage
 from pipelines.discover import Discovery
 from pipelines.request import RequestError
@@ -27,6 +29,7 @@ PLAIN_LINE_SECONDS = 10.0
 QUIET_SECONDS = 120.0
 NAMES_SHOWN = 5
 SAID_SHOWN = 4000  # characters
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def quiet(verbose: bool) -> Iterator[Console]:
     written is shown when the work fails.
     """
     if verbose:
-        yield Console(stderr=True)
+        yield Terminal(stderr=True)
         return
     with (
         tempfile.TemporaryFile("w+b") as said,
@@ -46,12 +49,13 @@ def quiet(verbose: bool) -> Iterator[Console]:
     ):
         _point_streams_at(said.fileno(), said.fileno())
         try:
-            yield Console(file=terminal)
+            yield Terminal(file=terminal)
         except RequestError:
             raise
         except Exception:
             said.seek(0)
-            terminal.write(storage.without_secrets(said.read().decode(errors="replace")[-SAID_SHOWN:]))
+            tail = COLOUR.sub("", said.read().decode(errors="replace"))[-SAID_SHOWN:]
+            terminal.write(printable(storage.without_secrets(tail)))
             raise
         finally:
             _point_streams_at(output.fileno(), terminal.fileno())

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from pydantic import Field
 
 from pipelines import storage
-from pipelines.confidential import holds_credentials, without_secrets
+from pipelines.confidential import BY_ENVIRONMENT, holds_credentials, without_secrets
 from pipelines.request import RequestError
 from pipelines.words import Words
 
@@ -153,11 +153,6 @@ def check_places(manifest: str, named: Iterable[tuple[str, str]], allowed: Place
             )
         if len(place.parts) > len(holder.parts):
             known.add(folder)
-
-
-BY_ENVIRONMENT = (
-    "Credentials belong into the environment of the job and its nodes (AWS_ACCESS_KEY_ID, ...), not into URIs."
-)
 
 
 def anything(uri: str) -> bool:  # noqa: ARG001

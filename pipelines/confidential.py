@@ -13,8 +13,8 @@ SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|PRIVA
 # AWS_WEB_IDENTITY_TOKEN_FILE and the like say where a secret lies, and GOOGLE_APPLICATION_CREDENTIALS too.
 SECRETS_PLACE = re.compile(r"(?:FILE|PATH|DIR|URL|URI|ENDPOINT|CREDENTIALS)$", re.IGNORECASE)
 
-# A secret key may hold slashes. What is only digits before a slash is a port.
-PASSWORD = re.compile(r"(?P<before>\b\w[\w+.-]*://[^\s/:@]*:)(?P<secret>(?!\d+[/?#])[^\s@]+)@")
+# A secret key may hold slashes, a password an @. What is only digits before a slash is a port.
+PASSWORD = re.compile(r"(?P<before>\b\w[\w+.-]*://[^\s/:@]*:)(?P<secret>(?!\d+[/?#])[^\s@]+(?:@[^\s/@]+)*)@")
 USER = re.compile(r"(?P<before>\b\w[\w+.-]*://)(?P<secret>[^\s/:@?#]+)@")
 # X-Amz-Signature, X-Goog-Credential, AWSAccessKeyId, sig, access_token, ...
 SIGNED = re.compile(
@@ -26,10 +26,15 @@ HEADER = re.compile(r"(?P<before>\bauthorization\b['\"]?\s*[:=]\s*)(?P<secret>.+
 BEARER = re.compile(r"(?P<before>\bbearer\s+)(?P<secret>[\w.~+/=-]{8,})", re.IGNORECASE)
 WEB = re.compile(r"https?://", re.IGNORECASE)
 
+BY_ENVIRONMENT = (
+    "Credentials belong into the environment of the job and its nodes (AWS_ACCESS_KEY_ID, MLFLOW_TRACKING_URI, ...), "
+    "not into options and URIs."
+)
+
 
 def holds_credentials(uri: str) -> bool:
     """Tell whether a URI carries a user, a password, a key or a signature; a path of this machine never does."""
-    return bool(PASSWORD.match(uri) or USER.match(uri) or (WEB.match(uri) and SIGNED.search(uri)))
+    return bool(PASSWORD.search(uri) or USER.search(uri) or (WEB.search(uri) and SIGNED.search(uri)))
 
 
 def without_secrets(text: str) -> str:

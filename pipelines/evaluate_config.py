@@ -3,17 +3,16 @@
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.allowed import Allow
+from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
 from pipelines.words import Words
 
 
-class EvaluationSettings(BaseModel):
+class EvaluationSettings(JobConfig):
     """What every evaluation is told, whatever it compares."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sets: Words = Field(
         min_length=1,

@@ -29,6 +29,7 @@ from pipelines.allowed import (
 )
 from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
+from pipelines.confidential import blanked
 from pipelines.destination import Destination
 from pipelines.discover import Discovery, discover
 from pipelines.fuse_actor import FuseActor
@@ -120,18 +121,16 @@ def plan_fuse(config: FuseConfig) -> Plan:
         "tile": config.tile,
         "tile_overlap": config.tile_overlap if config.tile else None,
     }
-    settings = config.model_dump()
-    settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
     run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,
-        "config": settings,
+        "config": config.model_dump(),
         "model": {"name": checkpoint.name, "digest": checkpoint.digest} | asdict(checkpoint.provenance),
         "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "pillow", "numpy")}
         | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
-    return Plan(config, checkpoint, data, found, texts, run)
+    return Plan(config, checkpoint, data, found, texts, blanked(run))
 
 
 def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, verbose: bool = False) -> Outcome:

@@ -5,9 +5,10 @@ The command line, a YAML file and Python all fill this same object; its field na
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.allowed import Allow
+from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
 from upfusion.prompts import TASKS
 
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
     from upfusion.tiles import Tiles
 
 
-class ArchiveConfig(BaseModel):
+class ArchiveConfig(JobConfig):
     """Which pairs an archive holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(
         description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "

@@ -19,6 +19,9 @@ from typing import Any
 import fsspec
 from fsspec import AbstractFileSystem
 
+# Whoever says what a store said needs it.
+from pipelines.confidential import without_secrets as without_secrets
+
 # Unbounded connections wedge a stage for ever; ten attempts with backoff ride out about a minute of trouble.
 S3_OPTIONS: dict[str, Any] = {
     "config_kwargs": {
@@ -36,10 +39,6 @@ S3_ROUNDS = 2
 
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
-# Shorter values ("true", "60") stand in ordinary sentences too.
-SHORTEST_SECRET = 8
-SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
-URL_PASSWORD = re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+@")
 # s3fs raises these without a number.
 NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
 
@@ -179,14 +178,6 @@ def delete(uri: str) -> None:
         filesystem.rm_file(path)
 
 
-def without_secrets(text: str) -> str:
-    """Blank what the environment calls secret, and the password in any URL."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST_SECRET and SECRET_NAME.search(name):
-            text = text.replace(value, "***")
-    return URL_PASSWORD.sub(r"\1***@", text)
-
-
 def _version_of(path: str) -> str:
     about = Path(path).stat()
     return f"{about.st_size} {about.st_mtime_ns}"
@@ -220,4 +211,4 @@ def _naming(error: Exception, uri: str) -> OSError:
     number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or EIO
     # What caused it has the store's code (NoSuchBucket); the message beside it may be empty.
     reason = error.__cause__ or getattr(error, "strerror", None) or error
-    return OSError(number, str(reason) or type(error).__name__, uri)
+    return OSError(number, without_secrets(str(reason)) or type(error).__name__, uri)

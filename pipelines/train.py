@@ -19,6 +19,7 @@ import torch
 from pipelines import storage
 from pipelines.claim import digest_of, is_claimed, write_claim
 from pipelines.cluster import Cluster
+from pipelines.confidential import blanked
 from pipelines.models import local_copy, read_model
 from pipelines.parquet_files import read_table, write_table
 from pipelines.request import RequestError
@@ -92,12 +93,10 @@ def plan_train(config: TrainConfig) -> TrainPlan:
         raise
     except (OSError, ImportError, ValueError) as error:
         raise RequestError(storage.without_secrets(str(error))) from error
-    settings = config.model_dump(mode="json")
-    settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
     run = {
         "digest": digest_of(result),
         "result": result,
-        "config": settings,
+        "config": config.model_dump(mode="json"),
         "model": {"name": start.name, "digest": start.digest},
         "versions": {name: version(name) for name in ("torch", "timm", "ray", "numpy", "pillow")}
         | {"upfusion": __version__},
@@ -108,7 +107,7 @@ def plan_train(config: TrainConfig) -> TrainPlan:
             raise RequestError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
     except OSError as error:
         raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
-    return TrainPlan(config, start, found, run)
+    return TrainPlan(config, start, found, blanked(run))
 
 
 def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:

@@ -5,9 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.allowed import Allow
+from pipelines.job_config import JobConfig
 from pipelines.words import Words
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.presets import PARTS, PRESETS
@@ -47,10 +48,8 @@ NOT_PART_OF_THE_RESULT = frozenset(
 )
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(JobConfig):
     """Everything a training job is told; the defaults are the paper's wherever it says something."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: tuple[str, ...] = Field(
         min_length=1,
