@@ -1,9 +1,12 @@
 """The stage after the network: encode fused images and put them and their rows, images first."""
 
 import hashlib
+import os
 import re
 import time
 import unicodedata
+from errno import EACCES
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +20,8 @@ from upfusion.images import FORMATS, encode_image
 
 # Bytes of an image's name; stores take 1024 for a whole key, file systems 255 for a part.
 LONGEST_NAME, LONGEST_PART = 600, 120
+# Windows takes these for devices, whatever suffix they have.
+DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE)
 
 
 class Writer:
@@ -58,6 +63,7 @@ class Writer:
         if self.config.images == "parquet":
             row["fused"] = {"bytes": data, "path": name}
             return
+        _check_inside(uri, self.destination.images)
         storage.write_bytes(uri, data)
         row["fused_uri"] = uri
         row["fused"] = {"bytes": data, "path": name} if self.config.images == "both" else {"bytes": None, "path": uri}
@@ -82,4 +88,14 @@ def image_name(pair_id: str, suffix: str) -> str:
 
 def _safe(part: str) -> str:
     cut = re.sub(r"[^\w.\- ]", "_", part).encode()[:LONGEST_PART]
-    return cut.decode(errors="ignore").strip(". ") or "_"
+    safe = cut.decode(errors="ignore").strip(". ") or "_"
+    return f"_{safe}" if DEVICES.match(safe) else safe
+
+
+def _check_inside(uri: str, folder: str) -> None:
+    """Raise PermissionError where a link that lies below a local folder leads out of it; the folder may be one."""
+    if storage.is_remote(uri):
+        return
+    top = os.path.realpath(folder)
+    if os.path.commonpath([top, os.path.realpath(Path(uri).parent)]) != top:
+        raise PermissionError(EACCES, f"a symbolic link leads out of {folder}", uri)
