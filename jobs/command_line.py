@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from jobs.endings import EXIT_CRASH, EXIT_REQUEST, traceback_of
-from jobs.terminal import printable
 from pipelines import storage
+from pipelines.printable import printable
 from pipelines.request import RequestError
 from upfusion.version import __version__
 

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from jobs.terminal import Terminal, printable
+from jobs.terminal import Terminal
 from pipelines import storage
 from pipelines.discover import Discovery
+from pipelines.printable import printable
 from pipelines.request import RequestError
 from upfusion.metrics import METRICS
 

@@ -18,11 +18,13 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from pipelines import storage
 from pipelines.allowed import MayRead, anything
 from pipelines.parquet_files import list_tables, read_as
+from pipelines.printable import printable
 from pipelines.rows import ERROR_CODES, STAGES, output_schema
 from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
@@ -259,11 +261,17 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"setting": _setting, "seconds": _seconds}
     return environment.get_template("report.html.jinja")
+
+
+def _shown(value: Any) -> Any:
+    """Make text printable; markup is the template's own, and made of such text."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _setting(value: Any) -> str:

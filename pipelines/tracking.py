@@ -14,6 +14,7 @@ from pipelines.cluster import Cluster
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
 from pipelines.mlflow_settings import quiet_mlflow
+from pipelines.printable import printable
 from pipelines.request import RequestError
 from pipelines.triptych import draw_triptychs
 
@@ -190,7 +191,7 @@ def _dataset(data: InputData) -> "MetaDataset":
 def _failures(destination: Destination) -> dict[str, list[Any]]:
     rows = destination.read_columns(["pair_id", "status", "error_code", "error"])
     failed = [row for row in rows.to_pylist() if row["status"] == "failed"][:FAILURES_LISTED]
-    return {name: [row[name] for row in failed] for name in ("pair_id", "error_code", "error")}
+    return {name: [printable(str(row[name])) for row in failed] for name in ("pair_id", "error_code", "error")}
 
 
 def _where(experiment: str, run_id: str) -> str:

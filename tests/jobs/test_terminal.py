@@ -2,14 +2,11 @@ import ast
 import io
 from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.markup import escape
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from jobs.terminal import Terminal, printable
+from jobs.terminal import Terminal
 
 JOBS = Path(__file__).parents[2] / "jobs"
 HOSTILE = "\x1b]0;title\x07\x1b[2J\r\x9b31m\u202egnp.exe\x00"
@@ -22,24 +19,6 @@ def shown(*printed: object, **options: object) -> str:
     out = io.StringIO()
     Terminal(file=out, width=200, **options).print(*printed)
     return out.getvalue()
-
-
-@pytest.mark.parametrize("name", ["東京 夜.png", "ünïcode", "two\nlines", "a\tb", "ideographic\u3000space", ""])
-def test_what_only_stands_there_stays_as_it_is(name):
-    assert printable(name) == name
-
-
-def test_what_would_act_is_written_out():
-    assert printable(HOSTILE) == HARMLESS
-    assert printable("\udcff\u2028\u200f\U000e0001") == r"\udcff\u2028\u200f\U000e0001"
-
-
-@given(st.text())
-def test_nothing_is_left_that_acts(text):
-    written = printable(text)
-    assert not any(sign < " " or "\x7f" <= sign <= "\x9f" for sign in written.replace("\n", "").replace("\t", ""))
-    assert printable(written) == written
-    written.encode()
 
 
 def test_names_in_sentences_tables_and_lines_are_text():

@@ -368,6 +368,16 @@ def test_text_from_the_archive_is_escaped(tmp_path):
     assert f"Fused image of pair {evil}" in [alt for alt, _ in page.images()]
 
 
+def test_signs_that_turn_text_around_or_cannot_be_seen_are_written_out(tmp_path):
+    evil = "\u202egnp.exe\x00\u200f \x1b[2J"
+    rows = [pair(tmp_path, evil, vif=0.5, prompt=evil, a_uri=evil), failed(tmp_path, evil + "2", evil, evil)]
+    page = make_page(tmp_path / "out", rows, run={**RUN, "config": {"source": evil, evil: evil}})
+    assert not set("\u202e\x00\u200f\x1b") & set(page.html)
+    harmless = r"\u202egnp.exe\x00\u200f \x1b[2J"
+    assert [harmless + "2", harmless] in page.rows
+    assert f"Fused image of pair {harmless}" in [alt for alt, _ in page.images()]
+
+
 def test_only_the_pages_own_script_may_run(tmp_path):
     page = make_page(tmp_path / "out", [pair(tmp_path, "one")])
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv"))
