@@ -21,6 +21,7 @@ from fsspec import AbstractFileSystem
 
 # Whoever says what a store said needs it.
 from pipelines.confidential import without_secrets as without_secrets
+from pipelines.web import one_host
 
 # Unbounded connections wedge a stage for ever; ten attempts with backoff ride out about a minute of trouble.
 S3_OPTIONS: dict[str, Any] = {
@@ -48,7 +49,7 @@ def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
     if not is_remote(uri):
         return fsspec.filesystem("file"), absolute(uri)
     if not uri.startswith(("s3://", "s3a://")):
-        filesystem, path = fsspec.url_to_fs(uri)
+        filesystem, path = fsspec.url_to_fs(uri, **(one_host() if uri.startswith(("http://", "https://")) else {}))
         return filesystem, path
     # Not by url_to_fs, to which `::` in a key means a chain of file systems.
     filesystem = fsspec.filesystem("s3", **S3_OPTIONS)
