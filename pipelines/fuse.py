@@ -99,14 +99,17 @@ class Plan:
     run: dict[str, Any]
 
 
-def plan_fuse(config: FuseConfig) -> Plan:
-    """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work."""
+def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
+    """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work.
+
+    `found` are the pairs of SOURCE where they are known and checked already.
+    """
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     checkpoint, data = read_model(config.model, config.tracking_uri)
     if not checkpoint.provenance.trained:
         raise RequestError(f"model {config.model!r} is untrained and would give noise")
     try:
-        found = discover(config)
+        found = found or discover(config)
     except OSError as error:
         raise RequestError(f"SOURCE cannot be read: {storage.without_secrets(str(error))}") from error
     texts = _embed_prompts(config, checkpoint, found.pairs, {})
