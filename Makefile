@@ -26,7 +26,8 @@ demo: $(VENV)/.installed-runtime ## make a small archive, fuse it and write the 
 	$(BIN)/upfusion demo --out demo
 
 test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some: make test ARGS=tests/pipelines
-	$(BIN)/pytest $(ARGS)
+	@# Files side by side, the slow ones of end_to_end first: the tests wait more than they compute.
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
 	$(BIN)/ruff check

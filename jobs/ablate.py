@@ -2,12 +2,11 @@
 
 import sys
 
-from rich.console import Console
-
 from jobs.ablate_console import AblationLine, say_ablation
 from jobs.command_line import job_command
 from jobs.console import quiet
 from jobs.endings import EXIT_OK, explained
+from jobs.terminal import Terminal
 from pipelines.ablate import ablate, plan_ablation
 from pipelines.ablate_config import AblateConfig
 
@@ -19,7 +18,7 @@ def command(config: AblateConfig, verbose: bool) -> int:
     Variants that are trained already are given with --variants. The same command again goes on where the last one
     stopped. Exit codes: 0 done, 2 a wrong request, 1 a crash.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     plan = plan_ablation(config)
     with (
         explained(console, "The ablation", "What is done is kept", verbose=verbose),
@@ -27,7 +26,7 @@ def command(config: AblateConfig, verbose: bool) -> int:
         AblationLine(terminal) as line,
     ):
         ablation = ablate(plan, line.update, line.on_training, verbose=verbose)
-    say_ablation(Console(), ablation)
+    say_ablation(Terminal(), ablation)
     return EXIT_OK
 
 

@@ -14,13 +14,13 @@ from click.core import ParameterSource
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from jobs.endings import EXIT_CRASH, EXIT_REQUEST, traceback_of
 from pipelines import storage
+from pipelines.printable import printable
 from pipelines.request import RequestError
 from upfusion.version import __version__
 
 Config = TypeVar("Config", bound=BaseModel)
-
-EXIT_CRASH, EXIT_REQUEST = 1, 2
 
 JOBS = ("fuse", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info", "convert", "create")
 """The subcommands, each `command` in the module of its name."""
@@ -44,9 +44,9 @@ def job_command(
                 code = run(_validate(config, {**_read_yaml(path), **flags}, positional), verbose)
             except RequestError as error:
                 code = _say(error, EXIT_REQUEST)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  # Python would print it with whatever it holds
                 if verbose:
-                    raise
+                    click.echo(printable(traceback_of(error)), err=True)
                 code = _say(error, EXIT_CRASH)
             sys.exit(code)
 
@@ -126,7 +126,9 @@ def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) 
 
 
 def _say(error: Exception, code: int) -> int:
-    click.echo(storage.without_secrets(f"Error: {error}"), err=True)
+    # What a store says is a sentence; what nobody foresaw needs the name of its kind.
+    kind = "" if isinstance(error, RequestError | OSError) else f"{type(error).__name__}: "
+    click.echo(printable(storage.without_secrets(f"Error: {kind}{error}")), err=True)
     return code
 
 
@@ -138,7 +140,10 @@ class JobCommand(click.Command):
         self.several = tuple("--" + field.replace("_", "-") for field in several)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._join(args))
+        try:
+            return super().parse_args(ctx, self._join(args))
+        except click.UsageError as error:
+            raise click.UsageError(printable(storage.without_secrets(error.format_message())), ctx) from error
 
     def _join(self, args: list[str]) -> list[str]:
         """Put commas between the words after a flag that takes several, and all its occurrences together."""

@@ -1,6 +1,7 @@
 """What a person sees at the terminal."""
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -15,8 +16,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import Terminal
 from pipelines import storage
 from pipelines.discover import Discovery
+from pipelines.printable import printable
 from pipelines.request import JobStoppedError, RequestError
 from upfusion.metrics import METRICS
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 PLAIN_LINE_SECONDS = 10.0
 NAMES_SHOWN = 5
 SAID_SHOWN = 4000  # characters
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def quiet(verbose: bool) -> Iterator[Console]:
     written is shown when the work fails.
     """
     if verbose:
-        yield Console(stderr=True)
+        yield Terminal(stderr=True)
         return
     with (
         tempfile.TemporaryFile("w+b") as said,
@@ -45,12 +49,13 @@ def quiet(verbose: bool) -> Iterator[Console]:
     ):
         _point_streams_at(said.fileno(), said.fileno())
         try:
-            yield Console(file=terminal)
+            yield Terminal(file=terminal)
         except (RequestError, JobStoppedError):
             raise
         except Exception:
             said.seek(0)
-            terminal.write(storage.without_secrets(said.read().decode(errors="replace")[-SAID_SHOWN:]))
+            tail = COLOUR.sub("", said.read().decode(errors="replace"))[-SAID_SHOWN:]
+            terminal.write(printable(storage.without_secrets(tail)))
             raise
         finally:
             _point_streams_at(output.fileno(), terminal.fileno())

@@ -2,11 +2,11 @@
 
 import sys
 
-from rich.console import Console
 from rich.markup import escape
 
 from jobs.command_line import job_command
 from jobs.model_card import architecture, say_lines
+from jobs.terminal import Terminal
 from pipelines.convert import ConvertConfig, convert_authors
 
 NAMES_SHOWN = 3
@@ -19,7 +19,7 @@ def command(config: ConvertConfig, verbose: bool) -> int:  # noqa: ARG001  # eve
     Nothing in their file is executed. Weights that do not belong to their network are listed and refused.
     """
     converted = convert_authors(config)
-    console = Console()
+    console = Terminal()
     say_lines(console, architecture(converted.checkpoint.config))
     if converted.unused:
         shown = ", ".join(converted.unused[:NAMES_SHOWN])

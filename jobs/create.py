@@ -2,10 +2,10 @@
 
 import sys
 
-from rich.console import Console
 from rich.markup import escape
 
 from jobs.command_line import job_command
+from jobs.terminal import Terminal
 from pipelines.create import CreateConfig, create_untrained
 
 
@@ -14,7 +14,7 @@ def command(config: CreateConfig, verbose: bool) -> int:  # noqa: ARG001  # ever
     """Make an untrained checkpoint with its pretrained priors, for machines that reach no model hub."""
     checkpoint = create_untrained(config)
     names = f"{len(checkpoint.prompts)} embedded prompts" if checkpoint.prompts else "no prompts"
-    console = Console()
+    console = Terminal()
     console.print(f"Untrained {checkpoint.name} with {names}: it is for training, and fuses nothing yet.")
     console.print(f"[bold]Checkpoint[/] {escape(config.out)}", soft_wrap=True, highlight=False)
     return 0

@@ -3,18 +3,17 @@
 import sys
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from jobs.command_line import job_command
 from jobs.fuse import run_fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.job_config import JobConfig
 from pipelines.night_street import write_archive
 
 
-class DemoConfig(BaseModel):
+class DemoConfig(JobConfig):
     """Where the demo lies and how large it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: str = Field("demo", description="Folder for the pairs (archive/) and the results (fused/).")
     count: int = Field(12, ge=1, description="Number of pairs.")

@@ -1,6 +1,7 @@
 """How a job that takes long ends early: stopped by a person, or by something nobody foresaw."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,15 +10,15 @@ from rich.console import Console
 from pipelines import storage
 from pipelines.request import JobStoppedError, RequestError
 
-EXIT_OK, EXIT_CRASH, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 1, 3, 130
+EXIT_OK, EXIT_CRASH, EXIT_REQUEST, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
 @contextmanager
 def explained(console: Console, job: str, kept: str, *, verbose: bool) -> Iterator[None]:
     """End the process with a sentence and an exit code where the block is interrupted or crashes.
 
-    `kept` says what is not lost. Wrong requests are the command line's to explain. With `verbose` a crash keeps its
-    traceback.
+    `kept` says what is not lost. Wrong requests are the command line's to explain. With `verbose` a crash shows its
+    traceback, too.
     """
     try:
         yield
@@ -26,12 +27,18 @@ def explained(console: Console, job: str, kept: str, *, verbose: bool) -> Iterat
         sys.exit(EXIT_INTERRUPTED)
     except RequestError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # Python would print it with whatever secret it holds
         if verbose:
-            raise
+            console.print(traceback_of(error), markup=False, highlight=False, soft_wrap=True)
         explains = isinstance(error, JobStoppedError)
         sentence = storage.without_secrets(str(error) if explains else f"{type(error).__name__}: {error}")
         console.print(f"\n{job} stopped: {sentence}", style="red", markup=False, soft_wrap=True)
         if not explains:
-            console.print(f"{kept}; the same command again goes on from there. --verbose shows more.", soft_wrap=True)
+            more = "" if verbose else " --verbose shows more."
+            console.print(f"{kept}; the same command again goes on from there.{more}", soft_wrap=True)
         sys.exit(EXIT_CRASH)
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return what Python would print about an error that nobody catches, without secrets."""
+    return storage.without_secrets("".join(traceback.format_exception(error))).rstrip()

@@ -2,12 +2,11 @@
 
 import sys
 
-from rich.console import Console
-
 from jobs.command_line import job_command
 from jobs.console import quiet
 from jobs.endings import EXIT_OK, EXIT_SOME_FAILED, explained
 from jobs.evaluate_console import EvaluationLine, say_evaluation, say_plan
+from jobs.terminal import Terminal
 from pipelines.evaluate import evaluate
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.plan import plan_evaluation
@@ -20,7 +19,7 @@ def command(config: EvaluateConfig, verbose: bool) -> int:
     The same command again, also with more sets or methods, measures only what is new. Exit codes: 0 everything
     measured, 3 some images could not be, 2 a wrong request, 1 a crash.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     plan = plan_evaluation(config)
     say_plan(console, plan)
     with (
@@ -29,7 +28,7 @@ def command(config: EvaluateConfig, verbose: bool) -> int:
         EvaluationLine(terminal) as line,
     ):
         evaluation = evaluate(plan, line.update, verbose=verbose)
-    say_evaluation(Console(), evaluation)
+    say_evaluation(Terminal(), evaluation)
     return EXIT_SOME_FAILED if evaluation.failed else EXIT_OK
 
 

@@ -2,11 +2,10 @@
 
 import sys
 
-from rich.console import Console
-
 from jobs.command_line import job_command
 from jobs.console import ProgressLine, quiet, say_outcome, say_unpaired
 from jobs.endings import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
+from jobs.terminal import Terminal
 from pipelines.fuse import fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 
@@ -23,7 +22,7 @@ def command(config: FuseConfig, verbose: bool) -> int:
 
 def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     """Fuse, show how it goes and what came out, and return the exit code."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     plan = plan_fuse(config)
     say_unpaired(console, plan.found)
     with (
@@ -32,7 +31,7 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
         ProgressLine(terminal) as progress,
     ):
         outcome = fuse(plan, progress.update, verbose=verbose)
-    say_outcome(Console(), outcome)
+    say_outcome(Terminal(), outcome)
     if outcome.failed_share > config.max_failed:
         console.print(f"{outcome.failed} of {outcome.pairs} pairs failed, more than --max-failed {config.max_failed}")
         return EXIT_CRASH

@@ -5,18 +5,17 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
+from pydantic import Field
 
 from jobs.command_line import job_command
 from jobs.model_card import say_model
+from jobs.terminal import Terminal
 from pipelines.info import ModelInfo, describe_model
+from pipelines.job_config import JobConfig
 
 
-class InfoConfig(BaseModel):
+class InfoConfig(JobConfig):
     """What is asked about a model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     model: str = Field(
         description="Preset (paper, base, tiny), checkpoint file (local or s3://), or registered model in MLflow "
@@ -32,7 +31,7 @@ def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every 
     if config.as_json:
         sys.stdout.write(json.dumps(_to_json(info), indent=2) + "\n")
     else:
-        say_model(Console(), info)
+        say_model(Terminal(), info)
     return 0
 
 

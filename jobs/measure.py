@@ -12,6 +12,7 @@ from rich.table import Table
 from jobs.command_line import job_command
 from jobs.console import metrics_table
 from jobs.endings import EXIT_OK, EXIT_SOME_FAILED
+from jobs.terminal import Terminal
 from pipelines.measure import MeasureConfig, Measured, Measurement, measure_images
 from upfusion.metrics import METRICS, METRICS_VERSION
 
@@ -24,14 +25,14 @@ def command(config: MeasureConfig, verbose: bool) -> int:  # noqa: ARG001  # eve
 
     Exit codes: 0 all measured, 3 some images could not be, 2 a wrong request.
     """
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("measuring", total=None)
         measurement = measure_images(config, lambda done, total: progress.update(task, completed=done, total=total))
     if config.as_json:
         sys.stdout.write(json.dumps(_to_json(measurement), indent=2) + "\n")
     else:
-        _say(Console(), measurement)
+        _say(Terminal(), measurement)
     for one in measurement.failed[:NAMES_SHOWN]:
         errors.print(f"{one.triplet.name}: {one.error}", markup=False, highlight=False, soft_wrap=True)
     if len(measurement.failed) > NAMES_SHOWN:

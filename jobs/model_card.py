@@ -32,7 +32,7 @@ def say_model(console: Console, info: ModelInfo) -> None:
     if checkpoint and checkpoint.prompts:
         prompts = Table("prompt", "text", box=None, pad_edge=False)
         for name, prompt in checkpoint.prompts.items():
-            prompts.add_row(name, escape(prompt.text))
+            prompts.add_row(escape(name), escape(prompt.text))
         console.print("", prompts)
 
 
@@ -102,9 +102,9 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
-    table = Table("test set (pairs)", *names, box=None, pad_edge=False)
+    table = Table("test set (pairs)", *map(escape, names), box=None, pad_edge=False)
     for test_set, values in metrics.items():
-        table.add_row(test_set, *(f"{values[name]:.3f}" if name in values else "" for name in names))
+        table.add_row(escape(test_set), *(f"{values[name]:.3f}" if name in values else "" for name in names))
     return table
 
 

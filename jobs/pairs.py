@@ -2,11 +2,11 @@
 
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
 from jobs.command_line import job_command
 from jobs.console import say_unpaired
+from jobs.terminal import Terminal
 from pipelines.discover import count_sizes, discover
 from pipelines.fuse_config import ArchiveConfig
 from upfusion.prompts import TASKS
@@ -18,7 +18,7 @@ SIZES_SHOWN = 20
 def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     """Show which pairs an archive holds: counts by task and size, and what has no partner. Starts nothing."""
     # Long URIs stay on one line, for whoever copies or pipes them.
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     found = discover(config)
     sizes, looked_at = count_sizes(found.pairs)
     table = Table("task", "size", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)

@@ -2,11 +2,10 @@
 
 import sys
 
-from rich.console import Console
-
 from jobs.command_line import job_command
 from jobs.console import quiet
 from jobs.endings import EXIT_OK, explained
+from jobs.terminal import Terminal
 from jobs.train_console import TrainingLine, say_trained
 from pipelines.train import plan_train, train
 from pipelines.train_config import TrainConfig
@@ -19,7 +18,7 @@ def command(config: TrainConfig, verbose: bool) -> int:
     The same command again goes on where the last one stopped. Exit codes: 0 trained to the end, 2 a wrong request,
     1 a crash or losses that are no numbers.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     plan = plan_train(config)
     kept = "What is done up to the last checkpoint is kept"
     with (
@@ -28,7 +27,7 @@ def command(config: TrainConfig, verbose: bool) -> int:
         TrainingLine(terminal) as line,
     ):
         outcome = train(plan, line, verbose=verbose)
-    say_trained(Console(), outcome)
+    say_trained(Terminal(), outcome)
     return EXIT_OK
 
 

@@ -64,7 +64,7 @@ class AblateConfig(EvaluationSettings):
         """Say how a variant is trained; raises RequestError where the recipe is none."""
         without = () if name == FULL else (name.removeprefix(variant_without("")),)
         tracking = {"experiment": self.experiment, "tracking_uri": self.tracking_uri, "no_tracking": self.no_tracking}
-        given = {"data": self.data, "without": without, "out": out} | tracking
+        given = {"data": self.data, "without": without, "out": out, "allow": self.allow} | tracking
         given |= {"val": self.val} if self.val else {}
         try:
             return TrainConfig.model_validate({**_read_recipe(self.recipe), **given})

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.job_config import JobConfig
 from pipelines.models import local_copy, read_object, refuse_existing, write_model
 from pipelines.request import RequestError
 from pipelines.source_tree import git_commit
@@ -17,10 +18,8 @@ from upfusion.text import embed_bank
 from upfusion.weights_file import parse_weights
 
 
-class ConvertConfig(BaseModel):
+class ConvertConfig(JobConfig):
     """What a conversion is told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(description="The authors' checkpoint (.pth), local or s3://.")
     out: str = Field(description="Checkpoint file to write (.safetensors), local or s3://.")

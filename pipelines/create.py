@@ -1,7 +1,8 @@
 """A checkpoint to start training from, made where the priors can be had."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.job_config import JobConfig
 from pipelines.models import local_copy, refuse_existing, write_model
 from pipelines.request import RequestError
 from upfusion.checkpoint import Checkpoint
@@ -10,10 +11,8 @@ from upfusion.presets import PRESETS
 from upfusion.priors import PriorUnavailableError
 
 
-class CreateConfig(BaseModel):
+class CreateConfig(JobConfig):
     """What is told to make an untrained checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: str = Field(description=f"One of {', '.join(PRESETS)}.")
     out: str = Field(description="Checkpoint file to write (.safetensors), local or s3://.")

@@ -1,7 +1,7 @@
 """Finding the pairs of an archive: by relative path and stem, never by sorting two listings."""
 
+import io
 import os
-import posixpath
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,11 +12,13 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as compute
 import pyarrow.csv as pc
-import pyarrow.parquet as pq
 
 from pipelines import storage
+from pipelines.allowed import allowed_by_person, allowed_by_place, check_places, is_manifest, resolve
 from pipelines.fuse_config import ArchiveConfig
+from pipelines.parquet_files import open_parquet
 from pipelines.request import RequestError
 from upfusion.images import SUFFIXES, ImageError, image_size
 from upfusion.prompts import TASKS
@@ -52,6 +54,9 @@ FOLDERS: dict[str, tuple[Side, str | None]] = {
 DEFAULT_TASK = "ir_visible"
 SIZES_READ = 2000
 HEAD, WHOLE = 1 << 16, 1_000_000_000  # bytes; the second as --max-file-mb has it by default
+# Paths end here, and keys of S3 long before.
+LONGEST_VALUE = 4096  # bytes
+MOST_TEXT = 4 << 30  # bytes of a manifest
 STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
 
 
@@ -76,10 +81,7 @@ def discover(archive: ArchiveConfig) -> Discovery:
     """
     source = storage.absolute(archive.source)
     try:
-        if source.lower().endswith((".parquet", ".csv")):
-            found = _read_manifest(source, archive.task)
-        else:
-            found = _pair_files(source, archive)
+        found = _read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive)
     except OSError as error:
         raise RequestError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
     pairs = found.pairs.sort_by("pair_id")
@@ -143,6 +145,11 @@ def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
         sides[pair_id][side] = uri
         if task:
             tasks[pair_id] = task
+    _check_count(source, len(sides), archive.max_pairs)
+    if long := next((pair_id for pair_id in sides if len(pair_id.encode()) > archive.max_id), None):
+        raise RequestError(
+            f"{source}: the id of pair {long!r} has {len(long.encode())} bytes, more than --max-id {archive.max_id}"
+        )
     complete = sorted(pair_id for pair_id, uris_of in sides.items() if len(uris_of) == 2)
     pairs = pa.table(
         {
@@ -214,30 +221,33 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
 
 
-def _read_manifest(uri: str, task: str | None) -> Discovery:
+def _read_manifest(uri: str, archive: ArchiveConfig) -> Discovery:
     try:
         data = storage.read_bytes(uri)
     except FileNotFoundError as error:
         raise RequestError(f"the manifest {uri} does not exist") from error
     try:
-        columns = _parse_manifest(uri, data)
+        columns = _parse_manifest(uri, data, archive)
     except (pa.ArrowException, OSError) as error:
         raise RequestError(f"{uri} cannot be read as a manifest: {error}") from error
     rows = len(columns["pair_id"])
     if rows == 0:
         raise RequestError(f"the manifest {uri} holds no pairs")
-    columns["task"] = [task or given or DEFAULT_TASK for given in columns.get("task", [None] * rows)]
+    columns["task"] = [archive.task or given or DEFAULT_TASK for given in columns.get("task", [None] * rows)]
     columns["prompt"] = [prompt or None for prompt in columns.get("prompt", [None] * rows)]
     _check_rows(uri, columns)
     base = uri.rsplit("/", 1)[0]
+    allowed = (*allowed_by_place(uri), *allowed_by_person(archive.allow))
     for side in ("a_uri", "b_uri"):
-        columns[side] = [_resolve(base, str(value)) for value in columns[side]]
+        resolved = [resolve(base, str(value)) for value in columns[side]]
+        check_places(uri, ((f"row {row}: {side}", value) for row, value in enumerate(resolved, start=1)), allowed)
+        columns[side] = list(resolved)
     return Discovery(pa.table({name: columns[name] for name in COLUMNS}, schema=MANIFEST_SCHEMA))
 
 
-def _parse_manifest(uri: str, data: bytes) -> dict[str, list[str | None]]:
+def _parse_manifest(uri: str, data: bytes, archive: ArchiveConfig) -> dict[str, list[str | None]]:
     if uri.lower().endswith(".parquet"):
-        table = pq.read_table(pa.BufferReader(data))
+        names, table = _parse_parquet(uri, data, archive)
     else:
         table = pc.read_csv(
             pa.BufferReader(data),
@@ -245,7 +255,9 @@ def _parse_manifest(uri: str, data: bytes) -> dict[str, list[str | None]]:
             # Types would be guessed, and 000123 would become 123.
             convert_options=pc.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string())),
         )
-    there = Counter(table.column_names)
+        names = table.column_names
+    _check_count(uri, table.num_rows, archive.max_pairs)
+    there = Counter(names)
     if missing := [name for name in NEEDED if name not in there]:
         raise RequestError(
             f"{uri} is no manifest: expected columns {', '.join(NEEDED)} (and task, prompt), "
@@ -253,7 +265,55 @@ def _parse_manifest(uri: str, data: bytes) -> dict[str, list[str | None]]:
         )
     if repeated := next((name for name in COLUMNS if there[name] > 1), None):
         raise RequestError(f"{uri} has {there[repeated]} columns named {repeated}; expected one")
-    return {name: table[name].cast(pa.string()).to_pylist() for name in COLUMNS if name in there}
+    return {name: _text(uri, name, table[name], archive) for name in COLUMNS if name in there}
+
+
+def _parse_parquet(uri: str, data: bytes, archive: ArchiveConfig) -> tuple[list[str], pa.Table]:
+    """Return the names of all columns, and those of a manifest."""
+    file = open_parquet(io.BytesIO(data), as_dictionaries=COLUMNS)
+    about = file.metadata
+    _check_count(uri, about.num_rows, archive.max_pairs)
+    groups = [about.row_group(number) for number in range(about.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    _check_text(uri, sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in COLUMNS))
+    return file.schema_arrow.names, file.read(columns=COLUMNS)
+
+
+def _text(uri: str, name: str, column: pa.ChunkedArray, archive: ArchiveConfig) -> list[str | None]:
+    """Return a column as text that is no longer than it may be.
+
+    It is measured before it is made: few bytes of a file, in which a value stands once for many rows, can mean
+    terabytes.
+    """
+    measure = compute.utf8_length if name == "prompt" else compute.binary_length
+    known = [_values(chunk) for chunk in column.chunks]
+    lengths = pa.chunked_array([measure(values).take(rows).cast(pa.int64()) for values, rows in known], pa.int64())
+    limit, said = {
+        "pair_id": (archive.max_id, f"bytes, more than --max-id {archive.max_id}"),
+        "prompt": (archive.max_prompt, f"characters, more than --max-prompt {archive.max_prompt}"),
+    }.get(name, (LONGEST_VALUE, f"bytes, more than {LONGEST_VALUE}"))
+    if (compute.max(lengths).as_py() or 0) > limit:
+        row = compute.index(compute.greater(lengths, limit), True).as_py()
+        raise RequestError(f"{uri}: row {row + 1} has {name} of {lengths[row]} {said}")
+    _check_text(uri, compute.sum(lengths).as_py() or 0)
+    return [value for values, rows in known for value in values.take(rows).to_pylist()]
+
+
+def _values(chunk: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the different values of a column as text, and which of them each row has."""
+    if isinstance(chunk, pa.DictionaryArray):
+        return chunk.dictionary.cast(pa.string()), chunk.indices
+    return chunk.cast(pa.string()), pa.array(range(len(chunk)), pa.int64())
+
+
+def _check_count(uri: str, pairs: int, most: int) -> None:
+    if pairs > most:
+        raise RequestError(f"{uri} holds {pairs} pairs, more than --max-pairs {most}")
+
+
+def _check_text(uri: str, size: int) -> None:
+    if size > MOST_TEXT:
+        raise RequestError(f"{uri} holds {size >> 20} MiB of text, more than {MOST_TEXT >> 20}; cut it into several")
 
 
 def _check_rows(uri: str, columns: dict[str, list[str | None]]) -> None:
@@ -268,15 +328,6 @@ def _check_rows(uri: str, columns: dict[str, list[str | None]]) -> None:
 
 def _repeated(values: Iterable[str | None]) -> Iterator[str]:
     return (str(value) for value, count in Counter(values).items() if count > 1)
-
-
-def _resolve(base: str, uri: str) -> str:
-    """Resolve a URI of a manifest against the folder the manifest lies in."""
-    if uri.startswith("/") or "://" in uri:
-        return uri
-    scheme, mark, folder = base.rpartition("://")
-    # An object store takes `..` for a folder of that name.
-    return scheme + mark + posixpath.normpath(f"{folder}/{uri}")
 
 
 def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:

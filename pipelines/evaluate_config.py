@@ -3,16 +3,16 @@
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipelines.allowed import Allow
+from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
 from pipelines.words import Words
 
 
-class EvaluationSettings(BaseModel):
+class EvaluationSettings(JobConfig):
     """What every evaluation is told, whatever it compares."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sets: Words = Field(
         min_length=1,
@@ -30,6 +30,7 @@ class EvaluationSettings(BaseModel):
         None, description="Method that the others are compared with, pair by pair; by default the first."
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs of each set, in order of their ids.")
+    allow: Allow = ()
     sheet_pairs: int = Field(
         3, ge=0, description="Pairs on the contact sheet of each set: those that the methods differ most on."
     )

@@ -14,11 +14,22 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 
 from pipelines import storage
+from pipelines.allowed import (
+    MayRead,
+    Places,
+    allowed_by_person,
+    allowed_by_place,
+    allowed_by_source,
+    check_places,
+    is_allowed,
+)
 from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
+from pipelines.confidential import blanked
 from pipelines.destination import Destination
 from pipelines.discover import Discovery, discover
 from pipelines.fuse_actor import FuseActor
@@ -81,14 +92,17 @@ class Plan:
 
 
 @storage.waiting_at_most(storage.PATIENCE_PLANNING)
-def plan_fuse(config: FuseConfig) -> Plan:
-    """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work."""
+def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
+    """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work.
+
+    `found` are the pairs of SOURCE where they are known and checked already.
+    """
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     checkpoint, data = read_model(config.model, config.tracking_uri)
     if not checkpoint.provenance.trained:
         raise RequestError(f"model {config.model!r} is untrained and would give noise")
     try:
-        found = discover(config)
+        found = found or discover(config)
     except OSError as error:
         raise RequestError(f"SOURCE cannot be read: {storage.without_secrets(str(error))}") from error
     texts = _embed_prompts(config, checkpoint, found.pairs, {})
@@ -103,18 +117,16 @@ def plan_fuse(config: FuseConfig) -> Plan:
         "tile": config.tile,
         "tile_overlap": config.tile_overlap if config.tile else None,
     }
-    settings = config.model_dump()
-    settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
     run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,
-        "config": settings,
+        "config": config.model_dump(),
         "model": {"name": checkpoint.name, "digest": checkpoint.digest} | asdict(checkpoint.provenance),
         "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "pillow", "numpy")}
         | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
-    return Plan(config, checkpoint, data, found, texts, run)
+    return Plan(config, checkpoint, data, found, texts, blanked(run))
 
 
 def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, verbose: bool = False) -> Outcome:
@@ -136,6 +148,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         finished = destination.finished()
     # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
     todo = _todo(plan.found.pairs if config.limit else manifest, finished.ok | finished.failed)
+    check_others(todo, plan, destination)
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
         if todo.num_rows:
@@ -146,6 +159,28 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
                 workers = cluster.workers(config.actors, config.gpus_per_actor, todo.num_rows)
                 run_graph(fuse_graph(todo, plan, workers), todo.num_rows, workers, on_progress or (lambda _: None))
         return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started)
+
+
+def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
+    """Check the pairs that only DEST knows, where others may write too.
+
+    Raises RequestError for one that lies neither where SOURCE, nor where a manifest in DEST may name pairs.
+    """
+    rows = _todo(todo, frozenset(plan.found.pairs["pair_id"].to_pylist())).select(["pair_id", "a_uri", "b_uri"])
+    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows.to_pylist() for side in ("a_uri", "b_uri"))
+    check_places(destination.manifest, named, _allowed(plan, destination))
+
+
+def _allowed(plan: Plan, destination: Destination) -> Places:
+    by_place = (*allowed_by_place(destination.manifest), *allowed_by_source(plan.config.source))
+    return (*by_place, *allowed_by_person(plan.config.allow))
+
+
+def _may_read(plan: Plan, destination: Destination) -> MayRead:
+    """Say which images that rows of DEST name may be shown."""
+    allowed = _allowed(plan, destination)
+    sides = [plan.found.pairs[side] for side in ("a_uri", "b_uri")]
+    return lambda uri: is_allowed(uri, allowed) or any(pc.index(side, uri).as_py() >= 0 for side in sides)
 
 
 def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset:
@@ -230,9 +265,9 @@ def _close(
             f"{len(ids - there)} pairs of the manifest have no row and {len(there - ids)} rows no pair "
             f"(first: {sorted(ids ^ there)[0]!r}); run the same command again to go on"
         )
-    write_report(destination.uri)
+    write_report(destination.uri, _may_read(plan, destination))
     aggregates = aggregate(destination, plan.config.metrics)
-    tracked.finish(destination, counts, aggregates, fused_now, seconds)
+    tracked.finish(destination, counts, aggregates, fused_now, seconds, _may_read(plan, destination))
     return Outcome(
         destination=destination,
         pairs=len(there),

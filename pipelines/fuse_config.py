@@ -5,8 +5,10 @@ The command line, a YAML file and Python all fill this same object; its field na
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipelines.allowed import Allow
+from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
 from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 from upfusion.prompts import TASKS
@@ -15,10 +17,8 @@ if TYPE_CHECKING:
     from upfusion.tiles import Tiles
 
 
-class ArchiveConfig(BaseModel):
+class ArchiveConfig(JobConfig):
     """Which pairs an archive holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(
         description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "
@@ -30,6 +30,10 @@ class ArchiveConfig(BaseModel):
         None, description=f"Kind of pairs, whatever folder names or the manifest say: {', '.join(TASKS)}."
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
+    allow: Allow = ()
+    max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests of more pairs.")
+    max_id: int = Field(1024, ge=1, description="Refuse ids of pairs with more bytes.")
+    max_prompt: int = Field(2000, ge=1, description="Refuse a manifest's prompts with more characters.")
 
     @field_validator("task")
     @classmethod

@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from pipelines import storage
+from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
 from pipelines.request import RequestError
 from pipelines.summary import summarise
@@ -20,10 +21,8 @@ from upfusion.images import SUFFIXES, decode_image
 from upfusion.metrics import measure, why_none
 
 
-class MeasureConfig(BaseModel):
+class MeasureConfig(JobConfig):
     """What is to be measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     a: str = Field(description="Image of source A, or a folder of them (local or s3://).")
     b: str = Field(description="Image of source B, or a folder of them.")

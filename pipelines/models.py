@@ -86,7 +86,11 @@ def local_copy(uri: str | None, option: str) -> Iterator[Path | None]:
         except UNREACHABLE as error:
             raise RequestError(f"{option} {uri} cannot be read: {_said(error)}") from error
         for file in files:
-            target = top / _path(file).removeprefix(_path(uri)).strip("/")
+            below = _path(file).removeprefix(_path(uri)).strip("/")
+            # In a store `..` is a name as any other; here it would lead out of the folder.
+            if ".." in below.split("/"):
+                raise RequestError(f"{option} {uri}: {file} has a part .., which no file here can have")
+            target = top / below
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(read_object(file, option))
         if not files:

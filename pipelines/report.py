@@ -8,8 +8,8 @@ import base64
 import io
 import json
 import math
-import posixpath
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pds
+from markupsafe import Markup
 from PIL import Image
 
 from pipelines import storage
+from pipelines.allowed import MayRead, anything
+from pipelines.parquet_files import list_tables, read_as
+from pipelines.printable import printable
 from pipelines.rows import ERROR_CODES, STAGES, output_schema
 from upfusion.image_guard import PILLOWS_LIMIT
 from upfusion.images import decode_image, to_8_bits
@@ -34,25 +37,25 @@ FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
 SIZES_LISTED = 6
 LONG_SIDE = 960  # pixels
-# Columns that a file lacks read as null, so one schema serves every subset of metrics.
+# Columns that a file lacks are read as null, so one schema serves every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
-NARROW = ["pair_id", "task", "status", "error_code", "error", "width", "height", *METRICS]
-NARROW += [f"{stage}_ms" for stage in STAGES]
+NARROW_NAMES = ["pair_id", "task", "status", "error_code", "error", "width", "height", *METRICS]
+NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_ms" for stage in STAGES)]])
 
 # Inner size of a histogram in SVG units; the template draws the frame around it.
 PLOT_WIDTH, PLOT_HEIGHT = 300.0, 110.0
 
 
-def write_report(dest: str) -> str:
+def write_report(dest: str, may_read: MayRead = anything) -> str:
     """Write `report.html` for the fuse job whose output is at dest, and return its URI.
+
+    Of the images that rows name it reads those that `may_read` says, because others may write rows too.
 
     Raises FileNotFoundError where dest holds no `run.json`.
     """
     dest = storage.absolute(dest)
     run = _read_run(dest)
-    dataset = _open_rows(dest)
-    fragments = list(dataset.get_fragments())
-    rows = dataset.to_table(columns=[*NARROW, "__fragment_index"])
+    rows, file_of = _read_narrow(list_tables(storage.join(dest, "pairs")))
     ok = rows["status"].to_numpy() == "ok"
     measured = {
         metric: values for name, metric in METRICS.items() if np.isfinite(values := rows[name].to_numpy()[ok]).any()
@@ -63,7 +66,7 @@ def write_report(dest: str) -> str:
         written=datetime.now(UTC),
         totals=_totals(rows, ok),
         groups=[
-            (title, [_shown_pair(fragments, rows, index) for index in indices])
+            (title, [_shown_pair(file_of[index], rows, index, may_read) for index in indices])
             for title, indices in _choose_pairs(rows, ok, list(measured))
         ],
         histograms=[_histogram(metric, values) for metric, values in measured.items()],
@@ -97,12 +100,12 @@ def _unpaired(dest: str) -> dict[str, Any]:
     return {"count": counts.get("unpaired", 0), "files": counts.get("unpaired_files", [])[:UNPAIRED_LISTED]}
 
 
-def _open_rows(dest: str) -> pds.Dataset:
-    folder_uri = storage.join(dest, "pairs")
-    filesystem, folder = storage.open_store(folder_uri)
-    files = [storage.open_store(uri)[1] for uri in storage.list_files(folder_uri) if uri.endswith(".parquet")]
-    files = [file for file in files if posixpath.dirname(file) == folder]
-    return pds.dataset(files, schema=SCHEMA, filesystem=filesystem, format="parquet")
+def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:
+    """Read the narrow columns of all rows, and say of each row which file it is from."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        tables = list(pool.map(lambda uri: read_as(uri, NARROW), files))
+    rows = pa.concat_tables([NARROW.empty_table(), *tables])
+    return rows, [uri for uri, table in zip(files, tables, strict=True) for _ in range(table.num_rows)]
 
 
 def _totals(rows: pa.Table, ok: np.ndarray) -> dict[str, Any]:
@@ -144,24 +147,25 @@ def _choose_pairs(rows: pa.Table, ok: np.ndarray, measured: list[Metric]) -> lis
     return [(f"{name} by {headline.name}", indices.tolist()) for name, indices in ends if len(indices)]
 
 
-def _shown_pair(fragments: list[pds.Fragment], rows: pa.Table, index: int) -> dict[str, Any]:
-    fragment = fragments[rows["__fragment_index"][index].as_py()]
+def _shown_pair(file: str, rows: pa.Table, index: int, may_read: MayRead) -> dict[str, Any]:
     pair_id = rows["pair_id"][index].as_py()
-    row = fragment.to_table(schema=SCHEMA, filter=pds.field("pair_id") == pair_id).to_pylist()[0]
+    row = read_as(file, SCHEMA).filter(pc.field("pair_id") == pair_id).to_pylist()[0]
     row["metrics"] = {name: row[name] for name in METRICS if row[name] is not None}
     row["images"] = {
-        "A": _picture(row["a_uri"]),
-        "B": _picture(row["b_uri"]),
-        "F": _picture(row["fused_uri"], (row["fused"] or {}).get("bytes")),
+        "A": _picture(row["a_uri"], may_read),
+        "B": _picture(row["b_uri"], may_read),
+        "F": _picture(row["fused_uri"], may_read, (row["fused"] or {}).get("bytes")),
     }
     return row
 
 
-def _picture(uri: str | None, data: bytes | None = None) -> dict[str, Any]:
+def _picture(uri: str | None, may_read: MayRead = anything, data: bytes | None = None) -> dict[str, Any]:
     try:
         if data is None:
             if uri is None:
                 return {"error": "is not stored", "uri": None}
+            if not may_read(uri):
+                return {"error": "lies where this job reads nothing", "uri": uri}
             data = storage.read_bytes(uri)
         # A job may allow more pixels than decode_image does by itself.
         image = Image.fromarray(to_8_bits(decode_image(data, PILLOWS_LIMIT).pixels))
@@ -251,11 +255,17 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"setting": _setting, "seconds": _seconds}
     return environment.get_template("report.html.jinja")
+
+
+def _shown(value: Any) -> Any:
+    """Make text printable; markup is the template's own, and made of such text."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _setting(value: Any) -> str:

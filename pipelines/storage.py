@@ -25,6 +25,10 @@ import fsspec
 import tenacity
 from fsspec import AbstractFileSystem
 
+# Whoever says what a store said needs it.
+from pipelines.confidential import without_secrets as without_secrets
+from pipelines.web import one_host
+
 Answer = TypeVar("Answer")
 
 # Unbounded connections wedge a stage for ever.
@@ -81,10 +85,6 @@ CREDENTIAL_ERRORS: tuple[type[Exception], ...] = (
 
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
-# Shorter values ("true", "60") stand in ordinary sentences too.
-SHORTEST_SECRET = 8
-SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
-URL_PASSWORD = re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+@")
 # s3fs raises these without a number.
 NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
 # S3's answer where a range of an empty object is asked for.
@@ -115,7 +115,7 @@ def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
     if not is_remote(uri):
         return fsspec.filesystem("file"), absolute(uri)
     if not uri.startswith(("s3://", "s3a://")):
-        filesystem, path = fsspec.url_to_fs(uri)
+        filesystem, path = fsspec.url_to_fs(uri, **(one_host() if uri.startswith(("http://", "https://")) else {}))
         return filesystem, path
     # Not by url_to_fs, to which `::` in a key means a chain of file systems.
     filesystem = fsspec.filesystem("s3", **S3_OPTIONS)
@@ -263,14 +263,6 @@ def delete(uri: str) -> None:
         _ask(uri, lambda: filesystem.rm_file(path))
 
 
-def without_secrets(text: str) -> str:
-    """Blank what the environment calls secret, and the password in any URL."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST_SECRET and SECRET_NAME.search(name):
-            text = text.replace(value, "***")
-    return URL_PASSWORD.sub(r"\1***@", text)
-
-
 def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | Exception:
     if isinstance(answer, Exception):
         error = _naming(answer, uri)
@@ -349,7 +341,8 @@ def _naming(error: Exception, uri: str) -> OSError:
         return error
     number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or EIO
     # What caused it has the store's code (NoSuchBucket); the message beside it may be empty.
-    reason = str(error.__cause__ or getattr(error, "strerror", None) or error) or type(error).__name__
+    reason = str(error.__cause__ or getattr(error, "strerror", None) or error)
+    reason = without_secrets(reason) or type(error).__name__
     unknown = any(isinstance(e, CREDENTIAL_ERRORS) or _code(e) in CREDENTIAL_CODES for e in _causes(error))
     named = CredentialsError(EACCES, reason, uri) if unknown else OSError(number, reason, uri)
     named.__cause__ = error

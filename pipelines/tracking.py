@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import storage
+from pipelines.allowed import MayRead, anything
 from pipelines.cluster import Cluster
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
 from pipelines.mlflow_settings import quiet_mlflow
+from pipelines.printable import printable
 from pipelines.request import RequestError
 from pipelines.triptych import draw_triptychs
 
@@ -72,6 +74,7 @@ class TrackedRun:
         aggregates: Aggregates,
         fused_now: int,
         seconds: float,
+        may_read: MayRead = anything,
     ) -> None:
         """Record what came out."""
 
@@ -97,6 +100,7 @@ class MLflowRun(TrackedRun):
         aggregates: Aggregates,
         fused_now: int,
         seconds: float,
+        may_read: MayRead = anything,
     ) -> None:
         import mlflow
 
@@ -111,7 +115,7 @@ class MLflowRun(TrackedRun):
         for name in ("run.json", "report.html"):
             text = storage.read_bytes(storage.join(destination.uri, name)).decode()
             mlflow.log_text(text, name)
-        for number, triptych in enumerate(draw_triptychs(destination, count=3), start=1):
+        for number, triptych in enumerate(draw_triptychs(destination, count=3, may_read=may_read), start=1):
             mlflow.log_image(triptych, f"triptychs/{number}.png")
 
 
@@ -187,7 +191,7 @@ def _dataset(data: InputData) -> "MetaDataset":
 def _failures(destination: Destination) -> dict[str, list[Any]]:
     rows = destination.read_columns(["pair_id", "status", "error_code", "error"])
     failed = [row for row in rows.to_pylist() if row["status"] == "failed"][:FAILURES_LISTED]
-    return {name: [row[name] for row in failed] for name in ("pair_id", "error_code", "error")}
+    return {name: [printable(str(row[name])) for row in failed] for name in ("pair_id", "error_code", "error")}
 
 
 def _where(experiment: str, run_id: str) -> str:

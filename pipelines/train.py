@@ -6,7 +6,6 @@ Ray Train starts, watches and replaces the workers and stores their checkpoints;
 command goes on where it stopped.
 """
 
-import io
 import json
 import math
 import time
@@ -15,13 +14,14 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from pipelines import storage
 from pipelines.claim import digest_of, is_claimed, write_claim
 from pipelines.cluster import Cluster
+from pipelines.confidential import blanked
 from pipelines.models import local_copy, read_model
+from pipelines.parquet_files import read_table, write_table
 from pipelines.request import RequestError
 from pipelines.run_folder import RunFolder
 from pipelines.run_workers import run_workers
@@ -31,7 +31,7 @@ from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.train_callback import MLflowTarget, Report
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
 from pipelines.train_job import TrainJob
-from pipelines.training_data import TrainingPairs, check_pairs, find_pairs, refuse_bad
+from pipelines.training_data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance
@@ -94,12 +94,10 @@ def plan_train(config: TrainConfig) -> TrainPlan:
         raise
     except (OSError, ImportError, ValueError) as error:
         raise RequestError(storage.without_secrets(str(error))) from error
-    settings = config.model_dump(mode="json")
-    settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
     run = {
         "digest": digest_of(result),
         "result": result,
-        "config": settings,
+        "config": config.model_dump(mode="json"),
         "model": {"name": start.name, "digest": start.digest},
         "versions": {name: version(name) for name in ("torch", "timm", "ray", "numpy", "pillow")}
         | {"upfusion": __version__},
@@ -110,7 +108,7 @@ def plan_train(config: TrainConfig) -> TrainPlan:
             raise RequestError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
     except OSError as error:
         raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
-    return TrainPlan(config, start, found, run)
+    return TrainPlan(config, start, found, blanked(run))
 
 
 def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:
@@ -161,15 +159,13 @@ def _make_start(config: TrainConfig) -> Checkpoint:
 def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:
     """Read the pairs of a run that goes on, or check those of a new one and make the folder its own."""
     if storage.exists(folder.data):
-        return TrainingPairs(pq.read_table(pa.BufferReader(storage.read_bytes(folder.data))))
+        return check_known(TrainingPairs(read_table(folder.data)), folder.data, plan.config)
     pairs = check_pairs(plan.found, plan.config.crop, listener.on_check)
     refuse_bad(pairs, plan.config)
     try:
         write_claim(folder.uri, plan.run)
         storage.write_bytes(folder.start, plan.start.to_bytes())
-        table = io.BytesIO()
-        pq.write_table(pairs.table, table)
-        storage.write_bytes(folder.data, table.getvalue())
+        write_table(folder.data, pairs.table)
     except OSError as error:
         raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
     return pairs
@@ -238,6 +234,6 @@ def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> st
 
 def _finished_before(folder: RunFolder) -> TrainOutcome:
     summary = json.loads(storage.read_bytes(folder.success))
-    pairs = TrainingPairs(pq.read_table(pa.BufferReader(storage.read_bytes(folder.data))))
+    pairs = TrainingPairs(read_table(folder.data))
     told = summary["steps"], summary["best"], pairs, 0.0, summary["tracked"], summary["registered"]
     return TrainOutcome(folder, *told)

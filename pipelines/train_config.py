@@ -5,8 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipelines.allowed import Allow
+from pipelines.job_config import JobConfig
 from pipelines.words import Words
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.presets import PARTS, PRESETS
@@ -23,6 +25,7 @@ SMALLEST_FIDELITY_CROP = 41  # leaves one window at VIF's coarsest scale
 NOT_PART_OF_THE_RESULT = frozenset(
     {
         "out",
+        "allow",
         "text_encoder",
         "weights",
         "workers",
@@ -45,10 +48,8 @@ NOT_PART_OF_THE_RESULT = frozenset(
 )
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(JobConfig):
     """Everything a training job is told; the defaults are the paper's wherever it says something."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: tuple[str, ...] = Field(
         min_length=1,
@@ -86,6 +87,7 @@ class TrainConfig(BaseModel):
     bad_data: Literal["refuse", "skip"] = Field(
         "refuse", description="What becomes of a run whose pairs cannot all be used; they are named either way."
     )
+    allow: Allow = ()
     terms: str = Field("", description="Terms of the training data, for the model's card.")
 
     epochs: float = Field(100, gt=0, description="Passes over the pairs, one crop a pair" + LIKE_THE_PAPER + ".")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import ray.data
 
 from pipelines import storage
+from pipelines.allowed import allowed_by_person, allowed_by_place, allowed_by_source, check_places
 from pipelines.discover import MANIFEST_SCHEMA, discover
 from pipelines.fuse_config import ArchiveConfig
 from pipelines.request import RequestError
@@ -78,16 +79,26 @@ def find_pairs(config: TrainConfig) -> pa.Table:
     """Find the pairs of every root and say what each is for (FOUND); raises RequestError where there are none."""
     rows: list[Row] = []
     for label, uri, weight in _labelled(config.data):
-        rows += _split(_discover(uri, label, weight), config)
+        rows += _split(_discover(uri, label, weight, config.allow), config)
     if not any(row["split"] == TRAIN for row in rows):
         raise RequestError("no pairs to train on are left in DATA; see --val-share")
     if config.val:
-        found = _discover(config.val, f"val {_name(config.val)}", 1.0, option="--val")
+        found = _discover(config.val, f"val {_name(config.val)}", 1.0, config.allow, option="--val")
         rows = [row for row in rows if row["split"] == TRAIN] + _spread(_for_validation(found), config.val_pairs)
     else:
         held_out = [row for row in rows if row["split"] == VAL]
         rows = [row for row in rows if row["split"] == TRAIN] + _spread(held_out, config.val_pairs)
     return pa.Table.from_pylist(sorted(rows, key=lambda row: row["pair_id"]), FOUND)
+
+
+def check_known(pairs: TrainingPairs, data: str, config: TrainConfig) -> TrainingPairs:
+    """Return the pairs of a run that goes on; raises RequestError where one lies elsewhere than DATA may name."""
+    sources = [*(uri for _, uri, _ in _labelled(config.data)), *([config.val] if config.val else [])]
+    allowed = (*allowed_by_place(data), *(place for source in sources for place in allowed_by_source(source)))
+    rows = pairs.table.select(["pair_id", "a_uri", "b_uri"]).to_pylist()
+    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows for side in ("a_uri", "b_uri"))
+    check_places(data, named, (*allowed, *allowed_by_person(config.allow)))
+    return pairs
 
 
 def check_pairs(found: pa.Table, crop: int, on_progress: Callable[[int, int], None]) -> TrainingPairs:
@@ -159,9 +170,9 @@ def _name(uri: str) -> str:
     return posixpath.splitext(posixpath.basename(storage.absolute(uri)))[0]
 
 
-def _discover(uri: str, label: str, weight: float, option: str = "DATA") -> list[Row]:
+def _discover(uri: str, label: str, weight: float, allow: tuple[str, ...], option: str = "DATA") -> list[Row]:
     try:
-        pairs = discover(ArchiveConfig(source=uri)).pairs.to_pylist()
+        pairs = discover(ArchiveConfig(source=uri, allow=allow)).pairs.to_pylist()
     except RequestError as error:
         raise RequestError(f"{option} {str(error).removeprefix('SOURCE ')}") from error
     return [

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines import storage
+from pipelines.allowed import MayRead, anything
 from pipelines.destination import Destination
 from upfusion.color import Pixels
 from upfusion.images import decode_image, to_8_bits
@@ -14,8 +15,11 @@ from upfusion.images import decode_image, to_8_bits
 LONG_SIDE = 640  # pixels of one of the three
 
 
-def draw_triptychs(destination: Destination, count: int) -> list[Image.Image]:
-    """Draw up to `count` fused pairs of a destination, spread over its files; sources may have gone since."""
+def draw_triptychs(destination: Destination, count: int, may_read: MayRead = anything) -> list[Image.Image]:
+    """Draw up to `count` fused pairs of a destination, spread over its files; sources may have gone since.
+
+    Pairs with images that `may_read` does not let be read are passed over.
+    """
     files = destination.pair_files()
     chosen = files[:: max(1, len(files) // count)]
     triptychs: list[Image.Image] = []
@@ -24,7 +28,7 @@ def draw_triptychs(destination: Destination, count: int) -> list[Image.Image]:
             break
         rows = destination.read_columns(["status", "a_uri", "b_uri", "fused", "fused_uri"], [uri])
         if row := next((row for row in rows.to_pylist() if row["status"] == "ok"), None):
-            triptychs.extend(_draw(row))
+            triptychs.extend(_draw(row, may_read))
     return triptychs
 
 
@@ -38,9 +42,13 @@ def join_panels(images: Iterable[Pixels]) -> Image.Image:
     return sheet
 
 
-def _draw(row: dict[str, Any]) -> list[Image.Image]:
+def _draw(row: dict[str, Any], may_read: MayRead) -> list[Image.Image]:
+    inside = (row["fused"] or {}).get("bytes")
+    named = [row["a_uri"], row["b_uri"], *([] if inside else [row["fused_uri"]])]
+    if not all(uri and may_read(uri) for uri in named):
+        return []
     try:
-        fused = row["fused"]["bytes"] or storage.read_bytes(row["fused_uri"])
+        fused = inside or storage.read_bytes(row["fused_uri"])
         files = (storage.read_bytes(row["a_uri"]), storage.read_bytes(row["b_uri"]), fused)
         return [join_panels(decode_image(data).pixels for data in files)]
     except (OSError, ValueError):

@@ -2,9 +2,11 @@
 
 import errno
 import hashlib
+import os
 import re
 import time
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +16,12 @@ from pipelines.destination import Destination
 from pipelines.fuse_config import FuseConfig
 from pipelines.rows import STORE_LOST, WRITTEN, fail, lose, milliseconds_since, output_schema, put_or_tell, unpack_image
 from upfusion.color import Pixels
-from upfusion.images import FORMATS, encode_image
+from upfusion.images import FORMATS, ImageError, encode_image
 
 # Bytes of an image's name; stores take 1024 for a whole key, file systems 255 for a part.
 LONGEST_NAME, LONGEST_PART = 600, 120
+# Windows takes these for devices, whatever suffix they have.
+DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE)
 
 
 class Writer:
@@ -68,6 +72,7 @@ class Writer:
         if self.config.images == "parquet":
             row["fused"] = {"bytes": data, "path": name}
             return
+        _check_inside(uri, self.destination.images)
         storage.write_bytes(uri, data)
         row["fused_uri"] = uri
         row["fused"] = {"bytes": data, "path": name} if self.config.images == "both" else {"bytes": None, "path": uri}
@@ -92,4 +97,14 @@ def image_name(pair_id: str, suffix: str) -> str:
 
 def _safe(part: str) -> str:
     cut = re.sub(r"[^\w.\- ]", "_", part).encode()[:LONGEST_PART]
-    return cut.decode(errors="ignore").strip(". ") or "_"
+    safe = cut.decode(errors="ignore").strip(". ") or "_"
+    return f"_{safe}" if DEVICES.match(safe) else safe
+
+
+def _check_inside(uri: str, folder: str) -> None:
+    """Raise ImageError where a link that lies below a local folder leads out of it; the folder may be one."""
+    if storage.is_remote(uri):
+        return
+    top = os.path.realpath(folder)
+    if os.path.commonpath([top, os.path.realpath(Path(uri).parent)]) != top:
+        raise ImageError("write_failed", f"a symbolic link leads out of {folder}: {uri}")

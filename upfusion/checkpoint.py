@@ -166,7 +166,7 @@ def _read_header(data: bytes, origin: str) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["upfusion"])
         version = header["format_version"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{origin} is not an upfusion checkpoint") from error
     if version != FORMAT_VERSION:
         raise ValueError(f"{origin} has checkpoint format {version}; this version reads {FORMAT_VERSION}")

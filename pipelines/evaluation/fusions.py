@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from pipelines import storage
 from pipelines.claim import digest_of
+from pipelines.discover import Discovery
 from pipelines.evaluation.folder import EvaluationFolder
 from pipelines.evaluation.methods import Method
-from pipelines.evaluation.plan import EvaluationPlan
+from pipelines.evaluation.plan import EvaluationPlan, join_manifests
 from pipelines.evaluation.rows import FAILED, MISSING, Row
 from pipelines.evaluation.sets import EvaluationSet
 from pipelines.fuse import fuse, plan_fuse
@@ -50,7 +51,9 @@ def _fuse_with(
     checkpoint = f"{out}.safetensors"
     if not storage.exists(checkpoint):
         storage.write_bytes(checkpoint, method.data)
-    settings = {name: getattr(plan.config, name) for name in ("actors", "gpus_per_actor", "precision", "text_encoder")}
+    settings = {
+        name: getattr(plan.config, name) for name in ("actors", "gpus_per_actor", "precision", "text_encoder", "allow")
+    }
     fuse_config = FuseConfig(
         source=folder.manifest,
         out=out,
@@ -61,9 +64,9 @@ def _fuse_with(
         no_tracking=True,
         **settings,
     )
-    outcome = fuse(
-        plan_fuse(fuse_config), lambda progress: hear(f"fusing with {method.name}", progress), verbose=verbose
-    )
+    # Not read back from the manifest: the sets say where their pairs may lie, and it lies elsewhere.
+    fuse_plan = plan_fuse(fuse_config, Discovery(join_manifests(plan.sets)))
+    outcome = fuse(fuse_plan, lambda progress: hear(f"fusing with {method.name}", progress), verbose=verbose)
     columns = ["pair_id", "status", "error_code", "error", "fused_uri", "fuse_ms"]
     rows = {row["pair_id"]: row for row in outcome.destination.read_columns(columns).to_pylist()}
     for one, pair in plan.pairs:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipelines import storage
 from pipelines.claim import digest_of
+from pipelines.confidential import blanked
 from pipelines.discover import MANIFEST_SCHEMA
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.detection import Detection, plan_detection
@@ -49,7 +50,7 @@ class EvaluationPlan:
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Find every set and method, and raise RequestError if the evaluation cannot work."""
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    sets = find_sets(config.sets, config.limit)
+    sets = find_sets(config.sets, config.limit, config.allow)
     methods = find_methods(config.methods, config.tracking_uri)
     if config.detect:
         # What detection gains is a question to the sources.
@@ -86,16 +87,15 @@ def _describe(
         "precision": config.precision,
         "detector": detection and detection.identity,
     }
-    settings = config.model_dump()
-    settings["tracking_uri"] = config.tracking_uri and storage.without_secrets(config.tracking_uri)
-    return {
+    run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,
-        "config": settings,
+        "config": config.model_dump(),
         "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "scipy", "matplotlib")}
         | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
+    return blanked(run)
 
 
 def _nothing_matches(method: Method, sets: list[EvaluationSet]) -> str:

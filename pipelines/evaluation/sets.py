@@ -47,19 +47,19 @@ class EvaluationSet:
         return ", ".join(sorted(set(self.pairs["task"].to_pylist())))
 
 
-def find_sets(given: tuple[str, ...], limit: int | None) -> list[EvaluationSet]:
+def find_sets(given: tuple[str, ...], limit: int | None, allow: tuple[str, ...] = ()) -> list[EvaluationSet]:
     """Find the pairs of every set; raises RequestError where there are none or a name is taken twice."""
-    found = [_find(one, limit) for one in given]
+    found = [_find(one, limit, allow) for one in given]
     names = [one.name for one in found]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise RequestError(f"two sets are called {repeated!r}; name them with NAME=PLACE")
     return found
 
 
-def _find(given: str, limit: int | None) -> EvaluationSet:
+def _find(given: str, limit: int | None, allow: tuple[str, ...]) -> EvaluationSet:
     name, task, place = _parse(given)
     try:
-        found = discover(ArchiveConfig(source=place, task=task))
+        found = discover(ArchiveConfig(source=place, task=task, allow=allow))
     except RequestError as error:
         raise RequestError(f"set {str(error).removeprefix('SOURCE ')}") from error
     splits = [split_of(pair_id) for pair_id in found.pairs["pair_id"].to_pylist()]

@@ -262,7 +262,10 @@ def test_all_that_is_wrong_is_said_at_once():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"formats: png\nout: x\n", "unknown option 'formats'; known options: source, a, b, task, limit, out"),
+        (
+            b"formats: png\nout: x\n",
+            "unknown option 'formats'; known options: source, a, b, task, limit, allow, ",
+        ),
         (
             b"limit: many\n",
             "--limit: Input should be a valid integer, unable to parse string as an integer, got 'many'",
@@ -306,7 +309,59 @@ def test_a_store_in_trouble_is_a_sentence_without_secrets_and_code_1(monkeypatch
     assert result.exit_code == 1
     assert result.stderr == "Error: [Errno 5] signed with ***: 's3://bucket/x'\n"
     result = CliRunner().invoke(command, ["in", "--out", "out", "--verbose"])
-    assert isinstance(result.exception, OSError)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert result.stderr.endswith("\nError: [Errno 5] signed with ***: 's3://bucket/x'\n")
+    assert "open-sesame" not in result.output
+
+
+def test_what_nobody_foresaw_is_a_sentence_without_secrets_and_code_1(monkeypatch):
+    def crash(_: FuseConfig) -> int:
+        raise KeyError("signed with open-sesame")
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
+    command, _ = command_that(crash)
+    result = CliRunner().invoke(command, ["in", "--out", "out"])
+    assert (result.exit_code, result.stderr) == (1, "Error: KeyError: 'signed with ***'\n")
+    result = CliRunner().invoke(command, ["in", "--out", "out", "--verbose"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert "open-sesame" not in result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["s3://AKIAX:swordfish@bucket/in", "--out", "out"],
+        ["in", "--out", "https://host/x?X-Amz-Signature=swordfish"],
+        ["in", "--out", "out", "--model", "https://swordfish@host/x.safetensors"],
+        ["in", "--out", "out", "--allow", "/data,https://me:swordfish@host"],
+        ["in", "--out", "out", "--tracking-uri", "postgresql://me:swordfish@host/mlflow"],
+        ["in", "https://me:swordfish@host", "--out", "out"],
+        ["in", "--out", "out", "--actors", "https://me:swordfish@host"],
+    ],
+)
+def test_credentials_in_an_option_are_refused_and_not_repeated(words):
+    said = refused(*words)
+    assert "swordfish" not in said
+    assert "belong into the environment" in said or "***" in said
+
+
+@pytest.mark.parametrize("line", ["source: s3://AKIAX:swordfish@bucket", "allow: ['https://host?sig=swordfish']"])
+def test_credentials_in_a_file_are_refused_and_not_repeated(tmp_path, line):
+    (tmp_path / "job.yaml").write_text(line)
+    said = refused("--out", "out", "--config", str(tmp_path / "job.yaml"))
+    assert "swordfish" not in said
+    assert "belong into the environment" in said
+
+
+def test_signs_that_a_terminal_would_act_on_are_written_out():
+    def refuse(_: FuseConfig) -> int:
+        raise RequestError("no pairs in \x1b]0;title\x07 \u202egnp.exe 東京")
+
+    result = CliRunner().invoke(command_that(refuse)[0], ["in", "--out", "out"])
+    assert result.stderr == "Error: no pairs in \\x1b]0;title\\x07 \\u202egnp.exe 東京\n"
+    assert "\\x1b]0;" in refused("in", "\x1b]0;title", "--out", "out")
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 130])

@@ -49,16 +49,24 @@ def test_a_wrong_request_is_the_command_lines_to_explain(verbose):
 
 
 @pytest.mark.parametrize("error", [OSError("disk is full"), JobStoppedError("stopped")])
-def test_with_verbose_a_crash_keeps_its_traceback(error):
-    assert ends(error, verbose=True) == (error, [])
+def test_with_verbose_a_crash_shows_its_traceback_too(error):
+    code, lines = ends(error, verbose=True)
+    assert (code, lines[0]) == (EXIT_CRASH, "Traceback (most recent call last):")
+    assert any(line.strip() == "raise error" for line in lines)
+    assert f"The job stopped: {error if isinstance(error, JobStoppedError) else f'OSError: {error}'}" in lines
+    assert not any("--verbose" in line for line in lines)
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, JobStoppedError])
 def test_no_secret_is_said(kind, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
-    _, lines = ends(kind("open-sesame refused by https://me:hidden@host"))
-    assert "open-sesame" not in " ".join(lines)
-    assert lines[0].endswith("*** refused by https://me:***@host")
+    for verbose in (False, True):
+        error = kind("open-sesame refused by https://me:hidden@host")
+        error.__cause__ = OSError(5, "signed with open-sesame")
+        _, lines = ends(error, verbose=verbose)
+        assert "open-sesame" not in " ".join(lines)
+        assert any(line.endswith("*** refused by https://me:***@host") for line in lines)
+        assert any("signed with ***" in line for line in lines) == verbose
 
 
 def test_an_exit_code_of_the_block_is_left_as_it_is():

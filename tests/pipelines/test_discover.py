@@ -14,6 +14,8 @@ from pipelines.discover import MANIFEST_SCHEMA, Discovery, count_sizes, discover
 from pipelines.fuse_config import ArchiveConfig
 from pipelines.request import RequestError
 
+from .code_in_parquet import hostile_parquet
+
 LLVIP = ["visible/train/010001.jpg", "infrared/train/010001.jpg", "visible/test/1.jpg", "infrared/test/1.jpg"]
 
 
@@ -343,7 +345,8 @@ FULL = {
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_a_manifest_gives_its_pairs_with_uris_resolved_against_its_folder(place, form):
-    found = find(write_manifest(place + "/lists", FULL, form))
+    allow = ("s3://bucket", "/data")
+    found = find(write_manifest(place + "/lists", FULL, form), allow=allow)
     assert found.pairs.schema == MANIFEST_SCHEMA
     assert found.pairs.to_pylist() == [
         {
@@ -361,7 +364,8 @@ def test_a_manifest_gives_its_pairs_with_uris_resolved_against_its_folder(place,
             "prompt": "bones",
         },
     ]
-    assert find(storage.join(place, "lists", f"pairs.{form}"), limit=1).pairs["pair_id"].to_pylist() == ["000045"]
+    again = find(storage.join(place, "lists", f"pairs.{form}"), allow=allow, limit=1)
+    assert again.pairs["pair_id"].to_pylist() == ["000045"]
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -467,6 +471,103 @@ def test_a_manifest_that_is_not_there_or_a_folder_is_refused(place, tmp_path):
     (tmp_path / "folder.parquet").mkdir()
     with pytest.raises(RequestError, match=r"folder\.parquet cannot be read: Is a directory"):
         find(tmp_path / "folder.parquet")
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_manifest_in_a_bucket_names_objects_of_that_bucket_alone(bucket, form):
+    for uri in ("/etc/passwd", "file:///etc/passwd", "s3://another/1.png", "../../another/1.png", "http://host/1"):
+        columns = {"pair_id": ["1", "2"], "a_uri": ["1.png", uri], "b_uri": ["1.png", "s3a://bucket/1.png"]}
+        columns["b_uri"][1] = f"{bucket}/ir/1.png".replace("s3://", "s3a://")
+        manifest = write_manifest(f"{bucket}/lists", columns, form)
+        with pytest.raises(RequestError, match=f"^{manifest}: row 2: a_uri: .* --allow ") as refused:
+            find(manifest)
+        proposed = str(refused.value).rpartition(" ")[2]
+        assert find(manifest, allow=(proposed,)).pairs.num_rows == 2
+
+
+def test_a_local_manifest_names_local_files_and_buckets(tmp_path):
+    columns = {"pair_id": ["1"], "a_uri": ["../1.png"], "b_uri": ["s3://any/1.png"]}
+    found = find(write_manifest(str(tmp_path / "lists"), columns, "csv")).pairs.to_pylist()
+    assert (found[0]["a_uri"], found[0]["b_uri"]) == (f"{tmp_path}/1.png", "s3://any/1.png")
+    manifest = write_manifest(str(tmp_path), columns | {"b_uri": ["https://host/1.png"]}, "csv")
+    with pytest.raises(RequestError, match=r"row 1: b_uri: 'https://host/1.png' lies elsewhere.*--allow https://host$"):
+        find(manifest)
+    assert find(manifest, allow=("https://host/",)).pairs.num_rows == 1
+
+
+def test_what_a_manifest_names_is_read_as_it_was_checked(tmp_path):
+    columns = {
+        "pair_id": ["1", "2"],
+        "a_uri": ["FILE:///data/../1.png", "simplecache::s3://bucket/1.png"],
+        "b_uri": ["S3://bucket/1.png", "local:///data/1.png"],
+    }
+    rows = find(write_manifest(str(tmp_path), columns, "csv")).pairs.to_pylist()
+    assert [(row["a_uri"], row["b_uri"]) for row in rows] == [
+        ("/1.png", "s3://bucket/1.png"),
+        (f"{tmp_path}/simplecache::s3:/bucket/1.png", "/data/1.png"),
+    ]
+
+
+# Manifests that were made to do harm
+
+
+def test_code_in_a_manifest_is_not_executed(tmp_path):
+    columns = {name: FULL[name] for name in ("pair_id", "a_uri", "b_uri", "prompt")}
+    for hostile in ("prompt", "pair_id"):
+        (tmp_path / "m.parquet").write_bytes(hostile_parquet(columns, hostile, tmp_path / "ran"))
+        with pytest.raises(RequestError, match="cannot be read as a manifest"):
+            find(tmp_path / "m.parquet")
+        assert not (tmp_path / "ran").exists()
+
+
+def test_code_in_columns_that_do_not_matter_is_not_executed(tmp_path):
+    columns = {"pair_id": ["1"], "a_uri": ["1.png"], "b_uri": ["2.png"], "camera": ["x"]}
+    (tmp_path / "m.parquet").write_bytes(hostile_parquet(columns, "camera", tmp_path / "ran"))
+    assert find(tmp_path / "m.parquet").pairs.num_rows == 1
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize(
+    ("changed", "settings", "said"),
+    [
+        ({}, {"max_pairs": 1}, "holds 2 pairs, more than --max-pairs 1"),
+        ({"pair_id": ["1", "é" * 513]}, {}, "row 2 has pair_id of 1026 bytes, more than --max-id 1024"),
+        ({"pair_id": ["1", "12345"]}, {"max_id": 4}, "row 2 has pair_id of 5 bytes, more than --max-id 4"),
+        ({"prompt": ["é" * 2000, "é" * 2001]}, {}, "row 2 has prompt of 2001 characters, more than --max-prompt 2000"),
+        ({"prompt": ["", "12345"]}, {"max_prompt": 4}, "prompt of 5 characters, more than --max-prompt 4"),
+        ({"a_uri": ["1" * 4097, "2"]}, {}, "row 1 has a_uri of 4097 bytes, more than 4096"),
+    ],
+)
+def test_a_manifest_beyond_a_limit_is_refused_with_its_option(tmp_path, form, changed, settings, said):
+    columns = {**FULL, "a_uri": ["1.png", "2.png"], **changed}
+    manifest = write_manifest(str(tmp_path), columns, form)
+    with pytest.raises(RequestError, match=said) as refused:
+        find(manifest, **settings)
+    assert str(refused.value).startswith(manifest)
+    at_the_limit = {name: [str(value)[-2:] for value in values] for name, values in columns.items()}
+    at_the_limit["task"] = columns["task"]
+    assert find(write_manifest(str(tmp_path), at_the_limit, form), max_pairs=2, max_id=4, max_prompt=4).pairs.num_rows
+
+
+def test_a_manifest_that_is_small_only_while_it_is_packed_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    rows = 1000
+    columns = {"pair_id": [str(row) for row in range(rows)], "a_uri": ["1" * 4000] * rows, "b_uri": ["2" * 4000] * rows}
+    monkeypatch.setattr(discovery, "MOST_TEXT", 2 << 20)
+    for said, packing in (("3", {}), ("7", {"use_dictionary": False, "compression": "zstd"})):
+        pq.write_table(pa.table(columns), tmp_path / "m.parquet", **packing)
+        assert (tmp_path / "m.parquet").stat().st_size < 100_000
+        with pytest.raises(RequestError, match=f"holds {said} MiB of text, more than 2"):
+            find(tmp_path / "m.parquet")
+
+
+def test_an_archive_beyond_a_limit_is_refused_with_its_option(tmp_path):
+    put(str(tmp_path), "vi/1.png", "ir/1.png", "vi/22.png", "ir/22.png")
+    with pytest.raises(RequestError, match="holds 2 pairs, more than --max-pairs 1"):
+        find(tmp_path, max_pairs=1)
+    with pytest.raises(RequestError, match="the id of pair '22' has 2 bytes, more than --max-id 1"):
+        find(tmp_path, max_id=1)
+    assert find(tmp_path, max_pairs=2, max_id=2).pairs.num_rows == 2
 
 
 # Sizes

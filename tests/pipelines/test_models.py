@@ -1,6 +1,10 @@
+import io
+import os
+import pickle
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines import storage
 from pipelines.models import local_copy, read_model, read_object, write_model
@@ -62,6 +66,29 @@ def test_a_damaged_checkpoint_is_refused_by_name(place):
     storage.write_bytes(uri, TINY.read_bytes()[:-1])
     with pytest.raises(RequestError, match=r"model '.*/mine\.safetensors': .*truncated"):
         read_model(uri)
+
+
+class Trap:
+    """Pickled, it makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", ["mine.safetensors", "mine.pth", "mine"])
+def test_code_in_a_model_is_not_executed(place, tmp_path, name):
+    buffer = io.BytesIO()
+    torch.save({"weights": Trap(tmp_path / "sprung")}, buffer)
+    for data in (buffer.getvalue(), pickle.dumps(Trap(tmp_path / "sprung"))):
+        storage.write_bytes(storage.join(place, name), data)
+        with pytest.raises(RequestError, match="is not an upfusion checkpoint"):
+            read_model(storage.join(place, name))
+    assert not (tmp_path / "sprung").exists()
+    pickle.loads(data)
+    assert (tmp_path / "sprung").is_dir()
 
 
 def test_a_checkpoint_is_written_once(place, tiny):
@@ -135,6 +162,18 @@ def test_a_folder_in_a_store_is_copied_with_all_below_it(bucket, end):
         copied = {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
         assert copied == CLIP_FILES
     _assert_gone(path)
+
+
+def test_an_object_whose_name_leads_out_of_its_folder_is_refused(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
+    (tmp_path / "temp").mkdir()
+    objects = [f"{bucket}/clip/open_clip_config.json", f"{bucket}/clip/../../../evil"]
+    monkeypatch.setattr(storage, "list_files", lambda _: objects)
+    monkeypatch.setattr(storage, "read_bytes", lambda _: b"{}")
+    said = r"--text-encoder .*evil has a part \.\."
+    with pytest.raises(RequestError, match=said), local_copy(f"{bucket}/clip", "--text-encoder"):
+        pass
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_copy_is_gone_after_an_error_too(bucket):

@@ -1,9 +1,12 @@
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines import storage
-from pipelines.parquet_files import list_tables, read_table, write_table
+from pipelines.parquet_files import list_tables, read_as, read_table, write_table
 from pipelines.request import RequestError
+
+from .code_in_parquet import hostile_parquet
 
 TABLE = pa.table({"pair_id": ["a", "b"], "en": [1.5, None]})
 
@@ -45,3 +48,39 @@ def test_what_is_no_parquet_is_refused_by_name_with_what_to_do(place, data):
 def test_a_table_that_is_not_there_is_no_damaged_one(place):
     with pytest.raises(FileNotFoundError):
         read_table(storage.join(place, "nowhere.parquet"))
+
+
+# Code
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+    ran, uri = tmp_path / "ran", str(tmp_path / "1.parquet")
+    data = hostile_parquet({"pair_id": ["x"], "en": [1.5]}, "pair_id", ran)
+    storage.write_bytes(uri, data)
+    # The file is what it should be: read as pyarrow and Ray read it, it runs.
+    pq.read_table(pa.BufferReader(data)).to_pylist()
+    assert ran.is_dir()
+    ran.rmdir()
+    assert read_table(uri)["en"].to_pylist() == [1.5]
+    assert all(isinstance(value, bytes) for value in read_table(uri)["pair_id"].to_pylist())
+    with pytest.raises(RequestError, match="was not written by an upfusion job"):
+        read_as(uri, pa.schema([("pair_id", pa.string())]))
+    assert not ran.exists()
+
+
+def test_columns_that_a_file_lacks_are_null_and_others_left_out(tmp_path):
+    uri = str(tmp_path / "1.parquet")
+    write_table(uri, TABLE)
+    schema = pa.schema([("en", pa.float64()), ("vif", pa.float64()), ("fused", pa.struct([("bytes", pa.binary())]))])
+    assert read_as(uri, schema).to_pylist() == [
+        {"en": 1.5, "vif": None, "fused": None},
+        {"en": None, "vif": None, "fused": None},
+    ]
+    assert read_as(uri, schema).schema == schema
+
+
+def test_a_file_without_a_column_that_is_needed_is_refused_by_name(tmp_path):
+    uri = str(tmp_path / "1.parquet")
+    write_table(uri, TABLE)
+    with pytest.raises(RequestError, match=r"was not written by an upfusion job \(it has no column 'status'\)"):
+        read_table(uri, ["pair_id", "status"])

@@ -3,10 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import ray
 import torch
 
-from pipelines.fuse import Plan, plan_fuse
+from pipelines.destination import Destination
+from pipelines.discover import MANIFEST_SCHEMA
+from pipelines.fuse import Plan, check_others, fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
 from tests.archives import make_archive
@@ -65,3 +69,26 @@ def test_settings_that_change_the_result_belong_to_the_destination(tmp_path):
 def test_a_preset_without_trained_weights_is_refused_with_what_to_do(tmp_path, preset):
     with pytest.raises(RequestError, match=f"no model '{preset}': the preset ships without trained weights"):
         plan(tmp_path, model=preset)
+
+
+@pytest.mark.parametrize("uri", ["/etc/passwd", "file:///etc/passwd", "s3://another/1.png", "http://host/1.png"])
+def test_pairs_that_somebody_else_put_into_the_destination_are_refused_before_anything_is_read(tmp_path, bucket, uri):
+    folder = f"{bucket}/{tmp_path.name}"
+    planned = plan(tmp_path, allow=("/data",))
+    planned = replace(planned, config=planned.config.model_copy(update={"out": folder}))
+    elsewhere = {"pair_id": "x", "a_uri": f"{tmp_path}/in/1.png", "b_uri": uri, "task": "ir_visible", "prompt": None}
+    Destination(folder).claim(planned.run)
+    Destination(folder).merge_manifest(pa.Table.from_pylist([elsewhere], MANIFEST_SCHEMA))
+    ray_was_there = ray.is_initialized()
+    with pytest.raises(RequestError, match=rf"^{folder}/manifest.parquet: pair 'x': b_uri: .* --allow "):
+        fuse(planned)
+    assert ray.is_initialized() == ray_was_there
+
+
+def test_pairs_that_an_earlier_run_found_in_the_source_are_let_through(tmp_path, bucket):
+    planned = plan(tmp_path, allow=("/data",))
+    rows = [
+        {"pair_id": "x", "a_uri": f"{tmp_path}/in/1.png", "b_uri": "/data/1.png", "task": "ir_visible"},
+        {"pair_id": "y", "a_uri": f"{bucket}/1.png", "b_uri": f"{tmp_path}/in/deep/1.png", "task": "ir_visible"},
+    ]
+    check_others(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), planned, Destination(f"{bucket}/{tmp_path.name}"))

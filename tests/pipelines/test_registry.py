@@ -229,3 +229,21 @@ def test_a_server_in_trouble_is_given_up_soon_and_named_without_its_password(mon
     assert "model 'models:/upfusion@champion' cannot be read (MLflow at http://ann:***@127.0.0.1:" in str(caught.value)
     assert "a-secret-word" not in str(caught.value)
     assert len(asked) == 4
+
+
+# Versions that others made
+
+
+def test_code_of_a_version_is_not_executed(run_id: str, client: mlflow.MlflowClient, tmp_path: Path) -> None:
+    register_model(TINY_BYTES, "hostile", run_id=run_id)
+    folder = Path(client.get_model_version_download_uri("hostile", "1").removeprefix("file://"))
+    mark = tmp_path / "sprung"
+    with (folder / "registered_model.py").open("a") as code:
+        code.write(f"\nimport os\nos.mkdir({str(mark)!r})\n")
+    (folder / "python_model.pkl").write_bytes(b"cos\nmkdir\n(V" + str(mark).encode() + b"\ntR.")
+    assert read_registered("models:/hostile/1") == TINY_BYTES
+    assert read_model("models:/hostile/1")[0].digest == TINY.digest
+    assert not mark.exists()
+    # MLflow itself does.
+    mlflow.pyfunc.load_model("models:/hostile/1")
+    assert mark.exists()

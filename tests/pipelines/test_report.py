@@ -368,6 +368,16 @@ def test_text_from_the_archive_is_escaped(tmp_path):
     assert f"Fused image of pair {evil}" in [alt for alt, _ in page.images()]
 
 
+def test_signs_that_turn_text_around_or_cannot_be_seen_are_written_out(tmp_path):
+    evil = "\u202egnp.exe\x00\u200f \x1b[2J"
+    rows = [pair(tmp_path, evil, vif=0.5, prompt=evil, a_uri=evil), failed(tmp_path, evil + "2", evil, evil)]
+    page = make_page(tmp_path / "out", rows, run={**RUN, "config": {"source": evil, evil: evil}})
+    assert not set("\u202e\x00\u200f\x1b") & set(page.html)
+    harmless = r"\u202egnp.exe\x00\u200f \x1b[2J"
+    assert [harmless + "2", harmless] in page.rows
+    assert f"Fused image of pair {harmless}" in [alt for alt, _ in page.images()]
+
+
 def test_only_the_pages_own_script_may_run(tmp_path):
     page = make_page(tmp_path / "out", [pair(tmp_path, "one")])
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv"))
@@ -401,6 +411,16 @@ def test_a_fused_image_comes_from_its_file_where_the_row_has_no_bytes(tmp_path):
     page = make_page(tmp_path / "out", rows)
     assert dict(page.images())["Fused image of pair file"].size == (30, 20)
     assert "Fused image is not stored" in page.text
+
+
+def test_images_that_may_not_be_read_are_labelled_boxes(tmp_path):
+    (tmp_path / "fused.png").write_bytes(grey(200))
+    rows = [pair(tmp_path, "x", fused=None, fused_uri=str(tmp_path / "fused.png"))]
+    write_rows(tmp_path / "out", rows)
+    page = Page(Path(write_report(str(tmp_path / "out"), lambda uri: uri.endswith("/a.png"))).read_text())
+    assert [alt for alt, _ in page.images()] == ["Source A of pair x"]
+    for name in ("Source B", "Fused image"):
+        assert f"{name} lies where this job reads nothing" in page.text
 
 
 def test_images_of_unshown_pairs_are_never_read(tmp_path):

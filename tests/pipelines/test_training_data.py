@@ -7,7 +7,7 @@ import pytest
 from pipelines.request import RequestError
 from pipelines.splits import TRAIN, VAL
 from pipelines.train_config import TrainConfig
-from pipelines.training_data import TrainingPairs, check_pairs, find_pairs, refuse_bad
+from pipelines.training_data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
 from tests.archives import make_archive, make_pair
 
 
@@ -155,3 +155,26 @@ def test_the_digest_is_of_what_the_pairs_hold_and_not_of_where_they_lie(checked)
 
     assert digest() == digest(a_uri="elsewhere") == pairs.digest
     assert len({digest(), digest(a_sha256="x"), digest(weight=2.0), digest(task="ct_mri"), digest(split=VAL)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("uri", "settings", "refused"),
+    [
+        ("/data/llvip/1.png", {}, False),
+        ("s3://bucket/1.png", {}, False),
+        ("/data/tno/1.png", {"val": "/data/tno"}, False),
+        ("/data/more/1.png", {"allow": ("/data/more",)}, False),
+        ("/data/more/1.png", {}, True),
+        ("s3://another/1.png", {}, True),
+        ("http://host/1.png", {}, True),
+    ],
+)
+def test_a_run_goes_on_with_pairs_that_lie_where_it_was_told_alone(uri, settings, refused):
+    rows = [{"pair_id": "x", "a_uri": "/data/llvip/1.png", "b_uri": uri, "root": "llvip"}]
+    pairs = TrainingPairs(pa.Table.from_pylist(rows))
+    config = config_of("/data/llvip=2", **settings)
+    if refused:
+        with pytest.raises(RequestError, match=r"^s3://bucket/run/data.parquet: pair 'x': b_uri: .* --allow"):
+            check_known(pairs, "s3://bucket/run/data.parquet", config)
+    else:
+        assert check_known(pairs, "s3://bucket/run/data.parquet", config) is pairs

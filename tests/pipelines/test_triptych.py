@@ -106,3 +106,19 @@ def test_sixteen_bits_are_drawn_as_they_look(tmp_path):
     storage.write_bytes(pair["b_uri"], encoded(90 * 257, mode="I;16"))
     write(destination, pair)
     assert panels(draw_triptychs(destination, 1)[0]) == [RED, GREY, GREEN]
+
+
+def test_images_that_may_not_be_read_are_not_drawn(tmp_path):
+    destination = Destination(str(tmp_path))
+    uri = f"{tmp_path}/out.png"
+    storage.write_bytes(uri, encoded(GREEN))
+    write(destination, row(str(tmp_path), "x", fused={"bytes": None, "path": uri}, fused_uri=uri))
+    for secret in (uri, f"{tmp_path}/vi/x.png", f"{tmp_path}/ir/x.png"):
+        assert draw_triptychs(destination, 1, lambda one, secret=secret: one != secret) == []
+    assert len(draw_triptychs(destination, 1, {uri, f"{tmp_path}/vi/x.png", f"{tmp_path}/ir/x.png"}.__contains__)) == 1
+
+
+def test_a_row_without_its_image_is_left_out(tmp_path):
+    destination = Destination(str(tmp_path))
+    write(destination, row(str(tmp_path), "x", fused=None))
+    assert draw_triptychs(destination, 1) == []

@@ -4,13 +4,15 @@ import errno
 import io
 import os
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines import storage
@@ -37,8 +39,8 @@ def fused(**images: np.ndarray | None) -> pa.Table:
     return pa.Table.from_pylist(rows, fused_schema(("vif",)))
 
 
-def writer(out: object, **settings: Any) -> Writer:
-    return Writer(FuseConfig(source="in", out=str(out), metrics=("vif",), **settings), "tiny")
+def writer(out: object, **options: Any) -> Writer:
+    return Writer(FuseConfig(source="in", out=str(out), metrics=("vif",), **options), "tiny")
 
 
 def rows_of(out: object) -> dict[str, dict[str, Any]]:
@@ -199,7 +201,7 @@ NASTY = [
     "[x]", "-x", "~x", "$x", "%2e%2e", "%2e%2e/x", "C:\\x", "nul/..", "Street/1", "street/1", "STREET/1",
     "n" * 300, "n" * 301, "N" * 300, "n" * 120, "n" * 121, "東" * 300, "東" * 100, "a. " * 100,
     "/".join(["deep"] * 400), "/".join(["d" * 120] * 20), "東京", "é", "e\u0301", "É", "straße", "strasse", "ﬁ", "fi",
-    "Ω", "\u2126", "ω",
+    "Ω", "\u2126", "ω", "nul", "CON", "aux.v2", "deep/LPT1/x", "com1", "_nul", "nul_", "null", "console",
     "가", "\u1100\u1161", "\U0001f600", "\U0001f601", "\u202ex", "x\u200b", "\u0131", "i", "İ",
 ]  # fmt: skip
 NASTY += [image_name(pair_id, "") for pair_id in NASTY]
@@ -221,6 +223,7 @@ def test_no_id_leads_out_of_the_folder_or_to_a_name_that_cannot_be_written(tmp_p
     assert len(name.encode()) < 700
     assert name.isprintable()
     assert not set('<>:"|?*\\') & set(name)
+    assert not any(part.split(".")[0].casefold() in ("nul", "con", "aux", "prn", "com1", "lpt1") for part in parts)
     storage.write_bytes(f"{tmp_path}/images/{name}", b"1")
     assert storage.list_files(str(tmp_path)) == [f"{tmp_path}/images/{name}"]
 
@@ -238,3 +241,62 @@ def test_no_id_leads_out_of_the_folder_or_to_a_name_that_cannot_be_written(tmp_p
 def test_names_stay_what_they_are(pair_id, name):
     """A retry, by any later version, writes the same object."""
     assert image_name(pair_id, ".png") == name
+
+
+# What makes ids collide or lead elsewhere: separators, dots, case, Unicode's forms, and the names that come of others.
+SIGNS = st.sampled_from(
+    [*"/\\.:_- aAéeßsiIKk\0\n%", "\u0301", "\u212a", "\u017f", "\u0131", "\u0130", "..", "/../", "C:",
+     "nul", "0123456789ab"]
+)  # fmt: skip
+IDS = st.one_of(st.text(max_size=40), st.lists(SIGNS, max_size=12).map("".join))
+
+
+@settings(max_examples=500)
+@given(IDS)
+def test_whatever_an_id_is_its_image_lies_below_the_folder(pair_id):
+    path = PurePosixPath("/out/images", image_name(pair_id, ".png"))
+    assert PurePosixPath(os.path.normpath(path)) == path
+    assert path.is_relative_to("/out/images")
+    for part in path.relative_to("/out/images").parts:
+        assert part.isprintable()
+        assert not PureWindowsPath(part).drive
+        assert PureWindowsPath(part).name == part
+        assert len(part.encode()) <= 255
+
+
+@settings(max_examples=500)
+@given(IDS, IDS)
+def test_whatever_two_ids_are_their_names_differ_on_every_store(one, other):
+    assume(one != other)
+    for form in ("NFC", "NFD"):
+        folded = [unicodedata.normalize(form, image_name(pair_id, "")).casefold() for pair_id in (one, other)]
+        names = {unicodedata.normalize(form, name) for name in folded}
+        assert len(names) == 2
+
+
+def test_a_link_below_the_images_is_not_followed_out_of_them(tmp_path):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    (out / "images").mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "x.png").write_bytes(b"theirs")
+    (out / "images" / "night").symlink_to(elsewhere)
+    (out / "images" / "y.png").symlink_to(elsewhere / "x.png")
+    writer(out, images="files")(fused(**{"night/x": noise(6, 8), "night/deep/x": noise(6, 8), "y": noise(6, 8)}))
+    rows = rows_of(out)
+    for name in ("night/x", "night/deep/x"):
+        assert rows[name]["error_code"] == "write_failed"
+        assert f"a symbolic link leads out of {out}/images" in rows[name]["error"]
+    # A link in place of the file itself is replaced.
+    assert rows["y"]["status"] == "ok"
+    assert not (out / "images" / "y.png").is_symlink()
+    assert [(path.name, path.read_bytes()) for path in elsewhere.iterdir()] == [("x.png", b"theirs")]
+
+
+@pytest.mark.parametrize("linked", ["out", "out/images"])
+def test_a_destination_that_is_a_link_itself_is_used(tmp_path, linked):
+    (tmp_path / "real").mkdir()
+    (tmp_path / linked).parent.mkdir(exist_ok=True)
+    (tmp_path / linked).symlink_to(tmp_path / "real")
+    writer(tmp_path / "out", images="files")(fused(**{"night/x": noise(6, 8)}))
+    assert rows_of(tmp_path / "out")["night/x"]["status"] == "ok"
+    assert len(list((tmp_path / "real").rglob("x.png"))) == 1

@@ -130,6 +130,28 @@ def test_another_safetensors_file_is_refused_by_name(metadata: dict[str, str] | 
         parse_checkpoint(save({"weights.expand.bias": torch.zeros(1)}, metadata), "other")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"__metadata__": {"upfusion": ' + b"[" * 100_000,
+        b'{"__metadata__": {"upfusion": "' + b"[" * 100_000 + b'"}}',
+        b'{"__metadata__": {"upfusion": {"format_version": 2}}}',
+        b'{"__metadata__": {"upfusion": "' + b"9" * 5000 + b'"}}',
+        b'{"__metadata__": [1]}',
+    ],
+    ids=["deep", "deep inside", "no text", "a long number", "a list"],
+)
+def test_a_header_that_was_made_to_do_harm_is_refused_by_name(header: bytes) -> None:
+    with pytest.raises(ValueError, match="mine is not an upfusion checkpoint"):
+        parse_checkpoint(len(header).to_bytes(8, "little") + header, "mine")
+
+
+@pytest.mark.parametrize("size", [1 << 40, (1 << 64) - 1])
+def test_a_header_that_claims_to_be_huge_takes_no_memory(size: int) -> None:
+    with pytest.raises(ValueError, match="mine is truncated: 10 bytes"):
+        parse_checkpoint(size.to_bytes(8, "little") + b"{}", "mine")
+
+
 def test_another_format_is_refused_with_both_versions(checkpoint: Checkpoint) -> None:
     with pytest.raises(ValueError, match=rf"mine has checkpoint format 99; this version reads {FORMAT_VERSION}"):
         parse_checkpoint(_with_header(checkpoint, format_version=99), "mine")
