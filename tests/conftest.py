@@ -12,11 +12,11 @@ from pipelines.cluster import Cluster
 
 from . import object_store as servers
 
-STORE_REPORT = pytest.StashKey[list[str]]()
+# Hooks of pytest, which looks for them here.
+from .tally import LINES, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown  # noqa: F401
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    config.stash[STORE_REPORT] = []
+def pytest_report_header() -> str:
     kind = servers.chosen_kind()
     reason = ""
     if missing := servers.missing_ceph_programs():
@@ -24,20 +24,12 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"object store: {kind} {servers.version_of(kind)}, started by the first test that uses it{reason}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(STORE_REPORT, []):
-        terminalreporter.write_line(line, yellow=line.startswith("WARNING"))
-
-
 @pytest.fixture(scope="session")
-def object_store(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[servers.ObjectStore]:
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ObjectStore]:
     """A running S3 server, with the environment pointing to it.
 
     Processes that a test starts (Ray's too) see the store only if they are started after it.
     """
-    report = pytestconfig.stash.setdefault(STORE_REPORT, [])
     store = servers.ObjectStore(servers.chosen_kind(), tmp_path_factory.mktemp("object-store"))
     began = time.monotonic()
     try:
@@ -45,11 +37,11 @@ def object_store(
     except servers.StoreError as error:
         if store.kind == "moto" or servers.SWITCH in os.environ:
             raise
-        report.append(f"WARNING: object store: {store.kind} did not start, tests ran against moto. {error}")
+        LINES.append(f"WARNING: object store: {store.kind} did not start, tests ran against moto. {error}")
         store = servers.ObjectStore("moto", tmp_path_factory.mktemp("object-store"))
         store.start()
     seconds = time.monotonic() - began
-    report.append(f"object store: {store.kind} {servers.version_of(store.kind)}, started in {seconds:.1f} s")
+    LINES.append(f"object store: {store.kind} {servers.version_of(store.kind)}, started in {seconds:.1f} s")
     # s3fs keeps its connections, and with them the environment they were made in.
     S3FileSystem.clear_instance_cache()
     yield store
