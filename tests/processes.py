@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 
-def start_job(job: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start `python -m jobs.JOB`, its output in one stream."""
+def start_job(job: str, *arguments: object, store: str | None = None) -> subprocess.Popen[str]:
+    """Start `python -m jobs.JOB`, its output in one stream; `store` is another way to the S3 server."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("RAY_ADDRESS", None)
+    if store:
+        environment["AWS_ENDPOINT_URL"] = store
     command = [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

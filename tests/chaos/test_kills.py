@@ -1,6 +1,8 @@
 """Whatever of a fuse job is killed, the same command again ends as if nothing had been."""
 
 import json
+import random
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,17 +13,28 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import storage
+from pipelines.fuse import PAIRS_A_BLOCK_CPU
 from tests.archives import make_archive
-from tests.chaos.killing import Ended, Kill, Killer, plan_kills
+from tests.chaos.killing import Ended, Kill, Killer, Strike, kill_all, kill_driver, kill_node, kill_titled, plan_kills
 from tests.end_to_end.test_fuse_archive import rows_of
-from tests.fault_proxy import FaultProxy
+from tests.fault_proxy import Fault, FaultProxy, at_random
 from tests.processes import start_job
 from tests.tally import COUNTED
 
 pytestmark = pytest.mark.slow
 
 PAIRS, BROKEN = 240, "street_017"
-SEEDS = range(24)
+SEEDS = range(12)
+
+BETWEEN = "all, between image and row,"
+PARTS: dict[str, Strike] = {
+    "driver": kill_driver,
+    "node": kill_node,
+    "actor": kill_titled("ray::MapWorker(MapBatches(FuseActor))"),
+    "fetch task": kill_titled("ray::MapBatches(fetch)"),
+    "writer": kill_titled("ray::MapBatches(Writer)"),
+}
+VICTIMS = [*PARTS, BETWEEN]
 
 
 @dataclass(frozen=True)
@@ -45,32 +58,86 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 
 @pytest.fixture
-def store(object_store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultProxy, str]]:
-    """A bucket, and the proxy that jobs reach it through."""
+def store(object_store: Any) -> Iterator[tuple[FaultProxy, str]]:
+    """The proxy that jobs reach the store through, and a bucket."""
     with FaultProxy(object_store.port).running() as proxy:
-        bucket = object_store.new_bucket()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        yield proxy, bucket
+        yield proxy, object_store.new_bucket()
 
 
 def command(archive: object, out: object) -> list[object]:
     return ["fuse", archive, "--out", out, "--no-tracking", "--images", "both", "--metrics", "vif,ssim"]
 
 
-def test_three_kills_on_s3(undisturbed: Undisturbed, store: tuple[FaultProxy, str]) -> None:
+def killer(archive: Path, out: str, proxy: FaultProxy | None, seed: int) -> Killer:
+    between = kill_between_on_disk(out) if proxy is None else kill_between_in_store(proxy)
+    return Killer(
+        command(archive, out),
+        done=lambda: rows_in(out) / PAIRS,
+        strikes=PARTS | {BETWEEN: between},
+        seed=seed,
+        store=proxy and proxy.endpoint,
+    )
+
+
+def rows_in(out: str) -> int:
+    """Count the rows of a destination by their files, without reading them."""
+    return min(PAIRS, PAIRS_A_BLOCK_CPU * len(storage.list_files(storage.join(out, "pairs"))))
+
+
+def images_in(out: str) -> int:
+    return len(storage.list_files(storage.join(out, "images")))
+
+
+def kill_between_on_disk(out: str) -> Strike:
+    """Kill the whole job when an image lies there that has no row yet."""
+
+    def strike(process: subprocess.Popen[str], _: random.Random) -> bool:
+        if between := images_in(out) > rows_in(out):
+            kill_all(process)
+        return between
+
+    return strike
+
+
+def kill_between_in_store(proxy: FaultProxy) -> Strike:
+    """Kill the whole job when its next rows are on their way: they arrive, and nobody hears of it, or they do not."""
+
+    def strike(process: subprocess.Popen[str], dice: random.Random) -> bool:
+        struck: list[str] = []
+        before = proxy.choose
+
+        def choose(request: str) -> Fault | None:
+            if struck or not (request.startswith("PUT ") and "/pairs/" in request):
+                return before(request)
+            struck.append(request)
+            kill_all(process)
+            return dice.choice(["lost_answer", "reset"])
+
+        proxy.choose = choose
+        process.wait(timeout=240)
+        proxy.choose = before
+        return bool(struck)
+
+    return strike
+
+
+def test_three_kills_on_a_store_with_faults(undisturbed: Undisturbed, store: tuple[FaultProxy, str]) -> None:
     proxy, bucket = store
-    kills = [Kill("actor", 0.1), Kill("writer", 0.2), Kill("job between image and row", 0.3)]
-    ended = Killer(command(undisturbed.archive, bucket), bucket, PAIRS, proxy, seed=0).run(kills)
+    proxy.choose = at_random({"slow_down": 0.02, "reset": 0.02, "lost_answer": 0.02, "half_body": 0.02}, seed=7)
+    kills = [Kill("actor", 0.1), Kill("writer", 0.2), Kill(BETWEEN, 0.3)]
+    ended = killer(undisturbed.archive, bucket, proxy, seed=1).run(kills)
     assert ended.killed == [kill.victim for kill in kills]
     assert ended.begun == 2
+    assert len(proxy.met) == 4
     check(undisturbed, bucket, ended)
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize("seed", SEEDS)
 def test_kills_at_random(seed: int, undisturbed: Undisturbed, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    proxy, out = request.getfixturevalue("store") if seed // 6 % 2 else (None, str(tmp_path / "out"))
-    ended = Killer(command(undisturbed.archive, out), out, PAIRS, proxy, seed).run(plan_kills(seed))
+    in_store = seed // len(VICTIMS) % 2 == 1
+    proxy, out = request.getfixturevalue("store") if in_store else (None, str(tmp_path / "out"))
+    ended = killer(undisturbed.archive, out, proxy, seed).run(plan_kills(seed, VICTIMS))
     assert ended.killed
     check(undisturbed, out, ended)
 
@@ -79,10 +146,9 @@ def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
     """Hold a destination against the undisturbed one: rows, images and what speaks of all of them."""
     rows, times = rows_of(out), Counter(row["pair_id"] for row in rows_of(out))
     ids = [row["pair_id"] for row in undisturbed.rows]
-    COUNTED.update(f"kills: {victim}" for victim in ended.killed)
+    COUNTED.update(f"kills: {victim} of a fuse job" for victim in ended.killed)
     COUNTED.update(
         {
-            "kills: images that had no row yet": ended.images_without_row,
             "rows checked": len(rows),
             "rows lost": len(set(ids) - set(times)),
             "rows doubled": sum(times.values()) - len(times),
