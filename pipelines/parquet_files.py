@@ -8,7 +8,7 @@ without, its columns as the text, numbers and bytes that Parquet itself knows.
 import io
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,15 +26,13 @@ ARROW_TYPES, UNREAD = b"ARROW:schema", b"types unread"
 
 def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read some or all columns of a file; raises RequestError where it is no Parquet, OSError as the store does."""
-    filesystem, path = storage.open_store(uri)
-    with filesystem.open(path, "rb") as file, _refusing(uri):
+    with storage.open_to_read(uri) as file, _refusing(uri):
         return parse_table(file, columns)
 
 
 def read_as(uri: str, schema: pa.Schema) -> pa.Table:
     """Read the columns of a schema, null where a file lacks one; raises as read_table does."""
-    filesystem, path = storage.open_store(uri)
-    with filesystem.open(path, "rb") as file, _refusing(uri):
+    with storage.open_to_read(uri) as file, _refusing(uri):
         there = open_parquet(file).read(columns=schema.names)
         columns = [
             there[field.name].cast(field.type) if field.name in there.column_names else pa.nulls(len(there), field.type)
@@ -43,7 +41,7 @@ def read_as(uri: str, schema: pa.Schema) -> pa.Table:
         return pa.table(columns, schema=schema)
 
 
-def parse_table(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
+def parse_table(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
     """Read some or all columns of an open file, executing nothing in it; raises pyarrow's errors."""
     table = open_parquet(file).read(columns=columns).replace_schema_metadata(None)
     if missing := [name for name in columns or () if name not in table.column_names]:
@@ -51,7 +49,7 @@ def parse_table(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
     return table
 
 
-def open_parquet(file: BinaryIO, as_dictionaries: Collection[str] = ()) -> pq.ParquetFile:
+def open_parquet(file: IO[bytes], as_dictionaries: Collection[str] = ()) -> pq.ParquetFile:
     """Open a file without the types that its writer had; raises pyarrow's errors.
 
     Columns named in `as_dictionaries` take the memory of their different values alone.

@@ -6,6 +6,7 @@ the same on the driver and on every worker and no credential ever travels in a c
 character of a URI stands for itself: there are no patterns, queries or percent codes.
 """
 
+import io
 import os
 import posixpath
 import re
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from errno import EACCES, EFBIG, EINVAL, EIO, ENOENT, ETIMEDOUT
 from http.client import IncompleteRead
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import botocore.exceptions
@@ -28,6 +29,9 @@ from fsspec import AbstractFileSystem
 # Whoever says what a store said needs it.
 from pipelines.confidential import without_secrets as without_secrets
 from pipelines.web import one_host
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 Answer = TypeVar("Answer")
 
@@ -203,6 +207,14 @@ def read_head(uri: str, size: int) -> bytes:
     return _ask(uri, read)
 
 
+@contextmanager
+def open_to_read(uri: str) -> Iterator[IO[bytes]]:
+    """Open one object to read parts of it, only those that are asked for; raises as read_bytes does."""
+    filesystem, path = open_store(uri)
+    with _ask(uri, lambda: filesystem.open(path, "rb")) as file:
+        yield io.BufferedReader(_PatientFile(uri, file)) if is_remote(uri) else file
+
+
 def read_many(uris: list[str], limit: int | None = None) -> list[bytes | Exception]:
     """Read objects side by side; one that cannot be read gives its exception in its own place.
 
@@ -261,6 +273,37 @@ def delete(uri: str) -> None:
     filesystem, path = open_store(uri)
     with suppress(FileNotFoundError):
         _ask(uri, lambda: filesystem.rm_file(path))
+
+
+class _PatientFile(io.RawIOBase):
+    """A file of a store, each of whose reads is repeated as whole objects are."""
+
+    def __init__(self, uri: str, file: IO[bytes]) -> None:
+        self._uri, self._file, self._at = uri, file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = self._file.seek(offset, whence)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        into = memoryview(buffer)
+        found = _ask(self._uri, lambda: self._read_here(len(into)))
+        into[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+    def _read_here(self, size: int) -> bytes:
+        self._file.seek(self._at)
+        return self._file.read(size)
 
 
 def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | Exception:

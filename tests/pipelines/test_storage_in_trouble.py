@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from errno import EACCES
+from io import SEEK_END
 
 import pytest
 from s3fs import S3FileSystem
@@ -47,6 +48,10 @@ def test_what_breaks_now_and_then_is_asked_for_again(proxy, objects, fault):
         assert storage.read_bytes(f"{uri}.again") == objects[uri]
         storage.delete(f"{uri}.again")
     assert storage.list_files(bucket) == sorted(objects)
+    for uri in list(objects)[:20]:
+        with storage.open_to_read(uri) as file:
+            assert (file.seek(-8, SEEK_END), file.read()) == (4992, objects[uri][-8:])
+            assert (file.seek(0), file.read()) == (0, objects[uri])
     assert proxy.met[fault] > 5
 
 
