@@ -15,6 +15,7 @@ from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse_config import FuseConfig
 from pipelines.rows import STORE_LOST, WRITTEN, fail, lose, milliseconds_since, output_schema, put_or_tell, unpack_image
+from pipelines.schema_version import SCHEMA_VERSION
 from upfusion.color import Pixels
 from upfusion.images import FORMATS, ImageError, encode_image
 
@@ -61,6 +62,7 @@ class Writer:
                     lose(row, self.destination.uri, error)
             except Exception as error:  # noqa: BLE001  # whatever one image does to a format fails it alone
                 fail(row, "write_failed", f"the fused image cannot be written: {error}")
+        row["schema_version"] = SCHEMA_VERSION
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["encode_ms"] = milliseconds_since(started)
 

@@ -13,6 +13,7 @@ from pipelines.destination import Destination
 from pipelines.discover import MANIFEST_SCHEMA
 from pipelines.request import RequestError
 from pipelines.rows import output_schema
+from pipelines.schema_version import SCHEMA_VERSION
 
 SCHEMA = output_schema(("vif",))
 
@@ -66,7 +67,7 @@ def parquet(table: pa.Table) -> bytes:
 def test_a_destination_is_claimed_once_and_again_by_the_same_settings(destination):
     destination.claim(run_of(model="m", format="png"))
     written = storage.read_bytes(destination.run_json)
-    assert json.loads(written) == run_of(model="m", format="png")
+    assert json.loads(written) == {"schema_version": SCHEMA_VERSION, **run_of(model="m", format="png")}
     destination.claim({**run_of(format="png", model="m"), "config": {"source": "elsewhere"}})
     assert storage.read_bytes(destination.run_json) == written
 
@@ -94,6 +95,13 @@ def test_rows_without_a_run_json_are_nobodys_and_refused(destination):
 def test_another_programs_run_json_is_refused_by_name(destination, text):
     storage.write_bytes(destination.run_json, text.encode())
     with pytest.raises(RequestError, match=r"out/run\.json was not written by an upfusion job"):
+        destination.claim(run_of(model="m"))
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, "2.0", None])
+def test_what_a_later_version_began_is_refused(destination, version):
+    storage.write_bytes(destination.run_json, json.dumps(run_of(model="m") | {"schema_version": version}).encode())
+    with pytest.raises(RequestError, match=rf"was written by a later version of upfusion .*{version}.*Update upfusion"):
         destination.claim(run_of(model="m"))
 
 
