@@ -52,7 +52,7 @@ from upfusion.version import __version__
 # Pairs that one task fetches and decodes. What it yields are blocks of a few megabytes, whatever the size of the
 # images: they bound the memory of the stages, and what a killed job loses of its work. With `tiny` on a core
 # 4 MiB of pixels are some five seconds, and on a GPU 128 MiB are about as much with `paper`.
-PAIRS_A_TASK = 128
+PAIRS_A_TASK, TASKS_AN_ACTOR = 128, 8
 BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 4 << 20, 128 << 20
 
 Texts = dict[tuple[str, str | None], list[float]]
@@ -196,7 +196,7 @@ def _may_read(plan: Plan, destination: Destination) -> MayRead:
 def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset:
     """Build the graph whose rows (WRITTEN) say what became of each pair."""
     # Enough tasks for every actor to have a few, whatever the size of the archive.
-    size = max(1, min(PAIRS_A_TASK, todo.num_rows // (2 * workers.actors)))
+    size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
     tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
     whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
     graph = ray.data.from_arrow(tasks)
