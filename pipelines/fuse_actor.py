@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class FuseActor:
         """Cut pairs of one size into passes; where nobody knows how many fit, a pair is fused alone to see."""
         while self.memory and group and size not in self.pairs_a_pass:
             probe, group = group[:1], group[1:]
-            a_pair = self.memory.most_during(lambda probe=probe: self._fuse_group(probe))
+            a_pair = self.memory.most_during(partial(self._fuse_group, probe))
             if probe[0]["error_code"] is None:
                 self.pairs_a_pass[size] = fitting(self.memory.free(), a_pair, PASSES_AT_ONCE_GPU)
         # Several passes of a block overlap; a single one, however large, leaves the device waiting at its ends.
