@@ -32,7 +32,7 @@ class Writer:
         self.config = config
         self.model = model
         # Made on the driver: a relative path means its folder, not a worker's.
-        self.destination = Destination(config.out)
+        self.destination = Destination(config.destination)
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
         """Write a block and return what became of each pair; a store that fails stops the job, not the pair."""
