@@ -9,10 +9,11 @@ import pytest
 
 from pipelines.cluster import FEWEST_LOGICAL_CPUS
 from tests.archives import make_archive
+from tests.chaos.killing import kill_all
 from tests.processes import start_job
 from tests.tally import LINES
 
-pytestmark = [pytest.mark.slow, pytest.mark.extended]
+pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(900)]
 
 # Ray takes a third of a machine's memory for objects otherwise, and with it much could pile up unnoticed.
 STORE = 200_000_000
@@ -45,11 +46,13 @@ def peak(folder: Path, pairs: int, monkeypatch: pytest.MonkeyPatch) -> int:
     command = ("fuse", folder / "in", "--out", out, "--no-tracking", "--limit", pairs, "--metrics", "none")
     assert FEWEST_LOGICAL_CPUS == 4
     with (folder / "said").open("w+") as said:
-        process = start_job(*command, output=said.fileno())
-        most = 0
-        while process.poll() is None:
-            most = max(most, memory_of(process))
-            time.sleep(0.25)
+        process, most = start_job(*command, output=said.fileno()), 0
+        try:
+            while process.poll() is None:
+                most = max(most, memory_of(process))
+                time.sleep(0.25)
+        finally:
+            kill_all(process)
         said.seek(0)
         assert process.returncode == 0, said.read()
     return most
