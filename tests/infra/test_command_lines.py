@@ -1,6 +1,7 @@
 """Every command in infra/ is one that the command line takes: in manifests, in comments and on the page."""
 
 import importlib
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -49,15 +50,10 @@ def parse(line: str) -> list[BaseModel]:
 
 
 def _commands(words: list[str]) -> Iterator[tuple[str, list[str]]]:
-    for at, word in enumerate(words):
-        job = word.removeprefix("jobs.") if at and words[at - 1] == "-m" and word.startswith("jobs.") else None
-        if word == "upfusion" and words[at + 1 : at + 2]:
-            job = words[at + 1] if words[at + 1] in command_line.JOBS else None
-            at += 1  # noqa: PLW2901
-        if job:
-            rest = words[at + 1 :]
-            end = next((i for i, found in enumerate(rest) if found in AFTER_A_COMMAND), len(rest))
-            yield job, rest[:end]
+    for at, (before, word) in enumerate(itertools.pairwise(words), start=2):
+        is_job = (before == "-m" and word.startswith("jobs.")) or (before == "upfusion" and word in command_line.JOBS)
+        if is_job:
+            yield word.removeprefix("jobs."), list(itertools.takewhile(lambda w: w not in AFTER_A_COMMAND, words[at:]))
 
 
 def _configure(job: str, arguments: list[str]) -> BaseModel:
@@ -77,9 +73,8 @@ def written_lines(file: Path) -> list[str]:
         found = [line for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
     else:
         found = [line.lstrip(" #") for line in text.splitlines() if line.lstrip().startswith("#")]
-    starts = ("ray job submit", "python -m jobs", "upfusion ", "docker compose exec head ray job submit")
-    lines = [line.strip().removeprefix("docker compose exec head ") for line in found if line.strip().startswith(starts)]
-    return [line.split("  #")[0] for line in lines]
+    lines = [line.strip().removeprefix("docker compose exec head ").split("  #")[0] for line in found]
+    return [line for line in lines if line.startswith(("ray job submit", "python -m jobs", "upfusion "))]
 
 
 PAGES = [file for file in sorted(INFRA.rglob("*")) if file.is_file() and written_lines(file)]

@@ -84,7 +84,9 @@ def test_versions_are_the_same_everywhere():
 
 def test_compose_keeps_its_schema():
     command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, "compose.yaml"], cwd=INFRA / "compose", capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "compose.yaml"], cwd=INFRA / "compose", capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 

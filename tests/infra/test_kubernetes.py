@@ -18,17 +18,24 @@ def one(overlay: str, kind: str, name: str) -> Manifest:
     return found[0]
 
 
-def test_every_written_manifest_keeps_its_schema():
-    manifests = written()
-    assert len(manifests) > 15
+def of_ray(manifest: Manifest) -> bool:
+    return manifest["apiVersion"].startswith("ray.io/")
+
+
+# Apart, because one is skipped where KubeRay's schemas are missing, the other where Kubernetes' are.
+@pytest.mark.parametrize(("whose", "at_least"), [("ray", 4), ("core", 12)])
+def test_every_written_manifest_keeps_its_schema(whose, at_least):
+    manifests = [(name, manifest) for name, manifest in written() if of_ray(manifest) == (whose == "ray")]
+    assert len(manifests) >= at_least
     assert {name: found for name, manifest in manifests if (found := problems(manifest))} == {}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_built_manifest_keeps_its_schema(overlay):
-    manifests = built(overlay)
-    assert {"RayCluster", "RayJob", "RayCronJob", "NetworkPolicy"} <= {manifest["kind"] for manifest in manifests}
-    found = {f"{m['kind']} {m['metadata']['name']}": problems(m) for m in manifests}
+@pytest.mark.parametrize(("whose", "at_least"), [("ray", 4), ("core", 9)])
+def test_every_built_manifest_keeps_its_schema(overlay, whose, at_least):
+    manifests = [manifest for manifest in built(overlay) if of_ray(manifest) == (whose == "ray")]
+    assert len(manifests) >= at_least
+    found = {f"{manifest['kind']} {manifest['metadata']['name']}": problems(manifest) for manifest in manifests}
     assert {name: said for name, said in found.items() if said} == {}
 
 
@@ -87,8 +94,10 @@ def test_every_job_has_the_cluster_that_jobs_are_submitted_to(overlay):
     [cluster] = clusters(one(overlay, "RayCluster", "upfusion"))
     jobs = [manifest for manifest in built(overlay) if manifest["kind"] in ("RayJob", "RayCronJob")]
     assert {manifest["metadata"]["name"] for manifest in jobs} == {"fuse", "train", "nightly"}
+    # Two of them would not fit into a laptop; the jobs' own ones start with the jobs.
+    assert cluster.get("suspend", False) == (overlay == "local")
     for job in jobs:
-        assert clusters(job) == [cluster]
+        assert clusters(job) == [{name: value for name, value in cluster.items() if name != "suspend"}]
     # What the overlay changes has reached the copies.
     groups = [group["groupName"] for group in cluster["workerGroupSpecs"]]
     assert groups == (["cpu"] if overlay == "local" else ["cpu", "gpu"])
@@ -158,7 +167,8 @@ def test_no_file_holds_a_credential():
     for file in files:
         text = file.read_text()
         assert not re.search(r"AKIA[0-9A-Z]{16}|-----BEGIN|aws_secret_access_key\s*=\s*\w", text), file
-        assert not [word for word in re.findall(r"\w+://\S+", text) if "$" not in word and holds_credentials(word)], file
+        uris = [word for word in re.findall(r"\w+://\S+", text) if "$" not in word]
+        assert not any(map(holds_credentials, uris)), file
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
