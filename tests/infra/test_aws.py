@@ -1,10 +1,15 @@
 """infra/aws: policies that allow what a job does, and no more."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import botocore.exceptions
+import botocore.session
 import pytest
 import yaml
+from moto import mock_aws
+from moto.core import set_initial_no_auth_action_count
 
 from .manifests import ROOT
 
@@ -64,3 +69,65 @@ def test_the_policies_are_about_the_buckets_that_the_jobs_use():
         if "entrypoint" in text:
             assert "s3://upfusion-archive/" in text
             assert "--out s3://upfusion-results/" in text
+
+
+BUCKETS = ("upfusion-archive", "upfusion-results", "upfusion-mlflow")
+BEFORE_RIGHTS_COUNT = len(BUCKETS) * 2 + 4
+
+
+CALLS: dict[str, Callable[[Any, str], Any]] = {
+    "list": lambda store, bucket: store.list_objects_v2(Bucket=bucket),
+    "read": lambda store, bucket: store.get_object(Bucket=bucket, Key="a"),
+    "write": lambda store, bucket: store.put_object(Bucket=bucket, Key="b", Body=b"b"),
+    "delete": lambda store, bucket: store.delete_object(Bucket=bucket, Key="b"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_store_of_a_person(monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@mock_aws
+@set_initial_no_auth_action_count(BEFORE_RIGHTS_COUNT)
+def test_a_job_reads_the_source_and_writes_the_results_alone():
+    store = job_store()
+
+    def allowed(bucket: str) -> set[str]:
+        return {name for name, call in CALLS.items() if goes(call, store, bucket)}
+
+    assert {bucket: allowed(bucket) for bucket in BUCKETS} == {
+        "upfusion-archive": {"list", "read"},
+        "upfusion-results": {"list", "read", "write", "delete"},
+        "upfusion-mlflow": set(),
+    }
+    assert not goes(store.list_buckets)
+    assert not goes(lambda: store.create_bucket(Bucket="another"))
+
+
+def job_store() -> Any:
+    """Put an object into every bucket and give a client that has the rights of a job, as moto reads the policies."""
+    session = botocore.session.Session()
+    anyone = {"region_name": "us-east-1", "aws_access_key_id": "anyone", "aws_secret_access_key": "anyone"}
+    store, iam = session.create_client("s3", **anyone), session.create_client("iam", **anyone)
+    for bucket in BUCKETS:
+        store.create_bucket(Bucket=bucket)
+        store.put_object(Bucket=bucket, Key="a", Body=b"a")
+    iam.create_user(UserName="job")
+    for name in ("source", "destination"):
+        text = (AWS / f"{name}-policy.json").read_text()
+        iam.put_user_policy(UserName="job", PolicyName=name, PolicyDocument=text)
+    key = iam.create_access_key(UserName="job")["AccessKey"]
+    secrets = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+    return session.create_client("s3", region_name="us-east-1", **secrets)
+
+
+def goes(call: Callable[..., Any], *arguments: Any) -> bool:
+    try:
+        call(*arguments)
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDenied":
+            raise
+        return False
+    return True
