@@ -192,7 +192,10 @@ def test_the_head_stays_off_machines_that_may_go():
     head, workers = cluster["headGroupSpec"]["template"]["spec"], cluster["workerGroupSpecs"]
     assert "tolerations" not in head
     assert head["nodeSelector"] == {"karpenter.sh/capacity-type": "on-demand"}
+    assert "automountServiceAccountToken" not in head
     for group in workers:
+        # Who breaks out of a worker must not scale the cluster.
+        assert group["template"]["spec"]["automountServiceAccountToken"] is False
         keys = {toleration["key"] for toleration in group["template"]["spec"]["tolerations"]}
         assert {"spot", "cloud.google.com/gke-spot"} <= keys
         assert ("nvidia.com/gpu" in keys) == (group["groupName"] == "gpu")

@@ -7,7 +7,6 @@ set -euo pipefail
 DATA=${CEPH_DATA:-/var/lib/ceph/upfusion}
 PORT=${S3_PORT:-7480}
 export CEPH_CONF=$DATA/ceph.conf
-CEPH_ARGS=
 
 main() {
   [ -e "$DATA/made" ] || make_cluster
@@ -15,11 +14,11 @@ main() {
   trap 'exit 0' TERM INT
   ceph-mon -f -i a &
   ceph-osd -f -i 0 &
-  radosgw -f -n client.rgw &
-  # Waits for the servers above, too: without them it has nobody to ask.
+  # Waits for the servers above. Before the store answers, so that nobody is turned away who is about to be known.
   radosgw-admin user info --uid upfusion >/dev/null 2>&1 ||
     radosgw-admin user create --uid upfusion --display-name upfusion \
       --access-key "$AWS_ACCESS_KEY_ID" --secret-key "$AWS_SECRET_ACCESS_KEY" >/dev/null
+  radosgw -f -n client.rgw &
   echo "S3 on port $PORT"
   # Whichever ends first ends the container, which is then started anew.
   wait -n
