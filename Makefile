@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test quality format bench results
+.PHONY: help demo test chaos quality format bench results
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -28,6 +28,9 @@ demo: $(VENV)/.installed-runtime ## make a small archive, fuse it and write the 
 test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some: make test ARGS=tests/pipelines
 	@# Files side by side, the slow ones of end_to_end first: the tests wait more than they compute.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about half an hour)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m '' tests/chaos $(ARGS)
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
 	$(BIN)/ruff check

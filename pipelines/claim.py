@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines import storage
 from pipelines.request import RequestError
+from pipelines.schema_version import SCHEMA_VERSION, check_version
 
 
 def digest_of(result: dict[str, Any]) -> str:
@@ -20,7 +21,8 @@ def run_file(uri: str) -> str:
 
 def write_claim(uri: str, run: dict[str, Any]) -> None:
     """Claim a destination for a run, whose `result` holds every setting that changes a result."""
-    storage.write_bytes(run_file(uri), (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
+    claim = {"schema_version": SCHEMA_VERSION, **run}
+    storage.write_bytes(run_file(uri), (json.dumps(claim, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def is_claimed(uri: str, run: dict[str, Any]) -> bool:
@@ -28,9 +30,9 @@ def is_claimed(uri: str, run: dict[str, Any]) -> bool:
 
     Raises RequestError, naming the settings that differ, when it belongs to another one.
     """
-    if not storage.exists(run_file(uri)):
+    there = read_claim(uri)
+    if there is None:
         return False
-    there = _read(run_file(uri))
     if there["digest"] == run["digest"]:
         return True
     names = sorted(set(there["result"]) | set(run["result"]))
@@ -45,11 +47,18 @@ def is_claimed(uri: str, run: dict[str, Any]) -> bool:
     )
 
 
-def _read(uri: str) -> dict[str, Any]:
+def read_claim(uri: str) -> dict[str, Any] | None:
+    """Read whom a destination belongs to; None where that is nobody.
+
+    Raises RequestError where no job of this or an earlier version wrote it.
+    """
+    if not storage.exists(run_file(uri)):
+        return None
     try:
-        there = json.loads(storage.read_bytes(uri))
+        there = json.loads(storage.read_bytes(run_file(uri)))
     except ValueError:
         there = None
-    if not isinstance(there, dict) or not {"digest", "result"} <= there.keys():
-        raise RequestError(f"{uri} was not written by an upfusion job; choose another --out")
+    if not isinstance(there, dict) or not isinstance(there.get("result"), dict) or "digest" not in there:
+        raise RequestError(f"{run_file(uri)} was not written by an upfusion job; choose another --out")
+    check_version(run_file(uri), there.get("schema_version", 0))
     return there

@@ -119,8 +119,9 @@ class Cluster:
             return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
         count = min(pairs, actors) if actors else min(cores, -(-pairs // PAIRS_WORTH_A_COPY))
-        # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small.
-        return Workers(count, cpus=min(1.0, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))
+        # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small. A copy that
+        # takes as many as a task would have the task before it put into it by Ray, and wait for files.
+        return Workers(count, cpus=min(0.9, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))
 
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.

@@ -6,26 +6,60 @@ its row is there, and a job that dies between any two steps continues from what 
 
 import hashlib
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import storage
 from pipelines.claim import is_claimed, run_file, write_claim
-from pipelines.parquet_files import list_tables, read_table, write_table
+from pipelines.parquet_files import list_tables, read_as, read_table, write_table
 from pipelines.request import RequestError
+
+FINISHED = pa.schema([pa.field("pair_id", pa.string()), pa.field("ok", pa.bool_())])
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The rows that a destination holds."""
+    """The rows that a destination holds, in columns: of millions, Python's objects would fill a driver's memory."""
 
-    ok: frozenset[str]
-    failed: frozenset[str]
-    files: dict[str, list[tuple[str, bool]]]
-    """Every file's rows as (pair_id, whether it is ok)."""
+    rows: pa.Table
+    """FINISHED, file by file."""
+    files: dict[str, int]
+    """How many of the rows each file holds, in their order."""
+
+    @property
+    def ids(self) -> pa.Array:
+        """The pairs that have a row."""
+        return pc.unique(self.rows["pair_id"])
+
+    @property
+    def ok(self) -> int:
+        """How many rows are ok."""
+        return pc.sum(self.rows["ok"]).as_py() or 0
+
+    @property
+    def failed(self) -> int:
+        """How many rows are not."""
+        return self.rows.num_rows - self.ok
+
+    @property
+    def repeated(self) -> pa.Array:
+        """The pairs that have several rows."""
+        counts = self.rows.group_by("pair_id").aggregate([([], "count_all")])
+        return counts.filter(pc.greater(counts["count_all"], 1))["pair_id"].combine_chunks()
+
+    def by_file(self, concerned: pa.ChunkedArray) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the files that a mask picks some rows of, each with all of its rows."""
+        mask, start = concerned.to_numpy(), 0
+        for uri, count in self.files.items():
+            if mask[start : start + count].any():
+                yield uri, self.rows.slice(start, count)
+            start += count
 
 
 class Destination:
@@ -61,12 +95,10 @@ class Destination:
         Raises RequestError when an id stands there already for other sources, another task or another prompt.
         """
         if storage.exists(self.manifest):
-            known = read_table(self.manifest)
-            there = {row["pair_id"]: row for row in known.to_pylist()}
-            rows = pairs.to_pylist()
-            for row in rows:
-                self._check_same(there.get(row["pair_id"], row), row)
-            fresh = pairs.filter(pa.array([row["pair_id"] not in there for row in rows], pa.bool_()))
+            known = read_as(self.manifest, pairs.schema)
+            places = pc.index_in(pairs["pair_id"], value_set=known["pair_id"].combine_chunks())
+            self._check_same(known.take(places.drop_null()), pairs.filter(places.is_valid()))
+            fresh = pairs.filter(places.is_null())
             if fresh.num_rows == 0:
                 return known
             pairs = pa.concat_tables([known, fresh]).sort_by("pair_id")
@@ -77,13 +109,9 @@ class Destination:
         """Read which pairs have a row: two small columns of every file."""
         uris = self.pair_files()
         with ThreadPoolExecutor(max_workers=16) as pool:
-            files = dict(zip(uris, pool.map(self._read_statuses, uris), strict=True))
-        rows = [row for statuses in files.values() for row in statuses]
-        return Finished(
-            ok=frozenset(pair_id for pair_id, ok in rows if ok),
-            failed=frozenset(pair_id for pair_id, ok in rows if not ok),
-            files=files,
-        )
+            tables = dict(zip(uris, pool.map(_read_statuses, uris), strict=True))
+        rows = pa.concat_tables([FINISHED.empty_table(), *tables.values()])
+        return Finished(rows, {uri: table.num_rows for uri, table in tables.items()})
 
     def read_columns(self, columns: list[str], uris: list[str] | None = None) -> pa.Table:
         """Read some columns of all rows, or of the rows in some files."""
@@ -104,19 +132,26 @@ class Destination:
 
     def remove_failed(self, finished: Finished) -> None:
         """Take the failed rows out, so that their pairs count as not done."""
-        for uri, rows in finished.files.items():
-            if not all(ok for _, ok in rows):
-                self._keep_rows(uri, [ok for _, ok in rows])
+        for uri, rows in finished.by_file(pc.invert(finished.rows["ok"])):
+            self._keep_rows(uri, rows["ok"].to_pylist())
 
     def remove_repeated(self, finished: Finished) -> int:
         """Leave one row a pair, an `ok` one where there is one; returns how many rows went.
 
         Two rows of one pair come about only when tasks of a job whose driver died outlived it.
         """
+        repeated = pc.is_in(finished.rows["pair_id"], value_set=finished.repeated)
+        there = finished.rows.filter(repeated)
+        ok = set(there.filter(there["ok"])["pair_id"].to_pylist())
+        several = set(there["pair_id"].to_pylist())
         kept: set[str] = set()
         removed = 0
-        for uri, rows in sorted(finished.files.items()):
-            keep = [(ok or pair_id not in finished.ok) and _is_first(kept, pair_id) for pair_id, ok in rows]
+        for uri, rows in finished.by_file(repeated):
+            keep = [
+                row["pair_id"] not in several
+                or ((row["ok"] or row["pair_id"] not in ok) and _is_first(kept, row["pair_id"]))
+                for row in rows.to_pylist()
+            ]
             if not all(keep):
                 self._keep_rows(uri, keep)
                 removed += keep.count(False)
@@ -134,20 +169,36 @@ class Destination:
         else:
             storage.delete(uri)
 
-    def _check_same(self, there: dict[str, Any], now: dict[str, Any]) -> None:
-        differing = [f"{name} {there[name]!r}, now {now[name]!r}" for name in now if there[name] != now[name]]
-        if differing:
-            raise RequestError(
-                f"pair {now['pair_id']!r} stands in {self.manifest} with {'; '.join(differing)}. "
-                "Choose another --out for another archive."
-            )
-
-    def _read_statuses(self, uri: str) -> list[tuple[str, bool]]:
-        rows = read_table(uri, ["pair_id", "status"]).to_pylist()
-        return [(row["pair_id"], row["status"] == "ok") for row in rows]
+    def _check_same(self, there: pa.Table, now: pa.Table) -> None:
+        """Raise RequestError for the first of some pairs that is another one by now."""
+        same = [
+            pc.fill_null(pc.equal(there[name], now[name]), False).to_numpy()
+            | (there[name].is_null().to_numpy() & now[name].is_null().to_numpy())
+            for name in now.column_names
+        ]
+        others = np.flatnonzero(~np.logical_and.reduce(same))
+        if not len(others):
+            return
+        known, found = (table.slice(int(others[0]), 1).to_pylist()[0] for table in (there, now))
+        differing = [f"{name} {known[name]!r}, now {found[name]!r}" for name in found if known[name] != found[name]]
+        raise RequestError(
+            f"pair {found['pair_id']!r} stands in {self.manifest} with {'; '.join(differing)}. "
+            "Choose another --out for another archive."
+        )
 
     def _write_json(self, uri: str, value: dict[str, Any]) -> None:
         storage.write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def without(pairs: pa.Table, ids: pa.Array) -> pa.Table:
+    """Return the pairs whose id is none of these."""
+    return pairs.filter(pc.invert(pc.is_in(pairs["pair_id"], value_set=ids)))
+
+
+def _read_statuses(uri: str) -> pa.Table:
+    rows = read_table(uri, ["pair_id", "status"])
+    ok = pc.fill_null(pc.equal(rows["status"], "ok"), False)
+    return pa.table([rows["pair_id"].cast(pa.string()), ok], schema=FINISHED)
 
 
 def _is_first(seen: set[str], pair_id: str) -> bool:

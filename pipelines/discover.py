@@ -128,13 +128,16 @@ def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
     place = _by_folder if archive.a is None or archive.b is None else _by_pattern(archive.a, archive.b)
     sides: dict[str, dict[Side, str]] = defaultdict(dict)
     tasks: dict[str, str] = {}
-    ignored = 0
+    part, ignored, elsewhere = archive.part, 0, 0
     for uri, name in names.items():
         placed = place(name) if _is_image(name) else None
         if placed is None:
             ignored += 1
             continue
         pair_id, side, task = placed
+        if not part.holds(pair_id):
+            elsewhere += 1
+            continue
         _check_utf8(uri)
         if side in sides[pair_id]:
             raise RequestError(
@@ -162,6 +165,8 @@ def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
         schema=MANIFEST_SCHEMA,
     )
     unpaired = sorted(uri for uris_of in sides.values() if len(uris_of) == 1 for uri in uris_of.values())
+    if not complete and elsewhere:
+        raise RequestError(_empty_shard(source, archive))
     if not complete:
         raise RequestError(_nothing_found(source, archive, len(unpaired), ignored))
     return Discovery(pairs, unpaired, ignored)
@@ -242,7 +247,12 @@ def _read_manifest(uri: str, archive: ArchiveConfig) -> Discovery:
         resolved = [resolve(base, str(value)) for value in columns[side]]
         check_places(uri, ((f"row {row}: {side}", value) for row, value in enumerate(resolved, start=1)), allowed)
         columns[side] = list(resolved)
-    return Discovery(pa.table({name: columns[name] for name in COLUMNS}, schema=MANIFEST_SCHEMA))
+    pairs = pa.table({name: columns[name] for name in COLUMNS}, schema=MANIFEST_SCHEMA)
+    part = archive.part
+    pairs = pairs.filter(pa.array([part.holds(str(pair_id)) for pair_id in columns["pair_id"]], pa.bool_()))
+    if pairs.num_rows == 0:
+        raise RequestError(_empty_shard(uri, archive))
+    return Discovery(pairs)
 
 
 def _parse_manifest(uri: str, data: bytes, archive: ArchiveConfig) -> dict[str, list[str | None]]:
@@ -328,6 +338,10 @@ def _check_rows(uri: str, columns: dict[str, list[str | None]]) -> None:
 
 def _repeated(values: Iterable[str | None]) -> Iterator[str]:
     return (str(value) for value, count in Counter(values).items() if count > 1)
+
+
+def _empty_shard(source: str, archive: ArchiveConfig) -> str:
+    return f"{source}: none of its pairs is in shard {archive.shard}; so few pairs need fewer shards"
 
 
 def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:

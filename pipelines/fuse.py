@@ -30,7 +30,7 @@ from pipelines.allowed import (
 from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
 from pipelines.confidential import blanked
-from pipelines.destination import Destination
+from pipelines.destination import Destination, without
 from pipelines.discover import Discovery, discover
 from pipelines.fuse_actor import FuseActor
 from pipelines.fuse_config import FuseConfig
@@ -39,7 +39,7 @@ from pipelines.report import write_report
 from pipelines.request import RequestError
 from pipelines.run_graph import Progress, run_graph
 from pipelines.source_tree import git_commit
-from pipelines.sources import decode, fetch
+from pipelines.sources import load_sources
 from pipelines.summary import aggregate
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.writer import Writer
@@ -49,10 +49,11 @@ from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
 
-# A killed job loses at most the blocks under way, and a file of 32 images is still worth opening. On a CPU a
-# pair takes seconds, so blocks are small enough to show that something moves.
-PAIRS_A_BLOCK_GPU = 32
-PAIRS_A_BLOCK_CPU = 4
+# Pairs that one task fetches and decodes. What it yields are blocks of a few megabytes, whatever the size of the
+# images: they bound the memory of the stages, and what a killed job loses of its work. With `tiny` on a core
+# 4 MiB of pixels are some five seconds, and on a GPU 128 MiB are about as much with `paper`.
+PAIRS_A_TASK, TASKS_AN_ACTOR = 128, 8
+BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 4 << 20, 128 << 20
 
 Texts = dict[tuple[str, str | None], list[float]]
 """Embeddings by task and prompt of the row."""
@@ -136,8 +137,10 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
     longer be read or written.
     """
     started = time.monotonic()
-    config, destination = plan.config, Destination(plan.config.out)
+    config, destination = plan.config, Destination(plan.config.destination)
     try:
+        if config.shard:
+            Destination(config.out).claim(_run_of_all_shards(plan))
         destination.claim(plan.run)
         manifest = destination.merge_manifest(plan.found.pairs)
         finished = destination.finished()
@@ -147,7 +150,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         destination.remove_failed(finished)
         finished = destination.finished()
     # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
-    todo = _todo(plan.found.pairs if config.limit else manifest, finished.ok | finished.failed)
+    todo = without(plan.found.pairs if config.limit else manifest, finished.ids)
     check_others(todo, plan, destination)
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
@@ -161,12 +164,19 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started)
 
 
+def _run_of_all_shards(plan: Plan) -> dict[str, Any]:
+    """Return what claims DEST for shards, so that it takes neither another number of them nor the whole archive."""
+    result = plan.run["result"] | {"shards": plan.config.part.count}
+    config = plan.run["config"] | {"shard": None}
+    return plan.run | {"digest": digest_of(result), "result": result, "config": config}
+
+
 def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
     """Check the pairs that only DEST knows, where others may write too.
 
     Raises RequestError for one that lies neither where SOURCE, nor where a manifest in DEST may name pairs.
     """
-    rows = _todo(todo, frozenset(plan.found.pairs["pair_id"].to_pylist())).select(["pair_id", "a_uri", "b_uri"])
+    rows = without(todo, plan.found.pairs["pair_id"].combine_chunks()).select(["pair_id", "a_uri", "b_uri"])
     named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows.to_pylist() for side in ("a_uri", "b_uri"))
     check_places(destination.manifest, named, _allowed(plan, destination))
 
@@ -185,15 +195,15 @@ def _may_read(plan: Plan, destination: Destination) -> MayRead:
 
 def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset:
     """Build the graph whose rows (WRITTEN) say what became of each pair."""
-    size = PAIRS_A_BLOCK_GPU if workers.gpus else PAIRS_A_BLOCK_CPU
-    # Enough blocks for every actor to have a few, whatever the size of the archive.
-    size = max(1, min(size, todo.num_rows // (2 * workers.actors)))
-    blocks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
+    # Enough tasks for every actor to have a few, whatever the size of the archive.
+    size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
+    tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
     whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+    graph = ray.data.from_arrow(tasks)
+    # Ray makes a block of what a task has yielded as soon as it is larger than this.
+    graph.context.target_max_block_size = BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU
     return (
-        ray.data.from_arrow(blocks)
-        .map_batches(fetch, fn_args=(plan.config.max_bytes,), **whole_block)
-        .map_batches(decode, fn_args=(plan.config.max_pixels,), **whole_block)
+        graph.map_batches(load_sources, fn_args=(plan.config.max_bytes, plan.config.max_pixels), **whole_block)
         .map_batches(
             FuseActor,
             fn_constructor_kwargs={
@@ -229,11 +239,11 @@ def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, 
 
 
 def _digest_of_ids(manifest: pa.Table) -> str:
-    return hashlib.sha256("\n".join(manifest["pair_id"].to_pylist()).encode()).hexdigest()
-
-
-def _todo(pairs: pa.Table, finished: frozenset[str]) -> pa.Table:
-    return pairs.filter(pa.array([pair_id not in finished for pair_id in pairs["pair_id"].to_pylist()], pa.bool_()))
+    digest = hashlib.sha256()
+    for start in range(0, manifest.num_rows, 10_000):
+        ids = manifest["pair_id"].slice(start, 10_000).to_pylist()
+        digest.update(("\n" * (start > 0) + "\n".join(ids)).encode())
+    return digest.hexdigest()
 
 
 def _close(
@@ -246,33 +256,34 @@ def _close(
 ) -> Outcome:
     """Check every id of the manifest against the rows, then write what depends on all of them."""
     finished = destination.finished()
-    if len(finished.ok) + len(finished.failed) != sum(map(len, finished.files.values())):
+    if len(finished.repeated):
         destination.remove_repeated(finished)
         finished = destination.finished()
-    ids = set(manifest["pair_id"].to_pylist())
-    there = finished.ok | finished.failed
+    missing = without(manifest, finished.ids)["pair_id"]
+    surplus = without(finished.rows, manifest["pair_id"].combine_chunks())["pair_id"]
     counts = {
-        "pairs": len(ids),
-        "ok": len(finished.ok),
-        "failed": len(finished.failed),
+        "pairs": manifest.num_rows,
+        "ok": finished.ok,
+        "failed": finished.failed,
         "unpaired": len(plan.found.unpaired),
         "unpaired_files": plan.found.unpaired[:1000],
     }
-    if there == ids:
+    if not len(missing) and not len(surplus):
         destination.succeed(counts)
     elif plan.config.limit is None:
+        first = min(name[0].as_py() for name in (missing, surplus) if len(name))
         raise RuntimeError(
-            f"{len(ids - there)} pairs of the manifest have no row and {len(there - ids)} rows no pair "
-            f"(first: {sorted(ids ^ there)[0]!r}); run the same command again to go on"
+            f"{len(missing)} pairs of the manifest have no row and {len(surplus)} rows no pair (first: {first!r}); "
+            "run the same command again to go on"
         )
     write_report(destination.uri, _may_read(plan, destination))
     aggregates = aggregate(destination, plan.config.metrics)
     tracked.finish(destination, counts, aggregates, fused_now, seconds, _may_read(plan, destination))
     return Outcome(
         destination=destination,
-        pairs=len(there),
-        ok=len(finished.ok),
-        failed=len(finished.failed),
+        pairs=finished.rows.num_rows,
+        ok=finished.ok,
+        failed=finished.failed,
         fused_now=fused_now,
         seconds=seconds,
         unpaired=plan.found.unpaired,

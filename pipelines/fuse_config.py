@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pipelines.allowed import Allow
 from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
+from pipelines.shard import Shard
 from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 from upfusion.prompts import TASKS
 
@@ -30,6 +31,11 @@ class ArchiveConfig(JobConfig):
         None, description=f"Kind of pairs, whatever folder names or the manifest say: {', '.join(TASKS)}."
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
+    shard: str | None = Field(
+        None,
+        description="Take only part I of N, as 'I/N' (1/8 to 8/8), by a hash of the pairs' ids: an archive that grows "
+        "moves no pair to another part. A fuse job keeps it in DEST/shard-I-of-N.",
+    )
     allow: Allow = ()
     max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests of more pairs.")
     max_id: int = Field(1024, ge=1, description="Refuse ids of pairs with more bytes.")
@@ -41,6 +47,18 @@ class ArchiveConfig(JobConfig):
         if task is not None and task not in TASKS:
             raise ValueError(f"unknown task {task!r}; known tasks: {', '.join(TASKS)}")
         return task
+
+    @field_validator("shard")
+    @classmethod
+    def _part_of_some(cls, shard: str | None) -> str | None:
+        if shard is not None:
+            Shard.parse(shard)
+        return shard
+
+    @property
+    def part(self) -> Shard:
+        """Which part of the archive is meant."""
+        return Shard.parse(self.shard) if self.shard else Shard()
 
     @model_validator(mode="after")
     def _both_patterns(self) -> "ArchiveConfig":
@@ -119,6 +137,11 @@ class FuseConfig(ArchiveConfig):
         None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
     )
     no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+
+    @property
+    def destination(self) -> str:
+        """Where the rows, the images and the report of this job lie: DEST, or a folder of it."""
+        return f"{self.out.rstrip('/')}/{self.part.folder}" if self.shard else self.out
 
     @property
     def max_bytes(self) -> int:

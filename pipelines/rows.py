@@ -106,6 +106,7 @@ def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
             pa.field("model", pa.string()),
             *[pa.field(name, pa.float64()) for name in metrics],
             pa.field("metrics_version", pa.int32()),
+            pa.field("schema_version", pa.int32()),
             *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES],
             pa.field("fused", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             pa.field("fused_uri", pa.string()),

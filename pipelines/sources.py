@@ -1,6 +1,7 @@
 """The stages before the network: fetch the source files of a block of pairs, decode them to arrays of one size."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +9,24 @@ import pyarrow as pa
 from pipelines import storage
 from pipelines.rows import DECODED, FETCHED, STORE_LOST, fail, milliseconds_since, pack_image, size_of
 from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
+
+# Pairs that are fetched side by side: 16 have as many files as a store has connections.
+FEWEST_TOGETHER, MOST_TOGETHER = 4, 16
+BYTES_TOGETHER = 32 << 20
+
+
+def load_sources(pairs: pa.Table, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[pa.Table]:
+    """Fetch and decode some pairs, a few at a time, so that they take no more memory than those few.
+
+    Which are together depends on nothing but the files, so that a task that is begun again yields the same.
+    """
+    start, size = 0, FEWEST_TOGETHER
+    while start < pairs.num_rows:
+        loaded = decode(fetch(pairs.slice(start, size), max_bytes), max_pixels)
+        start += loaded.num_rows
+        fitting = BYTES_TOGETHER * loaded.num_rows // loaded.nbytes
+        size = max(FEWEST_TOGETHER, min(MOST_TOGETHER, 2 * size, fitting))
+        yield loaded
 
 
 def fetch(pairs: pa.Table, max_bytes: int | None = None) -> pa.Table:

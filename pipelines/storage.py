@@ -317,9 +317,12 @@ def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | 
 
 def _refuse_devices(uri: str, path: str) -> None:
     """Refuse what is neither file nor folder: a named pipe can be waited on for ever, and `/dev/zero` has no end."""
-    if is_remote(uri) or not Path(path).exists():
+    if is_remote(uri):
         return
-    kind = Path(path).stat().st_mode
+    try:
+        kind = os.stat(path).st_mode  # noqa: PTH116  # pathlib takes as long as reading a small file
+    except OSError:  # whoever reads it says what is wrong
+        return
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         raise OSError(EINVAL, "it is a device or a named pipe", uri)
 

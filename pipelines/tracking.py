@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pyarrow.compute as pc
+
 from pipelines import storage
 from pipelines.allowed import MayRead, anything
 from pipelines.cluster import Cluster
@@ -190,7 +192,7 @@ def _dataset(data: InputData) -> "MetaDataset":
 
 def _failures(destination: Destination) -> dict[str, list[Any]]:
     rows = destination.read_columns(["pair_id", "status", "error_code", "error"])
-    failed = [row for row in rows.to_pylist() if row["status"] == "failed"][:FAILURES_LISTED]
+    failed = rows.filter(pc.equal(rows["status"], "failed")).slice(0, FAILURES_LISTED).to_pylist()
     return {name: [printable(str(row[name])) for row in failed] for name in ("pair_id", "error_code", "error")}
 
 

@@ -4,7 +4,6 @@ A checkpoint holds everything that the next step depends on, and the crops of a 
 the run goes on from any checkpoint with the steps that it would have taken anyway.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,8 +16,6 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.train.torch import get_device, prepare_model
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines import storage
@@ -26,6 +23,7 @@ from pipelines.crop_loader import CropLoader, LumaCache, Sample
 from pipelines.crops import CropRules
 from pipelines.image_cache import ImageCache
 from pipelines.train_job import TrainJob
+from pipelines.training_state import Best, read_state, write_state
 from pipelines.validation import BEST_BY, TRIPTYCHS, Measured, Validator, mean_of
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.learner import Batch, DivergedError, Learner
@@ -70,7 +68,7 @@ class Worker:
         self.loader = CropLoader(job.train_pairs, rules, config.batch, lumas, config.loaders)
         self.validator = Validator(job.val_pairs[self.rank :: self.workers], self.texts, files, config.precision)
         self.drawn = frozenset(pair["pair_id"] for pair in job.val_pairs[:TRIPTYCHS])
-        self.best: dict[str, float] | None = None
+        self.best: Best | None = None
         self.log: list[dict[str, Any]] = []
         """What is not reported yet."""
         self.reported = time.monotonic()
@@ -96,9 +94,9 @@ class Worker:
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return
-        with checkpoint.as_directory() as folder, safe_open(Path(folder) / STATE, framework="pt") as file:
-            self.best = json.loads(file.metadata()["best"])
-            self.learner.load_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        with checkpoint.as_directory() as folder:
+            state, self.best = read_state(Path(folder) / STATE)
+            self.learner.load_state(state)
 
     def _batches(self, samples: list[Sample]) -> list[Batch]:
         size = self.job.config.micro_batch or len(samples)
@@ -218,8 +216,7 @@ class Worker:
             return
         with tempfile.TemporaryDirectory(prefix="upfusion-") as name:
             folder = Path(name)
-            # Equal states are equal bytes, which pickles are not, and nothing in it can be executed.
-            save_file(self.learner.state(), folder / STATE, metadata={"best": json.dumps(self.best)})
+            write_state(folder / STATE, self.learner.state(), self.best)
             (folder / MODEL).write_bytes(model.to_bytes())
             for number, pair_id in enumerate(sorted(pictures), start=1):
                 (folder / PICTURES).mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse_config import FuseConfig
 from pipelines.rows import STORE_LOST, WRITTEN, fail, lose, milliseconds_since, output_schema, put_or_tell, unpack_image
+from pipelines.schema_version import SCHEMA_VERSION
 from upfusion.color import Pixels
 from upfusion.images import FORMATS, ImageError, encode_image
 
@@ -31,7 +32,7 @@ class Writer:
         self.config = config
         self.model = model
         # Made on the driver: a relative path means its folder, not a worker's.
-        self.destination = Destination(config.out)
+        self.destination = Destination(config.destination)
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
         """Write a block and return what became of each pair; a store that fails stops the job, not the pair."""
@@ -61,6 +62,7 @@ class Writer:
                     lose(row, self.destination.uri, error)
             except Exception as error:  # noqa: BLE001  # whatever one image does to a format fails it alone
                 fail(row, "write_failed", f"the fused image cannot be written: {error}")
+        row["schema_version"] = SCHEMA_VERSION
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["encode_ms"] = milliseconds_since(started)
 

@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -196,3 +196,14 @@ HARMLESS: dict[str, Builder] = {
     "GIF of a million empty frames": lambda: animated("GIF", 2)[:-1] + b"\x2c" + bytes(10) * 1_000_000,
 }
 """Bombs that cost nothing: whether they decode does not matter, what they use does."""
+
+
+def damaged_files(count: int, seed: int = 0) -> Iterator[bytes]:
+    """Give ordinary files with a few bytes exchanged, left out or put in, most of them near the beginning."""
+    dice = np.random.default_rng(seed)
+    files = [build() for build in ORDINARY.values()]
+    for turn in range(count):
+        data = bytearray(files[turn % len(files)])
+        for place in dice.integers(0, min(len(data), int(dice.choice([64, 400, len(data)]))), 3):
+            data[place : place + 1] = dice.bytes(dice.integers(0, 5))
+        yield bytes(data)

@@ -75,9 +75,9 @@ class ObjectStore:
             server.wait()
         self._servers.clear()
 
-    def new_bucket(self) -> str:
-        """Make a bucket of its own for a test and return its URI, `s3://name`."""
-        name = f"test-{uuid.uuid4().hex}"
+    def new_bucket(self, name: str | None = None) -> str:
+        """Make a bucket, of its own for a test unless it is named, and return its URI, `s3://name`."""
+        name = name or f"test-{uuid.uuid4().hex}"
         client = botocore.session.Session().create_client("s3")
         try:
             client.create_bucket(Bucket=name)

@@ -12,6 +12,7 @@ from pipelines.train_config import TrainConfig
 from tests.upfusion.small_priors import NETWORK, TEXT_DIM
 from upfusion.checkpoint import Checkpoint, Prompt, Provenance
 from upfusion.network import UPFusion
+from upfusion.presets import NetworkConfig
 from upfusion.prompts import PROMPTS
 
 CONFIG = replace(NETWORK, prior=None, prior_trained=True, residual=True, skip_unperturbed=True)
@@ -36,14 +37,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def make_start(path: Path) -> Path:
+def make_start(path: Path, config: NetworkConfig = CONFIG) -> Path:
     """Write an untrained miniature network."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = UPFusion(CONFIG)
+        network = UPFusion(config)
         bank = {name: Prompt(text, torch.randn(TEXT_DIM)) for name, text in PROMPTS.items()}
     provenance = Provenance(trained=False, notes=("random weights",))
-    made = Checkpoint(name="mini", config=CONFIG, weights=network.state_dict(), prompts=bank, provenance=provenance)
+    made = Checkpoint(name="mini", config=config, weights=network.state_dict(), prompts=bank, provenance=provenance)
     path.write_bytes(made.to_bytes())
     return path
 

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
-from upfusion.color import Pixels, exchange_luma, luma
+from upfusion.color import Pixels
+from upfusion.color_tensors import exchange_luma, luma, receive, send, top_of
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance
 from upfusion.images import read_image, to_array
@@ -101,13 +102,20 @@ class FusionModel:
         """
         if not self.checkpoint.provenance.trained:
             raise ValueError(f"the model {self.checkpoint.name} is untrained: it would give noise; {_TRAINED_ONES}")
-        fused_BHW = self.fuse_lumas(self._lumas(a), self._lumas(b), text_BT)[:, 0].float().cpu().numpy()
-        if not np.isfinite(fused_BHW).all():
-            raise FloatingPointError("the network gave values that are no numbers")
-        return [
-            exchange_luma(one_a, one, np.promote_types(one_a.dtype, one_b.dtype))
-            for one_a, one_b, one in zip(a, b, fused_BHW, strict=True)
+        return self._fuse_pixels(a, b, text_BT)
+
+    @torch.inference_mode()
+    def _fuse_pixels(self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor) -> list[Pixels]:
+        pixels_a, pixels_b = ([send(image, self.device) for image in images] for images in (a, b))
+        a_B1HW, b_B1HW = (torch.stack([luma(one) for one in pixels])[:, None] for pixels in (pixels_a, pixels_b))
+        fused_BHW = self.fuse_lumas(a_B1HW, b_B1HW, text_BT)[:, 0].float()
+        images = [
+            exchange_luma(one_a, one, max(top_of(one_a), top_of(one_b)))
+            for one_a, one_b, one in zip(pixels_a, pixels_b, fused_BHW, strict=True)
         ]
+        if not fused_BHW.isfinite().all():
+            raise FloatingPointError("the network gave values that are no numbers")
+        return [receive(image) for image in images]
 
     @torch.inference_mode()
     def fuse_lumas(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor) -> Tensor:
@@ -118,9 +126,6 @@ class FusionModel:
                 return fuse_in_tiles(self.network, a_B1HW, b_B1HW, text_BT, self.tiles)
             fused_B1HW: Tensor = self.network(a_B1HW, b_B1HW, text_BT)
             return fused_B1HW
-
-    def _lumas(self, images: Sequence[Pixels]) -> Tensor:
-        return torch.from_numpy(np.stack([luma(image) for image in images]))[:, None]
 
 
 def _to_pixels(source: ImageSource) -> Pixels:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import storage
+from pipelines.claim import read_claim, run_file, write_claim
 from pipelines.evaluation.rows import WRITTEN, Row, measured_schema
 from pipelines.parquet_files import list_tables, read_table, write_table
 from pipelines.request import RequestError
@@ -24,7 +25,7 @@ class EvaluationFolder:
 
     def __init__(self, uri: str) -> None:
         self.uri = storage.absolute(uri)
-        self.run_json = storage.join(self.uri, "run.json")
+        self.run_json = run_file(self.uri)
         self.manifest = storage.join(self.uri, "manifest.parquet")
         self.fused = storage.join(self.uri, "fused")
         self.rows = storage.join(self.uri, "rows")
@@ -38,14 +39,10 @@ class EvaluationFolder:
 
     def claim(self, run: dict[str, Any]) -> None:
         """Write what is compared into run.json; raises RequestError where the folder is another job's."""
-        if storage.exists(self.run_json):
-            try:
-                kind = json.loads(storage.read_bytes(self.run_json))["result"]["kind"]
-            except (KeyError, TypeError, ValueError):
-                kind = None
-            if kind != run["result"]["kind"]:
-                raise RequestError(f"{self.uri} belongs to another job; choose another --out")
-        self.write_json(self.run_json, run)
+        there = read_claim(self.uri)
+        if there is not None and there["result"].get("kind") != run["result"]["kind"]:
+            raise RequestError(f"{self.uri} belongs to another job; choose another --out")
+        write_claim(self.uri, run)
 
     def read_rows(self, metrics: tuple[str, ...]) -> pa.Table:
         """Read every row that was ever measured (`measured_schema`), one a key, an `ok` one where there is one."""

@@ -11,6 +11,7 @@ from pipelines import storage
 from pipelines.evaluation.detect import Detector, DetectorConfig, load_detector
 from pipelines.evaluation.rows import FAILED, FETCHED, OK, Row, measured_schema
 from pipelines.rows import fail, milliseconds_since
+from pipelines.schema_version import SCHEMA_VERSION
 from pipelines.sources import fetch_failure
 from upfusion.baselines import BASELINES, COPIES
 from upfusion.color import Pixels, exchange_luma, luma8
@@ -70,7 +71,7 @@ class MeasureActor:
                     row["detections"] = self.detector.detect(fused).tolist()
             except Exception as error:  # noqa: BLE001  # whatever one image does to a metric is its row's failure
                 fail(row, "measure_failed", f"{row['uri'] or row['baseline']}: {type(error).__name__}: {error}")
-        return row | {"status": FAILED if row["error_code"] else OK}
+        return row | {"status": FAILED if row["error_code"] else OK, "schema_version": SCHEMA_VERSION}
 
     def _measure(self, row: Row, files: dict[str, Row], a: Pixels, b: Pixels) -> Pixels | None:
         """Measure one fusion and return its image; None where its file is no fusion of this pair."""

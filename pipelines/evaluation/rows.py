@@ -89,6 +89,7 @@ def measured_schema(metrics: tuple[str, ...]) -> pa.Schema:
             *[VALUES.field(name) for name in ("width", "height", "fuse_ms")],
             *[pa.field(name, pa.float64()) for name in metrics],
             pa.field("metrics_version", pa.int32()),
+            pa.field("schema_version", pa.int32()),
             pa.field("measure_ms", pa.float64()),
             pa.field("why_none", pa.map_(pa.string(), pa.string())),
             pa.field("detections", pa.list_(pa.list_(pa.float64()))),

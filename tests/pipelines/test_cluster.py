@@ -22,7 +22,7 @@ def test_a_laptop_without_a_gpu_gets_a_copy_a_core_and_leaves_half_of_rays_cpus_
 ) -> None:
     with_resources(monkeypatch, CPU=8)
     assert cluster.workers(None, None, pairs=100) == Workers(actors=8, cpus=0.5, gpus=0.0, threads=1)
-    assert cluster.workers(2, None, pairs=100) == Workers(actors=2, cpus=1.0, gpus=0.0, threads=4)
+    assert cluster.workers(2, None, pairs=100) == Workers(actors=2, cpus=0.9, gpus=0.0, threads=4)
 
 
 def test_there_are_never_more_copies_than_are_worth_their_start(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,6 +14,7 @@ from pipelines.destination import Destination
 from pipelines.discover import MANIFEST_SCHEMA
 from pipelines.request import RequestError
 from pipelines.rows import output_schema
+from pipelines.schema_version import SCHEMA_VERSION
 
 SCHEMA = output_schema(("vif",))
 
@@ -54,6 +56,12 @@ def statuses_of(destination: Destination) -> list[tuple[str, str]]:
     return sorted((row["pair_id"], row["status"]) for row in rows)
 
 
+def files_of(destination: Destination) -> dict[str, list[tuple[str, bool]]]:
+    finished = destination.finished()
+    files = finished.by_file(pa.chunked_array([[True] * finished.rows.num_rows]))
+    return {uri: [(row["pair_id"], row["ok"]) for row in rows.to_pylist()] for uri, rows in files}
+
+
 def parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
@@ -66,7 +74,7 @@ def parquet(table: pa.Table) -> bytes:
 def test_a_destination_is_claimed_once_and_again_by_the_same_settings(destination):
     destination.claim(run_of(model="m", format="png"))
     written = storage.read_bytes(destination.run_json)
-    assert json.loads(written) == run_of(model="m", format="png")
+    assert json.loads(written) == {"schema_version": SCHEMA_VERSION, **run_of(model="m", format="png")}
     destination.claim({**run_of(format="png", model="m"), "config": {"source": "elsewhere"}})
     assert storage.read_bytes(destination.run_json) == written
 
@@ -94,6 +102,13 @@ def test_rows_without_a_run_json_are_nobodys_and_refused(destination):
 def test_another_programs_run_json_is_refused_by_name(destination, text):
     storage.write_bytes(destination.run_json, text.encode())
     with pytest.raises(RequestError, match=r"out/run\.json was not written by an upfusion job"):
+        destination.claim(run_of(model="m"))
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, "2.0", None])
+def test_what_a_later_version_began_is_refused(destination, version):
+    storage.write_bytes(destination.run_json, json.dumps(run_of(model="m") | {"schema_version": version}).encode())
+    with pytest.raises(RequestError, match=rf"was written by a later version of upfusion .*{version}.*Update upfusion"):
         destination.claim(run_of(model="m"))
 
 
@@ -154,15 +169,18 @@ def test_a_pair_that_became_another_one_is_refused(destination, changed, said):
 
 def test_an_empty_destination_has_finished_nothing(destination):
     finished = destination.finished()
-    assert (finished.ok, finished.failed, finished.files) == (frozenset(), frozenset(), {})
+    assert (finished.ok, finished.failed, finished.files, len(finished.ids)) == (0, 0, {}, 0)
 
 
 def test_what_was_written_is_finished(destination):
     destination.write_pairs(rows_of(x="ok", y="failed"))
     destination.write_pairs(rows_of(z="ok"))
     finished = destination.finished()
-    assert (finished.ok, finished.failed) == ({"x", "z"}, {"y"})
-    assert sorted(map(sorted, finished.files.values())) == [[("x", True), ("y", False)], [("z", True)]]
+    assert (finished.ok, finished.failed) == (2, 1)
+    assert sorted(finished.ids.to_pylist()) == ["x", "y", "z"]
+    assert sorted(map(sorted, files_of(destination).values())) == [[("x", True), ("y", False)], [("z", True)]]
+    ((_, rows),) = finished.by_file(pc.invert(finished.rows["ok"]))
+    assert rows["pair_id"].to_pylist() == ["x", "y"]
     assert statuses_of(destination) == [("x", "ok"), ("y", "failed"), ("z", "ok")]
     for uri in destination.pair_files():
         assert pq.read_schema(io.BytesIO(storage.read_bytes(uri))).equals(SCHEMA)
@@ -196,7 +214,7 @@ def test_columns_are_read_of_all_files_or_of_some(destination):
     destination.write_pairs(rows_of(x="ok"))
     destination.write_pairs(rows_of(y="ok"))
     assert destination.read_columns(["task"]).to_pydict() == {"task": ["ir_visible"] * 2}
-    (uri,) = [uri for uri, rows in destination.finished().files.items() if ("y", True) in rows]
+    (uri,) = [uri for uri, rows in files_of(destination).items() if ("y", True) in rows]
     assert destination.read_columns(["pair_id", "fused"], [uri]).to_pylist() == [
         {"pair_id": "y", "fused": {"bytes": b"y" * 9, "path": "y"}}
     ]
@@ -206,10 +224,10 @@ def test_failed_rows_are_removed_and_the_rest_stays_whole(destination):
     destination.write_pairs(rows_of(x="ok", y="failed"))
     destination.write_pairs(rows_of(z="failed"))
     destination.write_pairs(rows_of(w="ok"))
-    before = {uri: storage.read_bytes(uri) for uri, rows in destination.finished().files.items() if ("w", True) in rows}
+    before = {uri: storage.read_bytes(uri) for uri, rows in files_of(destination).items() if ("w", True) in rows}
     destination.remove_failed(destination.finished())
     finished = destination.finished()
-    assert (finished.ok, finished.failed, len(finished.files)) == ({"w", "x"}, set(), 2)
+    assert (set(finished.ids.to_pylist()), finished.failed, len(finished.files)) == ({"w", "x"}, 0, 2)
     images = destination.read_columns(["pair_id", "fused"]).to_pylist()
     assert {row["pair_id"]: row["fused"]["bytes"] for row in images} == {"x": b"x" * 9, "w": b"w" * 9}
     assert {uri: storage.read_bytes(uri) for uri in before} == before
@@ -254,7 +272,7 @@ def test_no_ok_row_is_lost_where_removing_is_cut_short(destination, monkeypatch)
     monkeypatch.setattr(storage, "write_bytes", out_of_space)
     with pytest.raises(OSError, match="No space left"):
         destination.remove_failed(finished)
-    assert destination.finished().ok == {"x"}
+    assert destination.finished().ok == 1
 
 
 # What others leave under pairs/
@@ -265,7 +283,7 @@ def test_leftovers_beside_the_rows_are_passed_over(destination):
     for name in (f".{'0' * 32}.part", "1.parquet.tmp", "_SUCCESS", "notes.txt", "_temporary/0/part-0.parquet"):
         storage.write_bytes(f"{destination.pairs}/{name}", b"PAR1")
     assert len(destination.pair_files()) == 1
-    assert destination.finished().ok == {"x"}
+    assert destination.finished().ids.to_pylist() == ["x"]
     assert statuses_of(destination) == [("x", "ok")]
 
 

@@ -13,6 +13,7 @@ from pipelines import storage
 from pipelines.discover import MANIFEST_SCHEMA, Discovery, count_sizes, discover
 from pipelines.fuse_config import ArchiveConfig
 from pipelines.request import RequestError
+from pipelines.shard import Shard
 
 from .code_in_parquet import hostile_parquet
 
@@ -52,6 +53,23 @@ def place(place) -> str:
 
 
 # Folders
+
+
+@pytest.mark.parametrize("source", ["", "all.csv"])
+def test_every_pair_and_every_image_without_one_is_in_one_shard(tmp_path, source):
+    ids = [f"{number:02}" for number in range(20)]
+    put(tmp_path, *(f"{folder}/{pair_id}.png" for pair_id in ids for folder in ("visible", "infrared")))
+    put(tmp_path, *(f"visible/alone{number}.png" for number in range(8)))
+    rows = [f"{pair_id},visible/{pair_id}.png,infrared/{pair_id}.png\n" for pair_id in ids]
+    put(tmp_path, "all.csv", data="".join(["pair_id,a_uri,b_uri\n", *rows]).encode())
+    place = f"{tmp_path}/{source}"
+    shards = [find(place, shard=f"{number}/3") for number in (1, 2, 3)]
+    assert pa.concat_tables([shard.pairs for shard in shards]).sort_by("pair_id").equals(find(place).pairs)
+    assert sorted(uri for shard in shards for uri in shard.unpaired) == find(place).unpaired
+    assert find(place, shard="1/3", limit=2).pairs.equals(shards[0].pairs.slice(0, 2))
+    empty = next(n for n in range(1, 1000) if not any(Shard(n, 1000).holds(pair_id) for pair_id in ids))
+    with pytest.raises(RequestError, match=f"none of its pairs is in shard {empty}/1000"):
+        find(place, shard=f"{empty}/1000")
 
 
 def test_llvips_layout_gives_sorted_pairs_with_uris_that_can_be_read(place):

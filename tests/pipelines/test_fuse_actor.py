@@ -1,5 +1,7 @@
 """The network and the metrics on a block of pairs, without Ray."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from pipelines import fuse_actor
-from pipelines.fuse_actor import FuseActor
+from pipelines.fuse_actor import PASSES_AT_ONCE_GPU, FuseActor
 from pipelines.rows import DECODED, fused_schema, pack_image, unpack_image
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 from upfusion.metrics import METRICS
@@ -86,6 +88,85 @@ def test_an_actor_computes_in_the_precision_it_is_told(checkpoint_texts):
     assert (expected != load("tiny", "cpu").fuse(*MIXED[0])).any()
 
 
+class Memory:
+    """A device that has so much memory left, and whose network takes so much a pair."""
+
+    def __init__(self, free: int, a_pair: int) -> None:
+        self.left, self.a_pair, self.released = free, a_pair, 0
+
+    def free(self) -> int:
+        return self.left
+
+    def most_during(self, work: Callable[[], None]) -> int:
+        work()
+        return self.a_pair
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def with_passes(actor: FuseActor, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let an actor on the CPU do as on a GPU, and return how many pairs its passes hold."""
+    sizes = []
+
+    def spy(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+        sizes.append(len(a))
+        if sum(image.size for image in a) > 2 * 24 * 32 * 3 and memory.left < 10**6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return FusionModel.fuse_batch(actor.model, a, b, text_BT)
+
+    monkeypatch.setattr(actor.model, "fuse_batch", spy)
+    monkeypatch.setattr(actor, "memory", memory)
+    monkeypatch.setattr(actor, "passes", ThreadPoolExecutor(PASSES_AT_ONCE_GPU))
+    return sizes
+
+
+def test_a_pass_holds_as_many_pairs_as_there_is_memory_for(actor, monkeypatch):
+    alone = actor(decoded(*[MIXED[0]] * 14)).to_pylist()
+    # 0.8 of what is free, for three passes at once, are 4.2 pairs.
+    sizes = with_passes(actor, Memory(free=16 * 10**6, a_pair=10**6), monkeypatch)
+    together = actor(decoded(*[MIXED[0]] * 14)).to_pylist()
+    assert sizes[0] == 1
+    assert sorted(sizes[1:]) == [1, 4, 4, 4]
+    actor(decoded(*[MIXED[0]] * 8))
+    assert sorted(sizes[5:]) == [2, 3, 3]  # three passes rather than two full ones
+    for one, other in zip(alone, together, strict=True):
+        assert other["error_code"] is None
+        difference = unpack_image(one["fused"]).astype(int) - unpack_image(other["fused"])
+        assert np.abs(difference).max() <= 1
+
+
+def test_out_of_memory_halves_a_pass_and_the_smaller_one_is_remembered(actor, monkeypatch):
+    memory = Memory(free=10**5, a_pair=1)
+    sizes = with_passes(actor, memory, monkeypatch)
+    assert actor(decoded(*[MIXED[0]] * 25))["error_code"].null_count == 25
+    assert max(sizes) == 8
+    assert actor.pairs_a_pass == {(24, 32): 2}
+    assert memory.released
+    sizes.clear()
+    assert actor(decoded(*[MIXED[0]] * 25))["error_code"].null_count == 25
+    assert max(sizes) == 2
+
+
+def test_a_pair_that_does_not_fit_says_nothing_about_the_others_of_its_size(actor, monkeypatch):
+    memory = Memory(free=16 * 10**6, a_pair=10**6)
+    fail_on(actor, monkeypatch, MIXED[0][0], torch.OutOfMemoryError("CUDA out of memory."))
+    monkeypatch.setattr(actor, "memory", memory)
+    rows = actor(decoded(MIXED[0], MIXED[2], MIXED[2], MIXED[2])).to_pylist()
+    assert [row["error_code"] for row in rows] == ["out_of_memory", None, None, None]
+    assert actor.pairs_a_pass == {(24, 32): 4}
+
+
+def test_an_actor_warms_up_before_its_first_pair(checkpoint_texts, monkeypatch):
+    seen = []
+    monkeypatch.setattr(FusionModel, "fuse_batch", lambda _, *given: seen.append(given) or given[0])
+    actor = FuseActor(TINY, checkpoint_texts, ("en",), torch.get_num_threads(), on_gpu=False)
+    ((a, b, text_BT),) = seen
+    assert (len(a), len(b), text_BT.shape) == (1, 1, (1, actor.model.checkpoint.config.text_dim))
+    monkeypatch.setattr(FusionModel, "fuse_batch", raising(RuntimeError("no such kernel")))
+    FuseActor(TINY, checkpoint_texts, ("en",), torch.get_num_threads(), on_gpu=False)
+
+
 def test_full_passes_hold_pairs_of_one_size_each_with_its_own_values(actor, monkeypatch):
     alone = actor(decoded(*MIXED)).to_pylist()
     passes = []
@@ -95,7 +176,8 @@ def test_full_passes_hold_pairs_of_one_size_each_with_its_own_values(actor, monk
         return FusionModel.fuse_batch(actor.model, a, b, text_BT)
 
     monkeypatch.setattr(actor.model, "fuse_batch", spy)
-    actor.pixels_a_pass = 2 * 24 * 32 + 1
+    monkeypatch.setattr(fuse_actor, "PASSES_AT_ONCE_GPU", 1)
+    actor.pairs_a_pass = {(24, 32): 2, (33, 21): 9}
     together = actor(decoded(*MIXED)).to_pylist()
     assert sorted(passes) == [[(16, 16)], [(24, 32)], [(24, 32), (24, 32)], [(33, 21)]]
     assert [row["pair_id"] for row in together] == ["0", "1", "2", "3", "4"]
@@ -114,7 +196,8 @@ def test_every_pair_is_guided_by_the_text_of_its_task_or_prompt(actor, checkpoin
         return a
 
     monkeypatch.setattr(actor.model, "fuse_batch", spy)
-    actor.pixels_a_pass = 10**6
+    monkeypatch.setattr(fuse_actor, "PASSES_AT_ONCE_GPU", 1)
+    actor.pairs_a_pass = {(24, 32): 9}
     keys = list(checkpoint_texts)
     rows = [
         row | {"task": task, "prompt": prompt}
@@ -147,7 +230,7 @@ def fail_on(actor: FuseActor, monkeypatch: pytest.MonkeyPatch, culprit: np.ndarr
     monkeypatch.setattr(actor.model, "fuse_batch", fuse_batch)
 
 
-@pytest.mark.parametrize("pixels_a_pass", [1, 10**6])
+@pytest.mark.parametrize("pairs_a_pass", [1, 9])
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -159,9 +242,10 @@ def fail_on(actor: FuseActor, monkeypatch: pytest.MonkeyPatch, culprit: np.ndarr
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out_of_memory"),
     ],
 )
-def test_a_pair_that_cannot_be_fused_fails_alone(actor, monkeypatch, pixels_a_pass, error, code):
+def test_a_pair_that_cannot_be_fused_fails_alone(actor, monkeypatch, pairs_a_pass, error, code):
     fail_on(actor, monkeypatch, MIXED[2][0], error)
-    actor.pixels_a_pass = pixels_a_pass
+    monkeypatch.setattr(fuse_actor, "PASSES_AT_ONCE_GPU", 1)
+    actor.pairs_a_pass = {(24, 32): pairs_a_pass}
     rows = actor(decoded(*MIXED)).to_pylist()
     assert [row["error_code"] for row in rows] == [None, None, code, None, None]
     assert rows[2]["error"] == f"32x24: {type(error).__name__}: {error}"

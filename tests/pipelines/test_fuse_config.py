@@ -68,6 +68,7 @@ def test_an_unknown_metric_is_named_beside_the_known_ones(given):
         ({"precision": "fp16"}, "'fp32' or 'bf16'"),
         ({"a": "x/*"}, "--a and --b go together"),
         ({"b": "x/*"}, "--a and --b go together"),
+        *(({"shard": words}, "expected I/N with I from 1 to N") for words in ("0/4", "5/4", "1/0", "1", "a/b", "-1/4")),
         ({"limit": 0}, "('limit',): Input should be greater than or equal to 1"),
         ({"actors": 0}, "('actors',): Input should be greater than or equal to 1"),
         ({"gpus_per_actor": -1}, "('gpus_per_actor',): Input should be greater than or equal to 0"),
@@ -100,3 +101,8 @@ def test_a_configuration_does_not_change():
 def test_a_fuse_job_takes_every_option_of_an_archive():
     archive = ArchiveConfig(source="in", a="x/*", b="y/*", task="ct_mri", limit=3)
     assert config(**archive.model_dump()).model_dump(include=set(ArchiveConfig.model_fields)) == archive.model_dump()
+
+
+def test_a_shard_has_a_folder_of_its_own_below_the_destination():
+    assert config(out="s3://b/out/").destination == "s3://b/out/"
+    assert config(out="s3://b/out/", shard="3/16").destination == "s3://b/out/shard-3-of-16"

@@ -10,7 +10,7 @@ import torch
 
 from pipelines.destination import Destination
 from pipelines.discover import MANIFEST_SCHEMA
-from pipelines.fuse import Plan, check_others, fuse, plan_fuse
+from pipelines.fuse import Plan, _run_of_all_shards, check_others, fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
 from tests.archives import make_archive
@@ -92,3 +92,18 @@ def test_pairs_that_an_earlier_run_found_in_the_source_are_let_through(tmp_path,
         {"pair_id": "y", "a_uri": f"{bucket}/1.png", "b_uri": f"{tmp_path}/in/deep/1.png", "task": "ir_visible"},
     ]
     check_others(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), planned, Destination(f"{bucket}/{tmp_path.name}"))
+
+
+def test_shards_and_the_whole_archive_are_not_mixed_in_one_destination(tmp_path):
+    whole, half = plan(tmp_path), plan(tmp_path, shard="1/2")
+    assert half.run["digest"] == whole.run["digest"]
+    Destination(str(tmp_path / "out")).claim(whole.run)
+    with pytest.raises(RequestError, match="shards: None there, 2 now"):
+        fuse(half)
+    Destination(str(tmp_path / "shards")).claim(_run_of_all_shards(half))
+    config = whole.config.model_copy(update={"out": str(tmp_path / "shards")})
+    with pytest.raises(RequestError, match="shards: 2 there, None now"):
+        fuse(replace(whole, config=config))
+    with pytest.raises(RequestError, match="shards: 2 there, 3 now"):
+        fuse(replace(half, config=config.model_copy(update={"shard": "1/3"})))
+    assert {path.name for path in (tmp_path / "shards").iterdir()} == {"run.json"}

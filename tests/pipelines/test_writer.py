@@ -19,6 +19,7 @@ from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse_config import FuseConfig
 from pipelines.rows import STORE_LOST, WRITTEN, fused_schema, output_schema, pack_image
+from pipelines.schema_version import SCHEMA_VERSION
 from pipelines.writer import Writer, image_name
 from upfusion.images import decode_image
 from upfusion.metrics import METRICS_VERSION
@@ -69,6 +70,7 @@ def test_a_block_becomes_rows_that_say_everything_of_a_pair(place):
     assert (ok["width"], ok["height"], ok["model"], ok["prompt"]) == (8, 6, "tiny", "warm")
     assert (ok["vif"], ok["metrics_version"], ok["note"], ok["fuse_ms"]) == (0.5, METRICS_VERSION, "noted", 3.0)
     assert ok["encode_ms"] > 0
+    assert {row["schema_version"] for row in rows.values()} == {SCHEMA_VERSION}
     assert (failed["status"], failed["error_code"], failed["error"]) == ("failed", "size_mismatch", "sizes differ")
     assert all(failed[name] is None for name in ("fused", "fused_uri", "width", "vif", "model", "metrics_version"))
 

@@ -205,22 +205,13 @@ MEASURE = """
 import json, sys
 import numpy as np
 from PIL import Image
-from tests.image_files import BAD, HARMLESS, MAX_PIXELS, ORDINARY, noise, saved
+from tests.image_files import BAD, HARMLESS, MAX_PIXELS, ORDINARY, damaged_files, saved
 from upfusion.images import ImageError, decode_image
 import cv2
 
 def memory(name):
     with open("/proc/self/status") as status:
         return 1024 * next(int(line.split()[1]) for line in status if line.startswith(name))
-
-def damaged():
-    files = [build() for build in ORDINARY.values()]
-    random = np.random.default_rng(0)
-    for turn in range(4000):
-        data = bytearray(files[turn % len(files)])
-        for place in random.integers(0, min(len(data), int(random.choice([64, 400, len(data)]))), 3):
-            data[place : place + 1] = random.bytes(random.integers(0, 5))
-        yield f"damaged {turn}", bytes(data), MAX_PIXELS
 
 def largest():
     side = 3000
@@ -238,7 +229,8 @@ def files():
     yield from largest()
     for name, build in {**{name: build for name, (build, _) in BAD.items()}, **HARMLESS}.items():
         yield name, build(), MAX_PIXELS
-    yield from damaged()
+    for turn, data in enumerate(damaged_files(4000)):
+        yield f"damaged {turn}", data, MAX_PIXELS
 
 decode_image(ORDINARY["colour, 16 bits"]())  # what is loaded once
 for name, data, max_pixels in files():

@@ -8,6 +8,7 @@ from pipelines.evaluation.folder import EvaluationFolder
 from pipelines.evaluation.rows import FAILED, OK, WRITTEN, measured_schema
 from pipelines.parquet_files import list_tables
 from pipelines.request import RequestError
+from pipelines.schema_version import SCHEMA_VERSION
 
 METRICS = ("vif", "en")
 RUN = {"digest": "1", "result": {"kind": "evaluation", "methods": {"tiny": "model 1"}}}
@@ -30,25 +31,29 @@ def test_a_folder_is_claimed_once_and_again_by_evaluations_of_anything(folder):
     other = {"digest": "2", "result": {"kind": "evaluation", "methods": {}}}
     for run in (RUN, RUN, other):
         folder.claim(run)
-        assert json.loads(storage.read_bytes(folder.run_json)) == run
+        assert json.loads(storage.read_bytes(folder.run_json)) == {"schema_version": SCHEMA_VERSION, **run}
     assert storage.list_files(folder.uri) == [storage.join(folder.uri, "run.json")]
 
 
+ANOTHER, NO_JOB, LATER = "belongs to another job", r"run\.json was not written by an upfusion job", "a later version"
+
+
 @pytest.mark.parametrize(
-    "data",
+    ("data", "said"),
     [
-        b'{"digest": "1", "result": {"kind": "fuse"}}',
-        b'{"digest": "1", "result": {"model": "x"}}',
-        b'{"digest": "1"}',
-        b'{"result": null}',
-        b"[]",
-        b"not JSON",
-        b"",
+        (b'{"digest": "1", "result": {"kind": "fuse"}}', ANOTHER),
+        (b'{"digest": "1", "result": {"model": "x"}}', ANOTHER),
+        (b'{"digest": "1", "result": {"kind": "evaluation"}, "schema_version": 99}', LATER),
+        (b'{"digest": "1"}', NO_JOB),
+        (b'{"result": null}', NO_JOB),
+        (b"[]", NO_JOB),
+        (b"not JSON", NO_JOB),
+        (b"", NO_JOB),
     ],
 )
-def test_the_folder_of_another_job_is_refused_and_left_as_it_is(folder, data):
+def test_the_folder_of_another_job_is_refused_and_left_as_it_is(folder, data, said):
     storage.write_bytes(folder.run_json, data)
-    with pytest.raises(RequestError, match=r"out belongs to another job; choose another --out"):
+    with pytest.raises(RequestError, match=rf"{said}.*choose another --out"):
         folder.claim(RUN)
     assert storage.read_bytes(folder.run_json) == data
 

@@ -10,6 +10,7 @@ from pipelines.evaluation import measure_actor
 from pipelines.evaluation.measure_actor import MeasureActor, fetch_fusions, fuse_by_baseline
 from pipelines.evaluation.rows import FAILED, FETCHED, OK, WORK, measured_schema
 from pipelines.measure import MeasureConfig, measure_images
+from pipelines.schema_version import SCHEMA_VERSION
 from tests.pipelines.blocks import encoded, noise, raising
 from upfusion.baselines import BASELINES
 from upfusion.color import Pixels, exchange_luma, luma8
@@ -74,6 +75,7 @@ def test_a_fused_image_has_the_values_of_its_luma_and_those_of_the_measure_job(i
     assert (row["key"], row["set"], row["pair_id"], row["task"]) == ("1 fused", "night", "1", "ir_visible")
     assert (row["status"], row["error_code"], row["error"], row["note"]) == (OK, None, None, None)
     assert (row["width"], row["height"], row["metrics_version"]) == (60, 48, METRICS_VERSION)
+    assert row["schema_version"] == SCHEMA_VERSION
     assert (row["fuse_ms"], row["why_none"], row["detections"]) == (5.0, [], None)
     assert row["measure_ms"] > 0
 
