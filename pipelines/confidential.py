@@ -49,11 +49,11 @@ def without_secrets(text: str) -> str:
 
 
 def blanked(value: Any) -> Any:
-    """Blank the secrets in every text of a value that JSON can hold."""
+    """Blank the secrets in every text of a value that JSON can hold; names of fields are the program's own."""
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, dict):
-        return {blanked(name): blanked(one) for name, one in value.items()}
+        return {name: blanked(one) for name, one in value.items()}
     return [blanked(one) for one in value] if isinstance(value, list | tuple) else value
 
 

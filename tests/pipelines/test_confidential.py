@@ -103,7 +103,7 @@ def test_credentials_in_a_uri_are_seen(uri):
     assert holds_credentials(uri)
 
 
-def test_every_text_of_a_value_is_blanked(monkeypatch):
+def test_every_text_of_a_value_is_blanked_and_no_name_of_a_field(monkeypatch):
     monkeypatch.setenv("A_TOKEN", "swordfish")
     value = {"a": ["swordfish", 1, None], "swordfish": {"b": ("x swordfish", True, 1.5)}}
-    assert blanked(value) == {"a": ["***", 1, None], "***": {"b": ["x ***", True, 1.5]}}
+    assert blanked(value) == {"a": ["***", 1, None], "swordfish": {"b": ["x ***", True, 1.5]}}
