@@ -93,7 +93,7 @@ def measure_overhead(folder: Path) -> None:
         print(
             f"no network, {OVERHEAD_ROWS} rows of {kib} KiB, {source_form} to {form}, {CORES} cores: "
             f"{timeline.rate():.0f} rows a second in {timeline.blocks} blocks, "
-            f"{OVERHEAD_ROWS / timeline.seconds:.0f} with the start of the actors",
+            f"{OVERHEAD_ROWS / timeline.seconds:.0f} with start-up, {timeline.cpu():.2f} ms of CPU a row",
             flush=True,
         )
 
@@ -102,9 +102,11 @@ def measure_model(folder: Path) -> None:
     """Hold the job with `tiny` and 1, 2 and 4 copies of one thread against loops without a job."""
     width, height = MODEL_SIZE
     source = make_archive(folder / "in", MODEL_PAIRS, MODEL_SIZE)
-    alone, together = (bare_loops(source, processes) for processes in (1, CORES))
+    (alone, _), (together, cpu) = (bare_loops(source, processes) for processes in (1, CORES))
     print(f"tiny, {MODEL_PAIRS} pairs of {width}x{height}, no metrics, one thread a copy, {CORES} cores")
-    print(f"  bare loop: {alone:.2f} pairs a second in one process, {together:.2f} in {CORES} at once")
+    print(
+        f"  bare loop: {alone:.2f} pairs a second in one process, {together:.2f} in {CORES}; {cpu:.0f} ms of CPU a pair"
+    )
     with Cluster():
         for copies in (1, 2, 4):
             plan = _plan(source, folder / f"out{copies}")
@@ -116,7 +118,7 @@ def measure_model(folder: Path) -> None:
                 f"  job, {copies} copies: {rate:.2f} pairs a second, {rate / ideal:.0%} of {min(copies, CORES)} x one"
             )
             print(line + (f", {rate / together:.0%} of the bare loops" if copies == CORES else ""), flush=True)
-    again = bare_loops(source, CORES)
+    again, _ = bare_loops(source, CORES)
     print(f"  bare loops once more, to see how even this machine was: {again:.2f} pairs a second")
 
 
@@ -165,10 +167,14 @@ class Timeline:
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, int]] = []
+        self.spent: list[tuple[int, float]] = []
+        """Rows done and seconds of CPU that all processes had taken, as the steady part began and ended."""
 
     def hear(self, progress: Progress) -> None:
         """Take note."""
         self.seen.append((time.monotonic(), progress.done))
+        if len(self.spent) < 2 and progress.done >= MEASURED[len(self.spent)] * progress.total:
+            self.spent.append((progress.done, _cpu_seconds()))
 
     @property
     def seconds(self) -> float:
@@ -179,6 +185,14 @@ class Timeline:
     def blocks(self) -> int:
         """How many blocks were written."""
         return len(self.seen) - 1
+
+    def cpu(self) -> float:
+        """Milliseconds of CPU a row in the steady part, of everything that runs for the job.
+
+        Other work on the machine changes it less than it changes seconds.
+        """
+        (first, before), (last, after) = self.spent
+        return 1000 * (after - before) / (last - first)
 
     def rate(self) -> float:
         """Rows a second in the steady part."""
@@ -204,8 +218,11 @@ def make_archive(folder: Path, count: int, size: tuple[int, int], form: str = "p
     return folder
 
 
-def bare_loops(source: Path, processes: int) -> float:
-    """Fuse the pairs of a folder in so many processes of one thread, nothing read or written while time runs."""
+def bare_loops(source: Path, processes: int) -> tuple[float, float]:
+    """Fuse the pairs of a folder in so many processes of one thread, nothing read or written while time runs.
+
+    Returns pairs a second, and milliseconds of CPU a pair.
+    """
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(processes), context.Queue()
     names = sorted(path.name for path in (source / "visible").iterdir())
@@ -213,10 +230,10 @@ def bare_loops(source: Path, processes: int) -> float:
     loops = [context.Process(target=_loop, args=(source, share, barrier, answers)) for share in shares]
     for loop in loops:
         loop.start()
-    seconds = [answers.get() for _ in loops]
+    seconds, spent = zip(*(answers.get() for _ in loops), strict=True)
     for loop in loops:
         loop.join()
-    return len(names) / max(seconds)
+    return len(names) / max(seconds), 1000 * sum(spent) / len(names)
 
 
 def _loop(source: Path, names: list[str], barrier: Any, answers: Any) -> None:
@@ -227,10 +244,21 @@ def _loop(source: Path, names: list[str], barrier: Any, answers: Any) -> None:
     pairs = [(read_image(source / "visible" / name), read_image(source / "infrared" / name)) for name in names]
     model.fuse_batch([pairs[0][0]], [pairs[0][1]], text_BT)
     barrier.wait()
-    started = time.monotonic()
+    started, spent = time.monotonic(), time.process_time()
     for a, b in pairs:
         model.fuse_batch([a], [b], text_BT)
-    answers.put(time.monotonic() - started)
+    answers.put((time.monotonic() - started, time.process_time() - spent))
+
+
+def _cpu_seconds() -> float:
+    total = 0.0
+    for one in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        try:
+            times = one.cpu_times()
+        except psutil.Error:  # it has ended meanwhile
+            continue
+        total += times.user + times.system
+    return total
 
 
 def _rows_in_a_process(folder: Path, count: int) -> dict[str, float]:

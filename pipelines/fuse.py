@@ -51,9 +51,9 @@ from upfusion.version import __version__
 
 # Pairs that one task fetches and decodes. What it yields are blocks of a few megabytes, whatever the size of the
 # images: they bound the memory of the stages, and what a killed job loses of its work. With `tiny` on a core
-# 4 MiB of pixels are some five seconds, and on a GPU 128 MiB are about as much with `paper`.
+# 8 MiB of pixels are five to ten seconds, and on a GPU 128 MiB are about as much with `paper`.
 PAIRS_A_TASK, TASKS_AN_ACTOR = 128, 8
-BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 4 << 20, 128 << 20
+BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 8 << 20, 128 << 20
 
 Texts = dict[tuple[str, str | None], list[float]]
 """Embeddings by task and prompt of the row."""

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipelines import fuse as fuse_job
 from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse import Outcome, fuse, plan_fuse
@@ -186,6 +187,30 @@ def test_each_run_does_what_is_missing_and_no_pair_twice(tmp_path: Path) -> None
     assert [(row["pair_id"], row["status"]) for row in rows] == [(name, "ok") for name in (*ids, "street_100")]
     # Images lie in the rows unless something else is asked for.
     assert all(row["fused_uri"] is None and open_fused(row["fused"]["bytes"]).size for row in rows)
+
+
+@pytest.mark.slow
+def test_shards_side_by_side_are_the_whole_archive_in_blocks_of_so_many_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = make_archive(tmp_path / "in", 20)
+    # Three pairs fill a block, and the fourth makes it larger than that.
+    monkeypatch.setattr(fuse_job, "BYTES_A_BLOCK_CPU", 3 * (64 * 48 * 4 + 500))
+    monkeypatch.setattr(fuse_job, "TASKS_AN_ACTOR", 1)
+    outcomes = [run(tmp_path / "in", tmp_path / "out", shard=f"{n}/2", actors=1, metrics="none") for n in (1, 2)]
+    assert [outcome.failed for outcome in outcomes] == [0, 0]
+    shards = [tmp_path / "out" / f"shard-{number}-of-2" for number in (1, 2)]
+    assert sorted(row["pair_id"] for shard in shards for row in rows_of(shard)) == ids
+    assert all((shard / name).exists() for shard in shards for name in ("_SUCCESS.json", "manifest.parquet"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.json", *(shard.name for shard in shards)}
+    sizes = [pq.read_metadata(file).num_rows for shard in shards for file in (shard / "pairs").iterdir()]
+    assert max(sizes) == 4
+    assert len(sizes) <= 8
+    # An archive that grows moves no pair.
+    make_pair(tmp_path / "in", "street_100")
+    again = [run(tmp_path / "in", tmp_path / "out", shard=f"{n}/2", actors=1, metrics="none") for n in (1, 2)]
+    assert sum(outcome.fused_now for outcome in again) == 1
+    assert sum(outcome.ok for outcome in again) == 21
 
 
 def test_what_was_too_large_is_fused_once_the_limits_are_raised(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipelines import sources, storage
 from pipelines.rows import DECODED, FETCHED, STORE_LOST, unpack_image
-from pipelines.sources import decode, fetch
+from pipelines.sources import decode, fetch, load_sources
 from upfusion.images import decode_image
 
 from .blocks import MARKER, encoded, errors, manifest, noise, raising
@@ -221,3 +221,30 @@ def test_whatever_a_file_does_to_the_decoder_is_that_pairs_failure(secret, monke
     assert found["1"][0] == code
     assert found["1"][1].startswith(f"/ir/1.png: {type(error).__name__}")
     assert secret not in found["1"][1]
+
+
+@pytest.mark.parametrize(
+    ("side", "together", "expected"),
+    [
+        (8, 32 << 20, [4, 8, 16, 16, 6]),  # small pairs: as many as a store has connections for
+        (64, 6 * 4 * 64 * 64, [4, 6, 6, 6, 6, 6, 6, 6, 4]),
+        (64, 1, [4] * 12 + [2]),  # large ones: no fewer than a few, for the store's latency
+    ],
+)
+def test_no_more_pairs_are_held_together_than_their_pixels_allow(tmp_path, monkeypatch, side, together, expected):
+    monkeypatch.setattr(sources, "BYTES_TOGETHER", int(together * 1.05))
+    (tmp_path / "a.png").write_bytes(encoded(noise(side, side, 3)))
+    (tmp_path / "b.png").write_bytes(encoded(noise(side, side)))
+    pairs = manifest(**{f"{number:02}": (f"{tmp_path}/a.png", f"{tmp_path}/b.png") for number in range(50)})
+    loaded = list(load_sources(pairs))
+    if side > 8:
+        per_pair = loaded[0].nbytes / 4
+        assert per_pair == pytest.approx(4 * side * side, rel=0.05)
+    assert [table.num_rows for table in loaded] == expected
+    assert pa.concat_tables(loaded)["pair_id"].to_pylist() == pairs["pair_id"].to_pylist()
+    assert pa.concat_tables(loaded)["error_code"].null_count == 50
+
+
+def test_pairs_whose_files_are_gone_are_loaded_too():
+    gone = manifest(**{f"{number}": ("/no/a.png", "/no/b.png") for number in range(9)})
+    assert pa.concat_tables(load_sources(gone))["error_code"].to_pylist() == ["source_missing"] * 9
