@@ -6,6 +6,7 @@ its row is there, and a job that dies between any two steps continues from what 
 
 import hashlib
 import json
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ import pyarrow as pa
 
 from pipelines import storage
 from pipelines.claim import is_claimed, run_file, write_claim
-from pipelines.parquet_files import list_tables, read_table, write_table
+from pipelines.parquet_files import list_tables, read_as, read_table, write_table
 from pipelines.request import RequestError
+from pipelines.rows import JOB_MANIFEST
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Destination:
         self.manifest = storage.join(self.uri, "manifest.parquet")
         self.pairs = storage.join(self.uri, "pairs")
         self.images = storage.join(self.uri, "images")
+        self.segments = storage.join(self.uri, "segments")
+        self.frames = storage.join(self.uri, "frames")
+        self.recordings = storage.join(self.uri, "recordings")
         self.success = storage.join(self.uri, "_SUCCESS.json")
         self.report = storage.join(self.uri, "report.html")
 
@@ -55,13 +60,20 @@ class Destination:
         except OSError as error:
             raise RequestError(f"--out {self.uri} cannot be used: {error}") from error
 
-    def merge_manifest(self, pairs: pa.Table) -> pa.Table:
-        """Add pairs to the manifest and return the whole, sorted by pair_id.
+    def read_manifest(self) -> pa.Table:
+        """Read the manifest (JOB_MANIFEST); it is empty where there is none yet."""
+        there = storage.exists(self.manifest)
+        return read_as(self.manifest, JOB_MANIFEST) if there else JOB_MANIFEST.empty_table()
+
+    def merge_manifest(self, pairs: pa.Table, outdated: Collection[str] = ()) -> pa.Table:
+        """Add pairs to the manifest, without the `outdated` ids there, and return the whole, sorted by pair_id.
 
         Raises RequestError when an id stands there already for other sources, another task or another prompt.
         """
+        pairs = as_job_manifest(pairs)
         if storage.exists(self.manifest):
-            known = read_table(self.manifest)
+            known = self.read_manifest()
+            known = known.filter(pa.array([one not in outdated for one in known["pair_id"].to_pylist()], pa.bool_()))
             there = {row["pair_id"]: row for row in known.to_pylist()}
             rows = pairs.to_pylist()
             for row in rows:
@@ -148,6 +160,15 @@ class Destination:
 
     def _write_json(self, uri: str, value: dict[str, Any]) -> None:
         storage.write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def as_job_manifest(pairs: pa.Table) -> pa.Table:
+    """Give pairs of images the columns that segments of recordings have, all null."""
+    columns = [
+        pairs[field.name] if field.name in pairs.column_names else pa.nulls(len(pairs), field.type)
+        for field in JOB_MANIFEST
+    ]
+    return pa.table(columns, schema=JOB_MANIFEST)
 
 
 def _is_first(seen: set[str], pair_id: str) -> bool:

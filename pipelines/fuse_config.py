@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.allowed import Allow
+from pipelines.footage.config import FootageConfig
 from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
 from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
@@ -31,6 +32,13 @@ class ArchiveConfig(JobConfig):
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
     allow: Allow = ()
+    frame_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Take folders of numbered images for recordings of so many frames a second. Without it they are "
+        "pairs of images.",
+    )
     max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests of more pairs.")
     max_id: int = Field(1024, ge=1, description="Refuse ids of pairs with more bytes.")
     max_prompt: int = Field(2000, ge=1, description="Refuse a manifest's prompts with more characters.")
@@ -49,7 +57,7 @@ class ArchiveConfig(JobConfig):
         return self
 
 
-class FuseConfig(ArchiveConfig):
+class FuseConfig(FootageConfig, ArchiveConfig):
     """Everything a fuse job is told."""
 
     out: str = Field(description="Folder or s3:// prefix for the results.")
