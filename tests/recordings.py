@@ -17,6 +17,7 @@ ENCODERS: dict[str, tuple[str, str]] = {
     "mjpeg": ("mjpeg", "yuvj420p"),
     "ffv1": ("ffv1", "bgr0"),
     "ffv1-16": ("ffv1", "gray16le"),
+    "mpeg4": ("mpeg4", "yuv420p"),
 }
 
 

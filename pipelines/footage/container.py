@@ -4,6 +4,7 @@ FFmpeg (through PyAV) opens anything, playlists that name other files and hosts 
 may open no other, and reads four kinds of container and four codecs.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ READ = {
 }
 # Bytes asked of a store at once: an hour of film is read in pieces, its index in few.
 BLOCK, BUFFER = 1 << 21, 1 << 18
+TICK_ROUNDING = 1e-3  # of a tick, by which seconds as floats may fall short of one
 # By timestamps a variable rate looks like the finest grid they all lie on.
 GRID_OVER_AVERAGE = 2
 
@@ -61,7 +63,7 @@ class Film:
 
     def pts_at(self, seconds: float) -> int:
         """Return the time in `time_base` so many seconds after the first frame, rounded down."""
-        return self.zero + int(seconds // self.time_base)
+        return self.zero + math.floor(seconds / float(self.time_base) + TICK_ROUNDING)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import PurePosixPath
 
@@ -76,10 +76,13 @@ class Recording(Source):
     """A film in a container."""
 
     def __init__(self, container: InputContainer, stream: VideoStream, film: Film) -> None:
+        # AVI numbers frames as they are stored; where some are stored before they are shown, their times are shuffled,
+        # and the first is late.
+        self.shuffled = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+        if self.shuffled and (first := next(container.demux(stream), None)) is not None and first.pts is not None:
+            film = replace(film, zero=first.pts)
         super().__init__(film)
         self.container, self.stream = container, stream
-        # AVI numbers frames as they are stored; where some are stored before they are shown, their times are shuffled.
-        self.shuffled = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
     def frames(self, start: float, end: float) -> Iterator[Frame]:
         # Times of mkv are rounded to milliseconds, so a border may lie a little off the frame it was taken from.
@@ -103,8 +106,10 @@ class Recording(Source):
         at = first
         while True:
             at = max(at, self.film.zero)
+            # A ts that is asked for its very first moment may give the second key frame.
+            early = at - back if at == self.film.zero and self.container.format.name == "mpegts" else at
             with suppress(av.FFmpegError):  # without a place to go to, reading goes on from the start
-                self.container.seek(at, stream=self.stream, backward=True)
+                self.container.seek(early, stream=self.stream, backward=True)
             decoded = self._decode(first)
             found = next(decoded, None)
             if at == self.film.zero or (found is not None and found.pts is not None and found.pts <= first):
@@ -130,6 +135,7 @@ class Recording(Source):
             if packet is None:
                 return
             in_span = packet.pts is None or packet.pts >= first
+            whole = whole and not packet.is_corrupt
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -137,7 +143,7 @@ class Recording(Source):
                 self.counts.damaged += in_span
                 continue
             for frame in frames:
-                whole = (whole or bool(frame.key_frame)) and not frame.is_corrupt
+                whole = (whole or bool(frame.key_frame)) and not frame.is_corrupt and not packet.is_corrupt
                 if frame.pts is None or not whole:
                     self.counts.damaged += in_span
                 elif (frame.width, frame.height) != (self.film.width, self.film.height):

@@ -34,6 +34,9 @@ from upfusion.metrics import METRICS_VERSION, measure
 
 Row = dict[str, Any]
 
+# Intervals that the last frame of A may lie before the end of its segment.
+LONGEST_LAST = 3.0
+
 
 class Ready(NamedTuple):
     """Two frames of one time and size."""
@@ -137,6 +140,7 @@ class SegmentRun:
         self.milliseconds = dict.fromkeys(STAGES, 0.0)
         self.encoder = Encoder(file, self.config.video_codec, self.config.video_quality, a.film.time_base, a.film.rate)
         self.last: list[torch.Tensor] | None = None
+        self.a_seen: float | None = None
         self.none: dict[str, int] = defaultdict(int)
 
     def stream(self) -> list[Row]:
@@ -212,15 +216,24 @@ class SegmentRun:
             yield f"no {', '.join(self.none)} on some frames"
 
     def _cut_short(self) -> list[str]:
-        return [side for side, source in (("A", self.a), ("B", self.b)) if source.counts.cut_short]
+        film, sides = self.a.film, {"A": self.a.counts.cut_short, "B": self.b.counts.cut_short}
+        end = film.seconds if self.end == float("inf") else self.end
+        if end is not None and self.a_seen is not None and end - self.a_seen > LONGEST_LAST * film.interval:
+            sides["A"] = True
+        return [side for side, early in sides.items() if early]
 
     def _pairs(self) -> Iterator[tuple[Frame, Frame]]:
         a, b = self.a.film, self.b.film
         slack = tolerance(a, b)
-        frames_a = choose_frames(self.a.frames(self.start, self.end), a, self.config.every, self.config.fps)
+        frames_a = choose_frames(self._seeing(), a, self.config.every, self.config.fps)
         frames_b = self.b.frames(max(0.0, self.start - self.offset - slack), self.end - self.offset + slack)
         rates = (min(a.rate, self.config.fps or a.rate / self.config.every), b.rate)
         return pair_by_time(frames_a, frames_b, self.offset, slack, rates, self.pairing)
+
+    def _seeing(self) -> Iterator[Frame]:
+        for frame in self.a.frames(self.start, self.end):
+            self.a_seen = frame.seconds
+            yield frame
 
     def _ready(self) -> Iterator[Ready]:
         pairs = self._pairs()
