@@ -68,9 +68,9 @@ class Discovery:
     pairs: pa.Table
     """MANIFEST_SCHEMA, sorted by pair_id."""
     unpaired: list[str] = field(default_factory=list)
-    """URIs of images without a partner."""
+    """URIs of images and recordings without a partner."""
     ignored: int = 0
-    """Files below the source that are no images, are hidden, or lie in neither kind of folder."""
+    """Files below the source that are no images or recordings, are hidden, or lie in neither kind of folder."""
 
 
 @storage.waiting_at_most(storage.PATIENCE_PLANNING)
@@ -90,7 +90,7 @@ def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
 
 
 def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
-    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only the heads of files.
+    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only the heads of files; recordings count as such.
 
     At most SIZES_READ evenly spread pairs are looked at; the second value says how many were.
     """
@@ -102,6 +102,8 @@ def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
 
 
 def _size_of(uri: str) -> str:
+    if footage.is_recording(uri):
+        return "frames of a folder" if footage.is_frame_folder(uri) else "recording"
     try:
         head = storage.read_head(uri, HEAD)
         try:

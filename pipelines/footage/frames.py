@@ -48,6 +48,8 @@ class Counts:
     """Frames that could not be decoded, and those that build on them."""
     cut_short: bool = False
     """The file ended with an error."""
+    ended: bool = False
+    """There was no frame after those that were asked for."""
 
 
 class Source:
@@ -99,6 +101,7 @@ class Recording(Source):
             last = pts
             if pts >= first:
                 yield Frame(pts, self.film.seconds_at(pts), _reader(frame))
+        self.counts.ended = True
 
     def _from(self, first: int) -> Iterator[VideoFrame]:
         """Decode from the key frame before a moment; from an earlier one, where frames after it are missing."""

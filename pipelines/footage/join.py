@@ -189,8 +189,7 @@ class _Sound:
                 packet.stream = self._stream
                 if packet.pts < 0:
                     continue
-            at = float(packet.pts * packet.time_base)
-            if at > seconds:
+            if float((packet.pts or 0) * packet.time_base) > seconds:
                 self._held = packet
                 return
             yield packet

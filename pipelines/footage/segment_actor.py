@@ -34,9 +34,6 @@ from upfusion.metrics import METRICS_VERSION, measure
 
 Row = dict[str, Any]
 
-# Intervals that the last frame of A may lie before the end of its segment.
-LONGEST_LAST = 3.0
-
 
 class Ready(NamedTuple):
     """Two frames of one time and size."""
@@ -197,6 +194,8 @@ class SegmentRun:
             for side, source in (("a", self.a), ("b", self.b))
             for what in ("repeated", "damaged")
         }
+        if self.end != float("inf") and self.config.every == 1 and self.config.fps is None:
+            found["a_dropped"] += self._lacking_at_end(self.end)
         found |= {"frames": len(frames), "measured": len(frames[:: self.config.metrics_every])}
         return {name: found[name] for name in SEGMENT_COUNTS}
 
@@ -216,11 +215,15 @@ class SegmentRun:
             yield f"no {', '.join(self.none)} on some frames"
 
     def _cut_short(self) -> list[str]:
-        film, sides = self.a.film, {"A": self.a.counts.cut_short, "B": self.b.counts.cut_short}
-        end = film.seconds if self.end == float("inf") else self.end
-        if end is not None and self.a_seen is not None and end - self.a_seen > LONGEST_LAST * film.interval:
+        sides = {"A": self.a.counts.cut_short, "B": self.b.counts.cut_short}
+        end = self.a.film.seconds if self.end == float("inf") else self.end
+        if end is not None and self.a.counts.ended and self._lacking_at_end(end) > 1:
             sides["A"] = True
         return [side for side, early in sides.items() if early]
+
+    def _lacking_at_end(self, end: float) -> int:
+        """Count the frames of A between the last one and the end of the segment."""
+        return 0 if self.a_seen is None else max(0, round((end - self.a_seen) * self.a.film.rate) - 1)
 
     def _pairs(self) -> Iterator[tuple[Frame, Frame]]:
         a, b = self.a.film, self.b.film

@@ -4,6 +4,7 @@ import time
 import pytest
 
 from pipelines.footage.beside import Behind, ahead, in_groups
+from tests.pipelines.blocks import raising
 
 
 def test_items_come_in_order_and_no_more_than_asked_for_are_made():
@@ -37,8 +38,7 @@ def test_items_that_nobody_wants_are_not_made_and_their_maker_is_closed():
 
     def make():
         try:
-            for number in range(10**9):
-                yield number
+            yield from range(10**9)
         finally:
             closed.set()
 
@@ -57,8 +57,7 @@ def test_items_are_used_in_order_and_all_before_the_end():
 
 
 def test_what_using_an_item_raises_is_raised_where_items_come_from():
-    def use(item):
-        raise OSError("full")
+    use = raising(OSError("full"))
 
     def put_many():
         with Behind(use, 1) as behind:
