@@ -13,17 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 import psutil
-from av.video.frame import VideoFrame
 from PIL import Image
 
 from pipelines.night_street import draw_moment
+from pipelines.night_street.film import write_film
 
 WIDTH, HEIGHT, LOOP = 64, 48, 20
 SAMPLE_SECONDS = 2.0
@@ -57,26 +54,13 @@ def _draw(folder: Path, seconds: int, rate: int) -> int:
     for side, sensor in enumerate(("visible", "infrared")):
         file = folder / "film" / sensor / "street.mp4"
         file.parent.mkdir(parents=True)
-        _write_film(file, [pair[side] for pair in frames], rate)
+        write_film(file, [pair[side] for pair in frames], rate)
         images = folder / "images" / sensor
         images.mkdir(parents=True)
         with av.open(str(file)) as container:
             for number, frame in enumerate(container.decode(video=0)):
                 Image.fromarray(frame.to_ndarray(format="rgb24")).save(images / f"{number:06d}.png")
     return len(frames)
-
-
-def _write_film(file: Path, images: list[np.ndarray], rate: int) -> None:
-    with av.open(str(file), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.codec_context.gop_size = 2 * rate
-        for number, image in enumerate(images):
-            frame = VideoFrame.from_ndarray(image, format="rgb24" if image.ndim == 3 else "gray")
-            frame = frame.reformat(format="yuv420p")
-            frame.pts, frame.time_base = number, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 def _run(folder: Path, source: str, out: str, kill_after: float | None = None) -> tuple[float, list[int]]:

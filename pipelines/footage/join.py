@@ -20,7 +20,7 @@ from pipelines.footage.container import BLOCK, READ
 from pipelines.footage.encode import CONTAINERS
 from pipelines.footage.rows import JOINED
 from pipelines.parquet_files import read_table
-from pipelines.writer import image_name
+from pipelines.writer import check_inside, image_name
 
 Row = dict[str, Any]
 
@@ -59,6 +59,7 @@ class Joiner:
         with tempfile.TemporaryDirectory(prefix="upfusion-join-") as folder:
             file = Path(folder) / f"joined{CONTAINERS[self.config.video_codec]}"
             try:
+                check_inside(uri, self.destination.recordings)
                 note = join_segments(file, row, about["origin_pts"], with_audio=self.config.audio == "copy")
             except (av.FFmpegError, ValueError) as error:
                 row["error_code"] = "write_failed"

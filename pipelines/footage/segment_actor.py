@@ -28,8 +28,10 @@ from pipelines.fuse_config import FuseConfig
 from pipelines.parquet_files import write_table
 from pipelines.rows import SEGMENT_COUNTS, STAGES, WRITTEN, fail, lose, milliseconds_since, output_schema, put_or_tell
 from pipelines.sources import fetch_failure
+from pipelines.writer import check_inside
 from upfusion.color import Pixels
 from upfusion.flicker import change_ratio, flicker
+from upfusion.images import ImageError
 from upfusion.metrics import METRICS_VERSION, measure
 
 Row = dict[str, Any]
@@ -78,7 +80,7 @@ class SegmentActor(FuseActor):
                     row |= self._fuse_segment(row, Path(folder))
             except _StoreError as error:
                 lose(row, self.destination.uri, error.error)
-            except RecordingError as error:
+            except (RecordingError, ImageError) as error:
                 fail(row, error.code, str(error))
             except av.FFmpegError as error:  # what reading raises is dealt with where frames are read
                 fail(row, "write_failed", f"the fused frames cannot be encoded: {error}")
@@ -103,6 +105,8 @@ class SegmentActor(FuseActor):
         started = time.perf_counter()
         uri = segment_uri(self.destination, row["pair_id"], self.config)
         rows_uri = frames_uri(self.destination, row["pair_id"])
+        check_inside(uri, self.destination.segments)
+        check_inside(rows_uri, self.destination.frames)
         try:
             write_table(rows_uri, pa.Table.from_pylist(frames, frame_schema(self.metrics)))
             storage.move_here(uri, file)
