@@ -40,8 +40,9 @@ def main() -> None:
         images, _ = _run(folder, "images", "images")
         print(f"as images: {images:.0f} s, {frames / images:.2f} frames a second", flush=True)
         print(f"a recording has {images / whole:.0%} of the speed of its frames as images", flush=True)
-        killed, _ = _run(folder, "film", "killed", kill_after=whole / 2)
-        done = len(list((folder / "killed" / "pairs").glob("*.parquet")))
+        segments = _rows(folder / "whole")
+        killed, _ = _run(folder, "film", "killed", kill_at=segments // 2)
+        done = f"{_rows(folder / 'killed')} of {segments}"
         rest, _ = _run(folder, "film", "killed")
         print(f"killed after {killed:.0f} s with {done} segments done, continued for {rest:.0f} s")
         same = _digest(folder / "whole") == _digest(folder / "killed")
@@ -63,20 +64,24 @@ def _draw(folder: Path, seconds: int, rate: int) -> int:
     return len(frames)
 
 
-def _run(folder: Path, source: str, out: str, kill_after: float | None = None) -> tuple[float, list[int]]:
+def _run(folder: Path, source: str, out: str, kill_at: int | None = None) -> tuple[float, list[int]]:
     command = [sys.executable, "-m", "jobs.fuse", str(folder / source), "--out", str(folder / out)]
     began, memory = time.monotonic(), list[int]()
     job = subprocess.Popen([*command, "--metrics", "none", "--no-tracking"], stdout=subprocess.DEVNULL)
     while job.poll() is None:
         family = _family(job.pid)
         memory.append(sum(map(_pss, family)))
-        if kill_after is not None and time.monotonic() - began > kill_after:
+        if kill_at is not None and _rows(folder / out) >= kill_at:
             for process in family:
                 process.kill()
         time.sleep(SAMPLE_SECONDS)
-    if job.returncode and kill_after is None:
+    if job.returncode and kill_at is None:
         raise SystemExit(f"the job ended with exit code {job.returncode}")
     return time.monotonic() - began, memory
+
+
+def _rows(out: Path) -> int:
+    return len(list((out / "pairs").glob("*.parquet")))
 
 
 def _family(pid: int) -> list[psutil.Process]:

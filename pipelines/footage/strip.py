@@ -135,7 +135,7 @@ class _Shown:
         if len(known) < 2:
             return []
         times, values = np.array(known).T
-        span = max(times[-1], 1e-9)
+        span = max(frames[-1]["seconds"], 1e-9)
         # Every point is the worst of its share of the time: a moment's flicker must not be averaged away.
         cells = np.minimum((times / span * POINTS).astype(int), POINTS - 1)
         worst = np.min if column == self.headline else np.max

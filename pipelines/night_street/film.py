@@ -30,7 +30,8 @@ def write_film(file: Path, images: Iterable[Array], rate: int) -> None:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = 2 * rate
         for number, image in enumerate(images):
-            stream.height, stream.width = image.shape[:2]
+            if number == 0:
+                stream.height, stream.width = image.shape[:2]
             frame = VideoFrame.from_ndarray(image, format="rgb24" if image.ndim == 3 else "gray")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
             frame.pts, frame.time_base = number, Fraction(1, rate)

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines import storage
 from pipelines.footage.frames import open_source
@@ -14,11 +16,11 @@ from pipelines.parquet_files import list_tables, read_table
 from pipelines.request import RequestError
 from pipelines.rows import output_schema
 from pipelines.run_graph import Progress
-from tests.archives import make_pair
+from tests.archives import make_pair, real_set
 from tests.object_store import ObjectStore
-from tests.recordings import write_pair
-
-pytestmark = pytest.mark.usefixtures("ray_here")
+from tests.pipelines.footage.job import Job
+from tests.recordings import write_pair, write_recording
+from upfusion.model import load
 
 SEGMENTS = [f"night/cam/segment_{number:05d}" for number in range(4)]
 
@@ -45,6 +47,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_here")
 def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, object_store: ObjectStore) -> None:
     sound = (archive / "infrared" / "broken.mp4").read_bytes()
     (archive / "infrared" / "broken.mp4").write_text("<html>404</html>")
@@ -107,3 +110,29 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     assert (tmp_path / "out" / "recordings" / "night" / "cam.mp4").read_bytes() == joined_here
     with pytest.raises(RequestError, match="video_codec: 'h264' there, 'ffv1' now"):
         fuse(plan_fuse(config(archive, tmp_path / "out", video_codec="ffv1")))
+
+
+@pytest.mark.slow
+def test_real_frames_joined_to_a_clip_are_fused_as_they_are_as_images(tmp_path: Path) -> None:
+    folder = real_set("m3svd") / "test"
+    names = sorted(path.name for path in (folder / "visible").glob("0111_1803_*.png"))
+    assert len(names) == 3
+    a, b = (
+        write_recording(
+            tmp_path / sensor / "clip.mkv", [_small(folder / sensor / name) for name in names], "ffv1", rate=3
+        )
+        for sensor in ("visible", "infrared")
+    )
+    rows, about = Job(tmp_path / "out", video_codec="ffv1").run(a, b)
+    assert [row["status"] for row in rows] == ["ok"] * len(rows)
+    with open_source(about["uri"], 10**8) as joined:
+        fused = [frame.read() for frame in joined.frames(0, 9)]
+    model = load("tiny", "cpu")
+    for name, shown in zip(names, fused, strict=True):
+        expected = model.fuse(_small(folder / "visible" / name), _small(folder / "infrared" / name))
+        np.testing.assert_array_equal(shown, expected)
+
+
+def _small(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((160, 128)))
