@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -165,6 +165,8 @@ def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     if before := outcome.pairs - outcome.fused_now:
         done += f" ({before} of the pairs were done before)"
     lines = {"Result": f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]"}
+    if outcome.recordings:
+        lines["Joined"] = _said_of_recordings(outcome)
     if outcome.unpaired:
         lines["Left out"] = f"{len(outcome.unpaired)} images without a partner (the report names them)"
     if outcome.fused_now:
@@ -175,6 +177,28 @@ def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     lines["Report"] = escape(outcome.destination.report)
     for heading, text in lines.items():
         console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
+
+
+def _said_of_recordings(outcome: "fuse.Outcome") -> str:
+    """Say how many recordings lie where, and which spans are missing in some."""
+    joined = [one for one in outcome.recordings if one["uri"]]
+    lines = [escape(f"{len(joined)} of {len(outcome.recordings)} recordings in {outcome.destination.recordings}")]
+    incomplete = [one for one in outcome.recordings if one["missing"] or (one["note"] and not one["uri"])]
+    shown = incomplete[:NAMES_SHOWN]
+    lines += [f"[yellow]{escape(one['recording'])}[/]: {escape(missing_spans(one))}" for one in shown]
+    if len(incomplete) > NAMES_SHOWN:
+        lines.append(f"and {len(incomplete) - NAMES_SHOWN} more with gaps (recordings/*.json)")
+    return "\n          ".join(lines)
+
+
+def missing_spans(recording: dict[str, Any]) -> str:
+    """Say which spans of a recording are missing and why."""
+    spans = []
+    for span in recording["missing"]:
+        start, end = (None if at is None else f"{at:.2f}" for at in (span["from"], span["to"]))
+        place = "all of it" if start is None else f"{start} s to {f'{end} s' if end else 'its end'}"
+        spans.append(f"{place} ({span['error_code']})")
+    return "; ".join(["missing " + ", ".join(spans)] * bool(spans) + [recording["note"]] * bool(recording["note"]))
 
 
 def metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from jobs.command_line import job_command
 from jobs.fuse import run_fuse
+from jobs.terminal import Terminal
 from pipelines.fuse_config import FuseConfig
 from pipelines.job_config import JobConfig
 from pipelines.night_street import write_archive
@@ -17,12 +18,17 @@ class DemoConfig(JobConfig):
 
     out: str = Field("demo", description="Folder for the pairs (archive/) and the results (fused/).")
     count: int = Field(12, ge=1, description="Number of pairs.")
+    recording: bool = Field(
+        False, description="Film the street instead: a pair of recordings, and an animated picture of what is fused."
+    )
 
 
 @job_command(DemoConfig, name="demo")
 def command(config: DemoConfig, verbose: bool) -> int:
     """Draw synthetic infrared-visible pairs of a night street and fuse them: no data, no network, no GPU."""
     archive, fused = Path(config.out) / "archive", Path(config.out) / "fused"
+    if config.recording:
+        return _fuse_recording(Path(config.out), verbose=verbose)
     write_archive(archive, config.count)
     settings = FuseConfig(
         source=str(archive),
@@ -32,6 +38,25 @@ def command(config: DemoConfig, verbose: bool) -> int:
         tracking_uri=f"sqlite:///{Path(config.out).resolve()}/mlflow.db",
     )
     return run_fuse(settings, verbose=verbose)
+
+
+def _fuse_recording(folder: Path, *, verbose: bool) -> int:
+    from pipelines.footage.animate import animate
+    from pipelines.night_street.film import write_films
+
+    films, fused = folder / "films", folder / "fused_films"
+    write_films(films)
+    settings = FuseConfig(
+        source=str(films),
+        out=str(fused),
+        segment_seconds=2.0,
+        tracking_uri=f"sqlite:///{folder.resolve()}/mlflow.db",
+    )
+    code = run_fuse(settings, verbose=verbose)
+    sources = (str(films / "visible" / "street.mp4"), str(films / "infrared" / "street.mp4"))
+    animate((*sources, str(fused / "recordings" / "street.mp4")), folder / "street.webp")
+    Terminal().print(f"[bold]Animated[/]  {folder / 'street.webp'}", highlight=False, soft_wrap=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     """Show which pairs an archive holds: counts by task and size, and what has no partner. Starts nothing."""
     # Long URIs stay on one line, for whoever copies or pipes them.
     console = Terminal(soft_wrap=True)
-    found = discover(config)
+    found = discover(config, recordings=True)
     sizes, looked_at = count_sizes(found.pairs)
     table = Table("task", "size", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
     for (task, size), count in sizes.most_common(SIZES_SHOWN):

@@ -102,7 +102,13 @@ class Cluster:
         """Ray's id of this job."""
         return str(ray.get_runtime_context().get_job_id())
 
-    def workers(self, actors: int | None, gpus_per_actor: float | None, pairs: int) -> Workers:
+    def workers(
+        self,
+        actors: int | None,
+        gpus_per_actor: float | None,
+        pairs: int,
+        pairs_worth_a_copy: int = PAIRS_WORTH_A_COPY,
+    ) -> Workers:
         """Spread copies of the network over what the cluster has, on CPUs no more than are worth their start.
 
         Raises RequestError where this machine has fewer GPUs than asked for, for which Ray would wait for
@@ -118,7 +124,7 @@ class Cluster:
             # A GPU's copy needs a core to feed it.
             return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
-        count = min(pairs, actors) if actors else min(cores, -(-pairs // PAIRS_WORTH_A_COPY))
+        count = min(pairs, actors) if actors else min(cores, -(-pairs // pairs_worth_a_copy))
         # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small. A copy that
         # takes as many as a task would have the task before it put into it by Ray, and wait for files.
         return Workers(count, cpus=min(0.9, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))

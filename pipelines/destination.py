@@ -6,7 +6,7 @@ its row is there, and a job that dies between any two steps continues from what 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from pipelines import storage
 from pipelines.claim import is_claimed, run_file, write_claim
 from pipelines.parquet_files import list_tables, read_as, read_table, write_table
 from pipelines.request import RequestError
+from pipelines.rows import JOB_MANIFEST
 
 FINISHED = pa.schema([pa.field("pair_id", pa.string()), pa.field("ok", pa.bool_())])
 
@@ -71,6 +72,9 @@ class Destination:
         self.manifest = storage.join(self.uri, "manifest.parquet")
         self.pairs = storage.join(self.uri, "pairs")
         self.images = storage.join(self.uri, "images")
+        self.segments = storage.join(self.uri, "segments")
+        self.frames = storage.join(self.uri, "frames")
+        self.recordings = storage.join(self.uri, "recordings")
         self.success = storage.join(self.uri, "_SUCCESS.json")
         self.report = storage.join(self.uri, "report.html")
 
@@ -89,13 +93,20 @@ class Destination:
         except OSError as error:
             raise RequestError(f"--out {self.uri} cannot be used: {error}") from error
 
-    def merge_manifest(self, pairs: pa.Table) -> pa.Table:
-        """Add pairs to the manifest and return the whole, sorted by pair_id.
+    def read_manifest(self) -> pa.Table:
+        """Read the manifest (JOB_MANIFEST); it is empty where there is none yet."""
+        there = storage.exists(self.manifest)
+        return read_as(self.manifest, JOB_MANIFEST) if there else JOB_MANIFEST.empty_table()
+
+    def merge_manifest(self, pairs: pa.Table, outdated: Collection[str] = ()) -> pa.Table:
+        """Add pairs to the manifest, without the `outdated` ids there, and return the whole, sorted by pair_id.
 
         Raises RequestError when an id stands there already for other sources, another task or another prompt.
         """
+        pairs = as_job_manifest(pairs)
         if storage.exists(self.manifest):
-            known = read_as(self.manifest, pairs.schema)
+            known = self.read_manifest()
+            known = without(known, pa.array(outdated, pa.string()))
             places = pc.index_in(pairs["pair_id"], value_set=known["pair_id"].combine_chunks())
             self._check_same(known.take(places.drop_null()), pairs.filter(places.is_valid()))
             fresh = pairs.filter(places.is_null())
@@ -199,6 +210,15 @@ def _read_statuses(uri: str) -> pa.Table:
     rows = read_table(uri, ["pair_id", "status"])
     ok = pc.fill_null(pc.equal(rows["status"], "ok"), False)
     return pa.table([rows["pair_id"].cast(pa.string()), ok], schema=FINISHED)
+
+
+def as_job_manifest(pairs: pa.Table) -> pa.Table:
+    """Give pairs of images the columns that segments of recordings have, all null."""
+    columns = [
+        pairs[field.name] if field.name in pairs.column_names else pa.nulls(len(pairs), field.type)
+        for field in JOB_MANIFEST
+    ]
+    return pa.table(columns, schema=JOB_MANIFEST)
 
 
 def _is_first(seen: set[str], pair_id: str) -> bool:

@@ -17,6 +17,7 @@ import pyarrow.csv as pc
 
 from pipelines import storage
 from pipelines.allowed import allowed_by_person, allowed_by_place, check_places, is_manifest, resolve
+from pipelines.footage import names as footage
 from pipelines.fuse_config import ArchiveConfig
 from pipelines.parquet_files import open_parquet
 from pipelines.request import RequestError
@@ -67,21 +68,21 @@ class Discovery:
     pairs: pa.Table
     """MANIFEST_SCHEMA, sorted by pair_id."""
     unpaired: list[str] = field(default_factory=list)
-    """URIs of images without a partner."""
+    """URIs of images and recordings without a partner."""
     ignored: int = 0
-    """Files below the source that are no images, are hidden, or lie in neither kind of folder."""
+    """Files below the source that are no images or recordings, are hidden, or lie in neither kind of folder."""
 
 
 @storage.waiting_at_most(storage.PATIENCE_PLANNING)
-def discover(archive: ArchiveConfig) -> Discovery:
-    """Find the pairs of an archive.
+def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
+    """Find the pairs of an archive, those of recordings too where they are wanted.
 
     Raises RequestError when there is nothing to pair, when two images claim one place in a pair, or when a
     manifest is not of its form.
     """
     source = storage.absolute(archive.source)
     try:
-        found = _read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive)
+        found = _read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive, recordings)
     except OSError as error:
         raise RequestError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
     pairs = found.pairs.sort_by("pair_id")
@@ -89,7 +90,7 @@ def discover(archive: ArchiveConfig) -> Discovery:
 
 
 def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
-    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only the heads of files.
+    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only the heads of files; recordings count as such.
 
     At most SIZES_READ evenly spread pairs are looked at; the second value says how many were.
     """
@@ -101,6 +102,8 @@ def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
 
 
 def _size_of(uri: str) -> str:
+    if footage.is_recording(uri):
+        return "frames of a folder" if footage.is_frame_folder(uri) else "recording"
     try:
         head = storage.read_head(uri, HEAD)
         try:
@@ -115,7 +118,7 @@ def _size_of(uri: str) -> str:
     return f"{width}x{height}"
 
 
-def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
+def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
     uris = storage.list_files(source)
     if not uris and not storage.exists(source):
         raise RequestError(f"SOURCE {source} does not exist")
@@ -130,18 +133,21 @@ def _pair_files(source: str, archive: ArchiveConfig) -> Discovery:
     tasks: dict[str, str] = {}
     part, ignored, elsewhere = archive.part, 0, 0
     for uri, name in names.items():
-        placed = place(name) if _is_image(name) else None
+        wanted = _is_image(name) or (recordings and _is_shown(name) and footage.is_recording(name))
+        placed = place(name) if wanted else None
         if placed is None:
             ignored += 1
             continue
         pair_id, side, task = placed
+        _check_utf8(uri)
+        if recordings and archive.frame_rate and _is_image(name):
+            pair_id, uri = pair_id.rpartition("/")[0] or "recording", uri.rpartition("/")[0] + "/"
         if not part.holds(pair_id):
             elsewhere += 1
             continue
-        _check_utf8(uri)
-        if side in sides[pair_id]:
+        if sides[pair_id].get(side, uri) != uri:
             raise RequestError(
-                f"two images claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}"
+                f"two files claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}"
                 f"{_look_alike(sides[pair_id][side], uri)}. "
                 "Keep one of them, point SOURCE at a smaller folder, or say which is meant with --a and --b."
             )
@@ -179,8 +185,11 @@ def _look_alike(first: str, second: str) -> str:
 
 def _is_image(name: str) -> bool:
     """Tell images by their suffix; what is hidden (macOS puts a `._1.jpg` beside every `1.jpg`) is none."""
-    hidden = any(part.startswith(".") for part in name.split("/"))
-    return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
+    return _is_shown(name) and PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _is_shown(name: str) -> bool:
+    return not any(part.startswith(".") for part in name.split("/"))
 
 
 def _check_utf8(uri: str) -> None:
@@ -213,7 +222,8 @@ def _by_pattern(a: str, b: str) -> Callable[[str], Place | None]:
             if match := pattern.fullmatch(name):
                 pair_id = "/".join(group.strip("/") for group in match.groups() if group)
                 suffix = PurePosixPath(pair_id).suffix
-                return (pair_id.removesuffix(suffix) if suffix.lower() in SUFFIXES else pair_id) or "pair", side, None
+                known = suffix.lower() in SUFFIXES | footage.SUFFIXES
+                return (pair_id.removesuffix(suffix) if known else pair_id) or "pair", side, None
         return None
 
     return place
@@ -246,13 +256,18 @@ def _read_manifest(uri: str, archive: ArchiveConfig) -> Discovery:
     for side in ("a_uri", "b_uri"):
         resolved = [resolve(base, str(value)) for value in columns[side]]
         check_places(uri, ((f"row {row}: {side}", value) for row, value in enumerate(resolved, start=1)), allowed)
-        columns[side] = list(resolved)
+        columns[side] = [_as_folder(value, given) for value, given in zip(resolved, columns[side], strict=True)]
     pairs = pa.table({name: columns[name] for name in COLUMNS}, schema=MANIFEST_SCHEMA)
     part = archive.part
     pairs = pairs.filter(pa.array([part.holds(str(pair_id)) for pair_id in columns["pair_id"]], pa.bool_()))
     if pairs.num_rows == 0:
         raise RequestError(_empty_shard(uri, archive))
     return Discovery(pairs)
+
+
+def _as_folder(uri: str, given: str | None) -> str:
+    """Keep the slash by which a manifest says that frames lie in a folder."""
+    return uri.rstrip("/") + "/" if given and given.endswith("/") else uri
 
 
 def _parse_manifest(uri: str, data: bytes, archive: ArchiveConfig) -> dict[str, list[str | None]]:

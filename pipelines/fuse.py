@@ -6,9 +6,11 @@ Fetching, decoding, encoding and putting are CPU tasks, the network sits in acto
 few pairs; what becomes of a pair is a row, never an exception.
 """
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -30,8 +32,9 @@ from pipelines.allowed import (
 from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
 from pipelines.confidential import blanked
-from pipelines.destination import Destination, without
+from pipelines.destination import Destination, as_job_manifest, without
 from pipelines.discover import Discovery, discover
+from pipelines.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
 from pipelines.fuse_actor import FuseActor
 from pipelines.fuse_config import FuseConfig
 from pipelines.models import local_copy, read_model
@@ -73,6 +76,8 @@ class Outcome:
     aggregates: dict[str, dict[str, float]] = field(default_factory=dict)
     tracked: str | None = None
     """Where to look at the MLflow run."""
+    recordings: list[dict[str, Any]] = field(default_factory=list)
+    """What is known of each joined recording (`recordings/*.json`)."""
 
     @property
     def failed_share(self) -> float:
@@ -103,7 +108,7 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
     if not checkpoint.provenance.trained:
         raise RequestError(f"model {config.model!r} is untrained and would give noise")
     try:
-        found = found or discover(config)
+        found = found or discover(config, recordings=True)
     except OSError as error:
         raise RequestError(f"SOURCE cannot be read: {storage.without_secrets(str(error))}") from error
     texts = _embed_prompts(config, checkpoint, found.pairs, {})
@@ -117,13 +122,15 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
         "precision": config.precision,
         "tile": config.tile,
         "tile_overlap": config.tile_overlap if config.tile else None,
+        "frame_rate": config.frame_rate,
+        **config.footage_result,
     }
     run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,
         "config": config.model_dump(),
         "model": {"name": checkpoint.name, "digest": checkpoint.digest} | asdict(checkpoint.provenance),
-        "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "pillow", "numpy")}
+        "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "pillow", "numpy", "av")}
         | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
@@ -142,26 +149,67 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         if config.shard:
             Destination(config.out).claim(_run_of_all_shards(plan))
         destination.claim(plan.run)
-        manifest = destination.merge_manifest(plan.found.pairs)
         finished = destination.finished()
     except OSError as error:
         raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
     if config.retry_failed and finished.failed:
         destination.remove_failed(finished)
         finished = destination.finished()
+    try:
+        found = cut_found(plan.found.pairs, config, destination, finished)
+        manifest = destination.merge_manifest(found.rows, found.outdated)
+    except OSError as error:
+        raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
     # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
-    todo = without(plan.found.pairs if config.limit else manifest, finished.ids)
+    todo = without(found.rows if config.limit else manifest, finished.ids)
     check_others(todo, plan, destination)
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
-        if todo.num_rows:
-            # It speaks of the rows there were before; while others are made it would be a lie.
-            storage.delete(destination.success)
-            with Cluster(verbose=verbose) as cluster:
-                tracked.tag_ray_job(cluster)
-                workers = cluster.workers(config.actors, config.gpus_per_actor, todo.num_rows)
-                run_graph(fuse_graph(todo, plan, workers), todo.num_rows, workers, on_progress or (lambda _: None))
-        return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started)
+        say = on_progress or (lambda _: None)
+        with ExitStack() as stack:
+            cluster = _connecting(stack, tracked, verbose=verbose)
+            if todo.num_rows:
+                # It speaks of the rows there were before; while others are made it would be a lie.
+                storage.delete(destination.success)
+                _run_graphs(todo, found, plan, destination, cluster(), say)
+            recordings = join_complete(manifest, config, destination, cluster, say)
+        return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
+
+
+def _connecting(stack: ExitStack, tracked: TrackedRun, *, verbose: bool) -> Callable[[], Cluster]:
+    """Return a function that connects to a cluster when it is first called."""
+
+    @functools.cache
+    def connect() -> Cluster:
+        cluster = stack.enter_context(Cluster(verbose=verbose))
+        tracked.tag_ray_job(cluster)
+        return cluster
+
+    return connect
+
+
+def _run_graphs(
+    todo: pa.Table,
+    found: Found,
+    plan: Plan,
+    destination: Destination,
+    cluster: Cluster,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Fuse the pairs of images, then the segments of recordings."""
+    is_segment = pc.is_valid(todo["recording"])
+    images, segments = todo.filter(pc.invert(is_segment)), todo.filter(is_segment)
+    if images.num_rows:
+        workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, images.num_rows)
+        run_graph(fuse_graph(images, plan, workers), images.num_rows, workers, on_progress)
+    if segments.num_rows:
+        forget_joined(set(segments["recording"].to_pylist()), plan.config, destination)
+        workers = cluster.workers(
+            plan.config.actors, plan.config.gpus_per_actor, segments.num_rows, pairs_worth_a_copy=1
+        )
+        texts = _embed_prompts(plan.config, plan.checkpoint, segments, plan.texts)
+        graph = segment_graph(segments, found.failures, plan, texts, workers)
+        run_graph(graph, segments.num_rows, workers, on_progress)
 
 
 def _run_of_all_shards(plan: Plan) -> dict[str, Any]:
@@ -176,8 +224,11 @@ def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
 
     Raises RequestError for one that lies neither where SOURCE, nor where a manifest in DEST may name pairs.
     """
-    rows = without(todo, plan.found.pairs["pair_id"].combine_chunks()).select(["pair_id", "a_uri", "b_uri"])
-    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows.to_pylist() for side in ("a_uri", "b_uri"))
+    known = plan.found.pairs["pair_id"].combine_chunks()
+    rows = as_job_manifest(todo)
+    of = pc.coalesce(rows["recording"], rows["pair_id"])
+    others = rows.filter(pc.invert(pc.is_in(of, value_set=known))).select(["pair_id", "a_uri", "b_uri"]).to_pylist()
+    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in others for side in ("a_uri", "b_uri"))
     check_places(destination.manifest, named, _allowed(plan, destination))
 
 
@@ -253,6 +304,7 @@ def _close(
     tracked: TrackedRun,
     fused_now: int,
     seconds: float,
+    recordings: list[dict[str, Any]],
 ) -> Outcome:
     """Check every id of the manifest against the rows, then write what depends on all of them."""
     finished = destination.finished()
@@ -268,6 +320,8 @@ def _close(
         "unpaired": len(plan.found.unpaired),
         "unpaired_files": plan.found.unpaired[:1000],
     }
+    if recordings:
+        counts |= {"recordings": len(recordings), "recordings_with_gaps": sum(bool(r["missing"]) for r in recordings)}
     if not len(missing) and not len(surplus):
         destination.succeed(counts)
     elif plan.config.limit is None:
@@ -289,4 +343,5 @@ def _close(
         unpaired=plan.found.unpaired,
         aggregates=aggregates,
         tracked=tracked.where,
+        recordings=recordings,
     )

@@ -108,7 +108,7 @@ class FuseActor:
         try:
             self._fuse(rows)
         except Exception as error:
-            code = "out_of_memory" if _is_out_of_memory(error) else "fuse_failed"
+            code = "out_of_memory" if is_out_of_memory(error) else "fuse_failed"
             if code == "fuse_failed" and "CUDA error" in str(error):
                 raise  # The device is lost to this process: no pair's fault, and all that follow would fail.
             return code, f"{size_of(rows[0]['a'])}: {type(error).__name__}: {error}"
@@ -123,7 +123,7 @@ class FuseActor:
         fuse_ms = milliseconds_since(started) / len(rows)
         started = time.perf_counter()
         # Measured on the image that is kept, so that anybody measures the same on the file.
-        lumas = self._luma8(a), self._luma8(b), self._luma8(fused)
+        lumas = self.luma8_of(a), self.luma8_of(b), self.luma8_of(fused)
         values = measure(*lumas, self.metrics)
         undefined = {name: why_none(*lumas, name) for name in self.metrics if None in values[name]}
         measure_ms = milliseconds_since(started) / len(rows)
@@ -142,7 +142,7 @@ class FuseActor:
         # What goes wrong here goes wrong again, and then in a row that says so.
         with suppress(Exception):
             fused = self.model.fuse_batch([pixels], [pixels], text_BT)
-            measure(self._luma8([pixels]), self._luma8([pixels]), self._luma8(fused), self.metrics)
+            measure(self.luma8_of([pixels]), self.luma8_of([pixels]), self.luma8_of(fused), self.metrics)
         if self.memory:
             torch.cuda.synchronize()  # other streams take the weights as they are
 
@@ -152,7 +152,8 @@ class FuseActor:
             return None
         return f"fused in tiles of {tiles.side} pixels that share {tiles.overlap}"
 
-    def _luma8(self, images: Iterable[Pixels]) -> torch.Tensor:
+    def luma8_of(self, images: Iterable[Pixels]) -> torch.Tensor:
+        """Return the luma `(N, 1, H, W)` of some images of one size, 0..255, on this copy's device."""
         return torch.stack([luma8(send(image, self.model.device)) for image in images])[:, None]
 
 
@@ -169,7 +170,8 @@ def _notes_on_missing(reasons: dict[str, str]) -> list[str]:
     return [f"no {', '.join(names)}: {reason}" for reason, names in named.items()]
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory ran out."""
     # PyTorch's allocator for the CPU, cuBLAS and cuDNN say it in a RuntimeError's text.
     said = re.search("not enough memory|can't allocate memory|out of memory|ALLOC_FAILED", str(error))
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or said is not None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.allowed import Allow
+from pipelines.footage.config import FootageConfig
 from pipelines.job_config import JobConfig
 from pipelines.metric_choice import MetricNames
 from pipelines.shard import Shard
@@ -37,6 +38,13 @@ class ArchiveConfig(JobConfig):
         "moves no pair to another part. A fuse job keeps it in DEST/shard-I-of-N.",
     )
     allow: Allow = ()
+    frame_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Take folders of numbered images for recordings of so many frames a second. Without it they are "
+        "pairs of images.",
+    )
     max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests of more pairs.")
     max_id: int = Field(1024, ge=1, description="Refuse ids of pairs with more bytes.")
     max_prompt: int = Field(2000, ge=1, description="Refuse a manifest's prompts with more characters.")
@@ -67,7 +75,7 @@ class ArchiveConfig(JobConfig):
         return self
 
 
-class FuseConfig(ArchiveConfig):
+class FuseConfig(FootageConfig, ArchiveConfig):
     """Everything a fuse job is told."""
 
     out: str = Field(description="Folder or s3:// prefix for the results.")

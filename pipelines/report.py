@@ -23,6 +23,8 @@ from PIL import Image
 
 from pipelines import storage
 from pipelines.allowed import MayRead, anything
+from pipelines.destination import Destination
+from pipelines.footage.strip import show_recordings
 from pipelines.parquet_files import list_tables, read_as
 from pipelines.printable import printable
 from pipelines.rows import ERROR_CODES, STAGES, output_schema
@@ -39,7 +41,7 @@ SIZES_LISTED = 6
 LONG_SIDE = 960  # pixels
 # Columns that a file lacks are read as null, so one schema serves every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
-NARROW_NAMES = ["pair_id", "task", "status", "error_code", "error", "width", "height", *METRICS]
+NARROW_NAMES = ["pair_id", "task", "status", "error_code", "error", "width", "height", "recording", "frames", *METRICS]
 NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_ms" for stage in STAGES)]])
 
 # Inner size of a histogram in SVG units; the template draws the frame around it.
@@ -58,8 +60,12 @@ def write_report(dest: str, may_read: MayRead = anything) -> str:
     rows, file_of = _read_narrow(list_tables(storage.join(dest, "pairs")))
     ok = rows["status"].to_numpy() == "ok"
     measured = {
-        metric: values for name, metric in METRICS.items() if np.isfinite(values := rows[name].to_numpy()[ok]).any()
+        name: (metric, values)
+        for name, metric in METRICS.items()
+        if np.isfinite(values := rows[name].to_numpy()[ok]).any()
     }
+    headline = next((name for name in HEADLINES if name in measured), next(iter(measured), None))
+    is_image = pc.is_null(rows["recording"]).to_numpy()
     page = _template().render(
         dest=dest,
         run=run,
@@ -67,9 +73,10 @@ def write_report(dest: str, may_read: MayRead = anything) -> str:
         totals=_totals(rows, ok),
         groups=[
             (title, [_shown_pair(file_of[index], rows, index, may_read) for index in indices])
-            for title, indices in _choose_pairs(rows, ok, list(measured))
+            for title, indices in _choose_pairs(rows, ok & is_image, [metric for metric, _ in measured.values()])
         ],
-        histograms=[_histogram(metric, values) for metric, values in measured.items()],
+        recordings=show_recordings(Destination(dest), run, rows, headline, may_read),
+        histograms=[_histogram(metric, values) for metric, values in measured.values()],
         plot=(PLOT_WIDTH, PLOT_HEIGHT),
         stages=_stages(rows),
         failures=_failures(rows, ok),
@@ -109,7 +116,8 @@ def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:
 
 
 def _totals(rows: pa.Table, ok: np.ndarray) -> dict[str, Any]:
-    pixels = np.nan_to_num(rows["width"].to_numpy().astype(float) * rows["height"].to_numpy())
+    frames = rows["frames"].fill_null(1).to_numpy()
+    pixels = np.nan_to_num(rows["width"].to_numpy().astype(float) * rows["height"].to_numpy()) * frames
     megapixels = pa.array(np.where(ok, pixels / 1e6, 0.0))
     counted = rows.select(["task", "width", "height"])
     counted = counted.append_column("ok", pa.array(ok)).append_column("megapixels", megapixels)

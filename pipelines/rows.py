@@ -26,6 +26,11 @@ ERROR_CODES: dict[str, str] = {
     "out_of_memory": "the pair is too large for the memory of the device",
     "fuse_failed": "the network or a metric failed on the pair",
     "write_failed": "the fused image could not be encoded or written",
+    "not_a_recording": "a source is not a recording that can be read",
+    "truncated_recording": "a recording is damaged or incomplete where the segment lies",
+    "unsupported_recording": "a recording's film is of a codec that is not read",
+    "not_synchronised": "it was not found out by how much the clocks of two recordings differ",
+    "no_partner": "no frame of A has one of B at its time",
 }
 """Every code that a failed row can have, and what it means."""
 
@@ -44,6 +49,40 @@ IMAGE = pa.struct(
         ("bits", pa.int32()),
     ]
 )
+
+SEGMENT = [
+    pa.field("recording", pa.string()),
+    pa.field("start_pts", pa.int64()),
+    pa.field("end_pts", pa.int64()),
+    pa.field("offset_s", pa.float64()),
+    pa.field("offset_confidence", pa.float64()),
+]
+"""What a manifest says of a segment of a pair of recordings: from and to when, in the time base of A, and by how much
+B's clock began later; null for a pair of images. A recording that could not be cut has no `start_pts`, one that goes on
+to its end no `end_pts`."""
+
+JOB_MANIFEST = pa.schema([*MANIFEST_SCHEMA, *SEGMENT])
+"""The manifest of a destination: every row a pair of images, or a segment."""
+
+SEGMENT_COUNTS = (
+    "frames", "measured", "unpaired", "a_dropped", "b_dropped", "a_repeated", "b_repeated", "a_damaged", "b_damaged",
+    "b_reused",
+)  # fmt: skip
+"""Of a segment: fused and measured frames; frames of A without a partner; frames that a recording lacks at its rate,
+that have no time of their own, that are damaged; partners that were used again."""
+
+SEGMENT_RESULT = [
+    pa.field("start_s", pa.float64()),
+    pa.field("end_s", pa.float64()),
+    pa.field("time_base", pa.string()),
+    pa.field("rate", pa.float64()),
+    *[pa.field(name, pa.int32()) for name in SEGMENT_COUNTS],
+    pa.field("flicker", pa.float64()),
+    pa.field("change_ratio", pa.float64()),
+    pa.field("segment_uri", pa.string()),
+    pa.field("frames_uri", pa.string()),
+]
+"""What a row says of a fused segment; null for a pair of images. Seconds are from A's first frame on."""
 
 FAILURE = [pa.field("error_code", pa.string()), pa.field("error", pa.string())]
 
@@ -110,6 +149,8 @@ def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
             *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES],
             pa.field("fused", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             pa.field("fused_uri", pa.string()),
+            *SEGMENT,
+            *SEGMENT_RESULT,
         ]
     )
 

@@ -10,6 +10,7 @@ import io
 import os
 import posixpath
 import re
+import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator
@@ -208,10 +209,14 @@ def read_head(uri: str, size: int) -> bytes:
 
 
 @contextmanager
-def open_to_read(uri: str) -> Iterator[IO[bytes]]:
-    """Open one object to read parts of it, only those that are asked for; raises as read_bytes does."""
+def open_to_read(uri: str, block: int | None = None) -> Iterator[IO[bytes]]:
+    """Open one object to read parts of it, only those that are asked for; raises as read_bytes does.
+
+    `block` is how many bytes a store is asked for at once, by default as many as suit its driver (50 MiB for S3).
+    """
     filesystem, path = open_store(uri)
-    with _ask(uri, lambda: filesystem.open(path, "rb")) as file:
+    options = {} if block is None else {"block_size": block}
+    with _ask(uri, lambda: filesystem.open(path, "rb", **options)) as file:
         yield io.BufferedReader(_PatientFile(uri, file)) if is_remote(uri) else file
 
 
@@ -263,6 +268,25 @@ def write_bytes(uri: str, data: bytes) -> None:
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(data)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def move_here(uri: str, file: Path) -> None:
+    """Put a file of this machine as one object, whole as write_bytes does, without holding it in memory.
+
+    The file may be gone afterwards.
+    """
+    filesystem, path = open_store(uri)
+    if is_remote(uri):
+        _ask(uri, lambda: filesystem.put_file(str(file), path))
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        shutil.move(file, part)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ class Writer:
         if self.config.images == "parquet":
             row["fused"] = {"bytes": data, "path": name}
             return
-        _check_inside(uri, self.destination.images)
+        check_inside(uri, self.destination.images)
         storage.write_bytes(uri, data)
         row["fused_uri"] = uri
         row["fused"] = {"bytes": data, "path": name} if self.config.images == "both" else {"bytes": None, "path": uri}
@@ -103,7 +103,7 @@ def _safe(part: str) -> str:
     return f"_{safe}" if DEVICES.match(safe) else safe
 
 
-def _check_inside(uri: str, folder: str) -> None:
+def check_inside(uri: str, folder: str) -> None:
     """Raise ImageError where a link that lies below a local folder leads out of it; the folder may be one."""
     if storage.is_remote(uri):
         return

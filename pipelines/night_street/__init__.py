@@ -34,6 +34,14 @@ def write_archive(folder: str | Path, count: int = 12, seed: int = 0) -> list[st
     return names
 
 
+def draw_moment(seed: int, seconds: float, width: int, height: int) -> tuple[Array, Array]:
+    """Draw one street, the same for one seed, at a moment of a film: as `draw_pair`, with noise of that moment."""
+    scene = compose(np.random.default_rng([seed, 0]), width, height, seconds)
+    layout = lay_out(scene)
+    rng = np.random.default_rng([seed, 1, round(1000 * seconds)])
+    return see_visible(scene, layout, rng), see_infrared(scene, layout, rng)
+
+
 def draw_pair(rng: np.random.Generator, width: int, height: int) -> tuple[Array, Array]:
     """Draw one visible (H, W, 3) and one infrared (H, W) image of the same street, both uint8."""
     scene = compose(rng, width, height)

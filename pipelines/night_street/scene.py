@@ -17,6 +17,8 @@ PAINTS = [(0.3, 0.3, 0.31), (0.25, 0.02, 0.02), (0.03, 0.05, 0.2), (0.03, 0.03, 
 FACADES = [(0.3, 0.2, 0.15), (0.28, 0.26, 0.23), (0.2, 0.2, 0.22), (0.33, 0.27, 0.18), (0.25, 0.14, 0.1)]
 BLACK, DARK = (0, 0, 0), (0.03, 0.03, 0.03)
 SHOP, STOREY, CAR_LENGTH = 4.0, 3.2, 4.4  # metres
+SPEED, NEAREST, ROUND = 7.0, 9.0, 60.0  # metres a second that cars drive, where they appear and after how many again
+STEPS, WALK, WALK_SECONDS = 2.0, 1.2, 12.0  # steps a second; metres from their place that people walk, there and back
 
 
 class Camera(NamedTuple):
@@ -97,8 +99,11 @@ class Scene(NamedTuple):
     grain: Array
 
 
-def compose(rng: np.random.Generator, width: int, height: int) -> Scene:
-    """Make up a street, darkest where its people walk."""
+def compose(rng: np.random.Generator, width: int, height: int, seconds: float = 0) -> Scene:
+    """Make up a street, darkest where its people walk; the same generator gives the same street at later moments.
+
+    Cars that move drive on, and come back after ROUND metres; people walk to and fro.
+    """
     u = rng.uniform
     vanishing = (width * u(0.3, 0.7), height * u(0.25, 0.42))
     camera = Camera(width, height, width * u(0.9, 1.15), *vanishing, u(3.7, 5.4))
@@ -125,18 +130,32 @@ def compose(rng: np.random.Generator, width: int, height: int) -> Scene:
         things.append(_lamp(foot, foot - side * 1.8, top, z, np.multiply(colour, 40)))
         lights.append(Light((foot - side * 1.8, top, z), np.multiply(colour, 60), (0, -1, 0), 3))
     cars = _traffic(rng, kerbs)
-    for car in cars:
-        things.append(_car(car))
-        if car.moving:
-            front, ahead = (car.z, -1) if car.oncoming else (car.z + CAR_LENGTH, 1)
-            lights.append(Light((car.x, 0.7, front), np.multiply(HEADLIGHT, 60), (0.03, -0.06, ahead), 40))
-            lights += [] if car.oncoming else [Light((car.x, 0.7, car.z + 0.1), np.multiply(TAIL_LIGHT, 0.7))]
-    people = _people_in_the_dark(rng, camera, walls, cars, lights)
-    things += [_person(rng, person, kerbs[0] < person.x < kerbs[1]) for person in people]
+    people = _people_in_the_dark(rng, camera, walls, cars, [*lights, *_headlights(cars)])
+    cars = [_drive(car, seconds) for car in cars]
+    things += [_car(car) for car in cars]
+    lights += _headlights(cars)
+    things += [_person(rng, person, kerbs[0] < person.x < kerbs[1], seconds) for person in people]
     patches = [patch for thing in sorted(things, key=lambda t: -t[0].corners[0, 2]) for patch in thing]
     wetness = u(0.5, 1) if u() < 0.6 else u(0.05, 0.2)
     grain = rng.random((64, 64), np.float32)
     return Scene(camera, kerbs, buildings, cars, people, lights, patches, u(11, 22), wetness, grain)
+
+
+def _drive(car: Car, seconds: float) -> Car:
+    if not car.moving or not seconds:
+        return car
+    travelled = (-SPEED if car.oncoming else SPEED) * seconds
+    return car._replace(z=NEAREST + (car.z - NEAREST + travelled) % ROUND)
+
+
+def _headlights(cars: Sequence[Car]) -> list[Light]:
+    lights = list[Light]()
+    for car in cars:
+        if car.moving:
+            front, ahead = (car.z, -1) if car.oncoming else (car.z + CAR_LENGTH, 1)
+            lights.append(Light((car.x, 0.7, front), np.multiply(HEADLIGHT, 60), (0.03, -0.06, ahead), 40))
+            lights += [] if car.oncoming else [Light((car.x, 0.7, car.z + 0.1), np.multiply(TAIL_LIGHT, 0.7))]
+    return lights
 
 
 def _terrace(rng: np.random.Generator, side: int, wall: float) -> list[Building]:
@@ -236,10 +255,13 @@ def _sign(rng: np.random.Generator, word: str, neon: Vector, side: int, wall: fl
     return patches
 
 
-def _person(rng: np.random.Generator, person: Person, crossing: bool) -> list[Patch]:
+def _person(rng: np.random.Generator, person: Person, crossing: bool, seconds: float = 0) -> list[Patch]:
     """A walker of limbs, each warmer within than at its rim."""
     across = rng.choice([-1, 1]) * (rng.uniform(0.7, 1) if crossing else rng.uniform(0, 0.5))
     step, warmth = rng.choice([-1, 1]) * rng.uniform(0.6, 1), rng.uniform(0.9, 1)
+    pace, turn = STEPS * seconds, np.sign(across) or 1
+    person = person._replace(x=person.x + turn * WALK * np.sin(2 * np.pi * seconds / WALK_SECONDS))
+    step *= np.cos(np.pi * pace)
     side, stride, lean, facing = abs(across), across * step, 0.04 * across, 1 - 0.6 * abs(across)
     coat, trousers, skin = rng.uniform(0.03, 0.14, 3), (0.05, 0.05, 0.06), (0.2, 0.14, 0.11)
     legs, arms = list[tuple[Any, ...]](), list[tuple[Any, ...]]()

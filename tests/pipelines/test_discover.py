@@ -201,7 +201,7 @@ def test_what_is_no_image_hidden_or_in_no_sensor_folder_is_ignored_and_counted(t
 )
 def test_two_images_for_one_side_are_refused_by_name(tmp_path, first, second):
     put(str(tmp_path), first, second, "ir/1.png")
-    with pytest.raises(RequestError, match="two images claim side A") as refused:
+    with pytest.raises(RequestError, match="two files claim side A") as refused:
         find(tmp_path)
     assert f"{tmp_path}/{first}" in str(refused.value)
     assert f"{tmp_path}/{second}" in str(refused.value)
@@ -332,7 +332,7 @@ def test_patterns_list_what_has_no_partner_and_count_what_they_do_not_match(tmp_
 
 def test_two_files_whose_stars_stand_for_the_same_are_refused(tmp_path):
     put(str(tmp_path), "x/cam1/1.jpg", "cam1/x/1.jpg", "cam2/1.jpg")
-    with pytest.raises(RequestError, match="two images claim side A of pair 'x/1'"):
+    with pytest.raises(RequestError, match="two files claim side A of pair 'x/1'"):
         find(tmp_path, a="**/cam1/**/*.jpg", b="cam2/*.jpg")
 
 

@@ -1,0 +1,16 @@
+"""Which names stand for recordings."""
+
+from pathlib import PurePosixPath
+
+SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".ts", ".mts", ".m2ts"})
+"""File suffixes that count as recordings in an archive, in lower case."""
+
+
+def is_recording(uri: str) -> bool:
+    """Tell a recording, or a folder of numbered frames, from an image."""
+    return is_frame_folder(uri) or PurePosixPath(uri).suffix.lower() in SUFFIXES
+
+
+def is_frame_folder(uri: str) -> bool:
+    """Tell a folder of numbered frames by the slash at its end."""
+    return uri.endswith("/")
