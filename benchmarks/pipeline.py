@@ -49,6 +49,7 @@ DRAWN = 16
 OVERHEAD_SIDE, OVERHEAD_ROWS = 128, 6000
 MODEL_SIZE, MODEL_PAIRS = (640, 480), 64
 ROWS_SIDE, ROWS_BASE, ROWS = 32, 100, (1_000, 10_000, 100_000)
+PARTS_OF_A_JOB = ("plan", "begin", "graph", "close", "again")
 GPU_SIZES, GPU_PRESETS = ((640, 480), (1280, 1024)), ("tiny", "base", "paper")
 GPU_SECONDS = 20.0
 MEASURED = (0.1, 0.9)
@@ -131,10 +132,10 @@ def measure_rows(folder: Path) -> None:
         rows = count - ROWS_BASE
         a_row = {name: 1000 * (value - fixed[name]) / rows for name, value in figures.items()}
         print(f"  {count} rows: {_said(figures)}")
-        times = ", ".join(f"{name} {a_row[name]:.3f}" for name in ("plan", "begin", "graph", "close", "again"))
-        total = sum(a_row[name] for name in ("plan", "begin", "graph", "close", "again"))
+        times = ", ".join(f"{name} {a_row[name]:.3f}" for name in PARTS_OF_A_JOB)
+        total = sum(a_row[name] for name in PARTS_OF_A_JOB)
         memory = f"driver {a_row['driver_mib'] * 1.024:.2f} KiB, all processes {a_row['all_mib'] * 1.024:.2f} KiB"
-        print(f"    a row: {total:.3f} ms ({times}); {memory}", flush=True)
+        print(f"    a row: {total:.3f} ms ({times}), {a_row['cpu']:.3f} ms of CPU; {memory}", flush=True)
 
 
 def measure_gpu(folder: Path) -> None:
@@ -257,7 +258,8 @@ def _cpu_seconds() -> float:
             times = one.cpu_times()
         except psutil.Error:  # it has ended meanwhile
             continue
-        total += times.user + times.system
+        # What has ended is counted with whoever waited for its end.
+        total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
@@ -276,13 +278,14 @@ def _count_rows(folder: Path, count: int) -> dict[str, float]:
     source = make_archive(folder / "in", count, (ROWS_SIDE, ROWS_SIDE))
     timeline = Timeline()
     with mock.patch.object(fuse_job, "FuseActor", NoNetwork), Cluster(), _watching_memory() as peaks:
-        began = time.monotonic()
+        began, spent = time.monotonic(), _cpu_seconds()
         plan = _plan(source, folder / "out")
         planned = time.monotonic()
         fuse(plan, timeline.hear)
         closed = time.monotonic()
         fuse(_plan(source, folder / "out"))
         again = time.monotonic() - closed
+        spent = _cpu_seconds() - spent
     shutil.rmtree(folder)
     return {
         "plan": planned - began,
@@ -290,6 +293,7 @@ def _count_rows(folder: Path, count: int) -> dict[str, float]:
         "graph": timeline.seconds,
         "close": closed - timeline.seen[-1][0],
         "again": again,
+        "cpu": spent,
         "driver_mib": peaks["driver"],
         "all_mib": peaks["all"],
     }
@@ -328,8 +332,9 @@ def _proportional(process: psutil.Process) -> float:
 
 
 def _said(figures: dict[str, float]) -> str:
-    seconds = sum(value for name, value in figures.items() if not name.endswith("_mib"))
-    return f"{seconds:.1f} s, driver {figures['driver_mib']:.0f} MiB, all processes {figures['all_mib']:.0f} MiB"
+    seconds = sum(figures[name] for name in PARTS_OF_A_JOB)
+    memory = f"driver {figures['driver_mib']:.0f} MiB, all processes {figures['all_mib']:.0f} MiB"
+    return f"{seconds:.1f} s, {figures['cpu']:.1f} s of CPU, {memory}"
 
 
 def any_checkpoint(preset: str) -> Checkpoint:
