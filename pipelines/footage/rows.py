@@ -21,7 +21,8 @@ def frame_schema(metrics: tuple[str, ...]) -> pa.Schema:
     `frame` counts within the segment, `pts` is in A's time base, `seconds` and `b_seconds` are since the first frame
     of A and of B.
     """
-    return pa.schema([*FRAME, *[pa.field(name, pa.float64()) for name in (*metrics, *STABILITY)]])
+    measured = [pa.field(name, pa.float64()) for name in (*metrics, *STABILITY)]
+    return pa.schema([*FRAME, *measured, pa.field("schema_version", pa.int32())])
 
 
 TO_JOIN = pa.schema(

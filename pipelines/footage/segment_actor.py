@@ -293,6 +293,7 @@ class SegmentRun:
         self.milliseconds["measure"] += milliseconds_since(started)
         for number, (one, image) in enumerate(zip(ready, fused, strict=True)):
             about = {"recording": self.row["recording"], "pair_id": self.row["pair_id"], "frame": position + number}
+            about["schema_version"] = SCHEMA_VERSION
             times = {"pts": one.pts, "seconds": one.seconds, "b_seconds": one.b_seconds}
             yield about | times | {name: of_all[number] for name, of_all in values.items()}, image
 
