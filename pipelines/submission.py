@@ -29,6 +29,9 @@ CHECKOUT = Path(__file__).parents[1]
 NOT_SENT = ["/tests", "/docs", "/benchmarks", "/infra", "/.ci"]
 # Ray's own 3 seconds are too few to end the MLflow run, too.
 STOP_SECONDS = "30"
+# They tell of every connection and upload.
+for _talkative in ("dashboard_sdk", "job.sdk"):
+    logging.getLogger(f"ray.dashboard.modules.{_talkative}").setLevel(logging.WARNING)
 INTERRUPTED = 130
 
 
@@ -88,15 +91,15 @@ def submit(
 def follow(submission: Submission, write: Callable[[str], None]) -> tuple[int, str]:
     """Write what a job says until it has ended; return its exit code, and what Ray says where that is no exit code."""
     client, _ = _connect(submission.address)
-    seen = 0
+    log = _Log(write)
     while True:
         # It may break off where nothing is said for long; the job goes on.
         with suppress(RuntimeError, aiohttp.ClientError, OSError):
-            seen = asyncio.run(_tail(client, submission.id, seen, write))
+            asyncio.run(_tail(client, submission.id, log))
         try:
             info = client.get_job_info(submission.id)
             if info.status.is_terminal():
-                write(client.get_job_logs(submission.id)[seen:])
+                log.begin().take(client.get_job_logs(submission.id))
                 return _ending(info)
         except (RuntimeError, OSError) as error:
             raise RequestError(f"{submission.id} is not known at {submission.address} any more: {error}") from error
@@ -124,8 +127,6 @@ def make_runtime_env(file: str | None, working_dir: str | None) -> dict[str, Any
 
 def _connect(address: str | None) -> tuple[JobSubmissionClient, str]:
     """Return a client and the address of the dashboard."""
-    # Ray tells every step of an upload.
-    logging.getLogger("ray").setLevel(logging.ERROR)
     named = [os.environ.get(name, "") for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")]
     address = (address or next((one for one in named if one.startswith("http")), DEFAULT_ADDRESS)).rstrip("/")
     if not re.match(r"https?://[^/]", address) or holds_credentials(address):
@@ -151,16 +152,31 @@ def _refuse_second(client: JobSubmissionClient, destination: str, address: str) 
             )
 
 
-async def _tail(client: JobSubmissionClient, submission_id: str, seen: int, write: Callable[[str], None]) -> int:
-    """Write what a job says beyond the first `seen` characters until the server ends; return how many there were."""
-    passed = 0
-    async for text in client.tail_job_logs(submission_id):
-        new = text[max(0, seen - passed) :]
-        passed += len(text)
+class _Log:
+    """Writes what a job says, nothing of it twice, however often it is told from the beginning."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._written = self._told = 0
+
+    def begin(self) -> "_Log":
+        """Be told from the beginning."""
+        self._told = 0
+        return self
+
+    def take(self, text: str) -> None:
+        """Be told more."""
+        new = text[max(0, self._written - self._told) :]
+        self._told += len(text)
+        self._written = max(self._written, self._told)
         if new:
-            write(new)
-            seen = passed
-    return max(seen, passed)
+            self._write(new)
+
+
+async def _tail(client: JobSubmissionClient, submission_id: str, log: _Log) -> None:
+    log.begin()
+    async for text in client.tail_job_logs(submission_id):
+        log.take(text)
 
 
 def _ending(info: JobDetails) -> tuple[int, str]:

@@ -31,6 +31,7 @@ class Processes:
         self.bound = bound
         self.started: dict[str, dict[str, Any]] = {}
         """By name: process id, when it began, and the signal that ends it."""
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def serve(
         self,
@@ -52,6 +53,7 @@ class Processes:
                 start_new_session=True,
                 **{"stdin": subprocess.DEVNULL, **options},
             )
+        self._children[name] = server
         began = psutil.Process(server.pid).create_time()
         self.started[name] = {"pid": server.pid, "began": began, "ended_by": int(ended_by)}
         return server
@@ -101,6 +103,8 @@ class Processes:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs((one, *below), timeout=10)
+        if child := self._children.pop(name, None):
+            child.wait()
 
     def stop(self) -> None:
         """End every server, the last one first."""
