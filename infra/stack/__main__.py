@@ -9,7 +9,10 @@ import click
 
 from infra.stack.processes import StackError
 from infra.stack.stack import ENVIRONMENT, Stack, load_stack, start_stack
+from pipelines import storage
+from pipelines.night_street import write_archive
 
+NIGHT = "s3://data/night"
 # Short, because paths of sockets lie below it, and where PostgreSQL's user may go.
 FOLDER = Path(tempfile.gettempdir()) / f"upfusion-stack-{os.getuid()}"
 
@@ -27,13 +30,15 @@ def main(context: click.Context, folder: Path) -> None:
 
 @main.command()
 @click.option("--cpus", default=4, show_default=True, help="Logical CPUs of each worker.")
+@click.option("--pairs", default=24, show_default=True, help="Synthetic pairs in s3://data/night, to try it with.")
 @click.pass_obj
-def start(folder: Path, cpus: int) -> None:
+def start(folder: Path, cpus: int, pairs: int) -> None:
     """Start it and say how to use it."""
     stack = load_stack(folder)
     if stack is None:
         try:
             stack = start_stack(folder, cpus=cpus, say=click.echo)
+            _put_pairs(stack, pairs)
         except (StackError, OSError) as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
@@ -69,6 +74,14 @@ def stop(folder: Path) -> None:
     click.echo("stopped")
 
 
+def _put_pairs(stack: Stack, count: int) -> None:
+    os.environ.update(stack.environment)
+    with tempfile.TemporaryDirectory() as folder:
+        write_archive(Path(folder), count)
+        for path in Path(folder).rglob("*.png"):
+            storage.write_bytes(f"{NIGHT}/{path.relative_to(folder)}", path.read_bytes())
+
+
 def _say(stack: Stack) -> None:
     for name, where in stack.parts.items():
         click.echo(f"{name:8s} {where}")
@@ -76,9 +89,7 @@ def _say(stack: Stack) -> None:
         f"""
 Try it:
   . {stack.folder / ENVIRONMENT}
-  upfusion demo --out s3://data/demo --no-tracking
-  upfusion submit fuse s3://data/demo/archive --out s3://data/fused --wait
-  ray job list
+  upfusion submit fuse {NIGHT} --out s3://data/fused --images both --wait
 End it: make stack ARGS=stop"""
     )
 
