@@ -89,20 +89,8 @@ class Processes:
 
     def kill(self, name: str) -> None:
         """End a server and everything that it has started."""
-        one = self._find(name)
-        if one is None:
-            return
-        with suppress(psutil.NoSuchProcess):
-            below = one.children(recursive=True)
-            polite = signal.Signals(self.started[name]["ended_by"])
-            one.send_signal(polite)
-            with suppress(psutil.TimeoutExpired):
-                # It ends what it has started by itself.
-                one.wait(0 if polite is signal.SIGKILL else 5)
-            for process in (one, *below):
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs((one, *below), timeout=10)
+        if one := self._find(name):
+            _end(one, signal.Signals(self.started[name]["ended_by"]))
         if child := self._children.pop(name, None):
             child.wait()
 
@@ -127,6 +115,19 @@ class Processes:
             one = psutil.Process(pid)
             return one if one.create_time() == began else None
         return None
+
+
+def _end(one: psutil.Process, polite: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        everyone = [one, *one.children(recursive=True)]
+        one.send_signal(polite)
+        if polite is not signal.SIGKILL:
+            with suppress(psutil.TimeoutExpired):
+                one.wait(5)  # it ends what it has started by itself
+        for process in everyone:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(everyone, timeout=10)
 
 
 def _prefix(user: pwd.struct_passwd | None, *, bound: bool) -> list[str]:

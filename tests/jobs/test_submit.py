@@ -1,5 +1,7 @@
+import shlex
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from jobs.submit import SUBMITTED
 from pipelines.request import RequestError
 from pipelines.submission import Submission
 
+ROOT = Path(__file__).parents[2]
 FUSE = ("fuse", "s3://data/in", "--out", "s3://data/out")
 
 
@@ -129,6 +132,17 @@ def test_a_cluster_that_is_not_there_is_a_sentence(monkeypatch) -> None:
     monkeypatch.setattr(jobs.submit, "submit", refuse)
     result = invoke(*FUSE)
     assert (result.exit_code, result.stderr) == (2, "Error: no Ray cluster takes jobs at http://head:8265\n")
+
+
+def test_every_submission_of_the_docs_is_one(sent: list[Sent]) -> None:
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md"]
+    lines = [line.partition("  #")[0] for page in pages for line in page.read_text().splitlines()]
+    commands = [shlex.split(line)[2:] for line in lines if line.startswith("upfusion submit ")]
+    assert len(commands) > 4
+    for words in commands:
+        result = invoke(*(word for word in words if word != "--wait"))
+        assert result.exit_code == 0, (words, result.output)
+    assert len(sent) == len(commands)
 
 
 @pytest.mark.parametrize("job", SUBMITTED)
