@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import yaml
+from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from pipelines.cluster import DESTINATION
@@ -135,7 +136,7 @@ def _connect(address: str | None) -> tuple[JobSubmissionClient, str]:
     os.environ["RAY_API_SERVER_ADDRESS"] = address
     try:
         return JobSubmissionClient(address), address
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, RayError) as error:  # the last one where a token is missing or wrong
         raise RequestError(
             f"no Ray cluster takes jobs at {address}: {without_secrets(str(error).splitlines()[0])} "
             "Say where its dashboard is with --address http://HEAD:8265 or RAY_API_SERVER_ADDRESS."

@@ -87,20 +87,23 @@ def _start(
     mlflow = f"http://{here}:{free_port(here)}"
     no_proxy = ",".join(sorted({"127.0.0.1", "localhost", here, *nodes.hosts.values()}))
     shared = s3.environment | {"MLFLOW_TRACKING_URI": mlflow, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
-    # Ray's start is waited for last, and everything else is ready when a job asks for it.
-    s3.start()
-    _make_buckets(s3)
-    runs = _database(folder, processes, say)
-    _serve_mlflow(mlflow, runs, processes, s3.environment)
-    nodes.start(shared, cpus)
-    processes.wait("MLflow", lambda: accepts(int(mlflow.rpartition(":")[2]), here))
+    kept_in = "PostgreSQL" if database.find_programs() else "SQLite"
+    ray_hosts = f"hosts on the bridge {network.name}" if network else "processes of this host"
     parts = {
         "S3": f"{s3.endpoint}  {store} {object_store.version_of(store)}, buckets {' and '.join(BUCKETS)}",
-        "MLflow": f"{mlflow}  runs in {runs.partition('+')[0].partition(':')[0]}, artifacts in s3://mlflow",
-        "Ray": f"{nodes.dashboard}  head and {len(nodes.hosts) - 1} workers of {cpus} logical CPUs, "
-        + (f"hosts on the bridge {network.name}" if network else "processes of this host"),
+        "MLflow": f"{mlflow}  runs in {kept_in}, artifacts in s3://mlflow",
+        "Ray": f"{nodes.dashboard}  head and {len(nodes.hosts) - 1} workers of {cpus} logical CPUs, {ray_hosts}",
     }
     stack = Stack(folder, processes, network, shared | nodes.environment, parts)
+    # Written down as it goes, for whoever is to end what a killed start has left.
+    s3.start()
+    _make_buckets(s3)
+    _write_down(stack)
+    _serve_mlflow(mlflow, _database(folder, processes, say), processes, s3.environment)
+    _write_down(stack)
+    # Which takes longest, and MLflow is ready meanwhile.
+    nodes.start(shared, cpus)
+    processes.wait("MLflow", lambda: accepts(int(mlflow.rpartition(":")[2]), here))
     _write_down(stack)
     return stack
 

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from s3fs import S3FileSystem
 from infra.stack.ray_nodes import WORKERS
 from infra.stack.stack import Stack, start_stack
 from jobs.command_line import main
-from pipelines import storage
+from pipelines import storage, submission
 from pipelines.submission import Submission, follow
 from tests.archives import make_archive
 from tests.object_store import AWS_SETTINGS_IN_THE_WAY, chosen_kind
@@ -88,6 +89,10 @@ def stack() -> Iterator[Stack]:
                 environment.delenv(name, raising=False)
             for name, value in started.environment.items():
                 environment.setenv(name, value)
+            # Whether there is a token Ray decides when it is imported, which it was before.
+            token = Path(started.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+            client = partial(submission.JobSubmissionClient, headers={"Authorization": f"Bearer {token}"})
+            environment.setattr(submission, "JobSubmissionClient", client)
             # s3fs keeps its connections, and with them the environment they were made in.
             S3FileSystem.clear_instance_cache()
             yield started
@@ -100,45 +105,33 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
     folder = tmp_path_factory.mktemp("day")
-    ids = make_archive(folder / "night", PAIRS, size=(96, 64))
+    ids = make_archive(folder / "night", PAIRS, size=(160, 120))
     make_archive(folder / "pairs", TRAINED_ON)
     make_start(folder / "start.safetensors")
     for path in (path for path in folder.rglob("*") if path.is_file()):
         storage.write_bytes(f"s3://data/{path.relative_to(folder)}", path.read_bytes())
 
-    training = [
-        "--epochs",
-        "2",
-        "--batch",
-        "4",
-        "--crop",
-        "48",
-        "--val-share",
-        "0.25",
-        "--loaders",
-        "1",
-        "--threads",
-        "1",
-    ]
+    training = ["--epochs=2", "--batch=4", "--crop=48", "--val-share=0.25", "--loaders=1", "--threads=1"]
     register = ["--start", "s3://data/start.safetensors", "--register-as", "streets", "--alias", "champion"]
-    trained = submit("train", "s3://data/pairs", "--out", "s3://data/run", *training, *register, "--wait")
+    words = ["train", "s3://data/pairs", "--out", "s3://data/run", *training, *register, "--wait"]
+    trained = run("jobs.submit", *words)
     assert trained.code == 0, trained.output
 
     # qp costs enough for blocks to be left at any moment.
     fusing = [*FUSE, "--metrics", "vif,qp", "--actors", "2"]
-    submission = submission_of(submit(*fusing, "--metadata", "team=streets"))
-    wait_for_rows(submission, more_than=0)
-    ray("job", "stop", submission.id)
-    stopped = followed(submission)
+    sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
+    wait_for_rows(sent, more_than=0)
+    submission.JobSubmissionClient(sent.address).stop_job(sent.id)
+    stopped = followed(sent)
     rows_when_stopped = count_rows()
     status_when_stopped = Day.run(Day(stack, ids, *[None] * 8), "fuse").info.status  # type: ignore[arg-type]
 
-    submission = submission_of(submit(*fusing, "--metadata", "team=streets"))
-    wait_for_rows(submission, more_than=rows_when_stopped)
+    sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
+    wait_for_rows(sent, more_than=rows_when_stopped)
     lost = worker_at_work(stack)
     stack.kill(lost)
     rows_when_lost = count_rows()
-    fused = followed(submission)
+    fused = followed(sent)
 
     sets = ["s3://data/night", "--methods", MODEL, "mean", "--limit", "6", "--metrics", "vif", "--no-pictures"]
     words = ["python", "-m", "jobs.evaluate", *sets, "--out", "s3://data/compared", "--gpus-per-actor", "0"]
@@ -150,12 +143,16 @@ def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
 
 
 def submit(*words: str) -> Said:
-    result = CliRunner().invoke(main, ["submit", *words])
+    result = CliRunner().invoke(main, ["submit", *words], catch_exceptions=False)
     return Said(result.exit_code, result.output)
 
 
 def ray(*words: str) -> Said:
-    command = [sys.executable, "-m", "ray.scripts.scripts", *words]
+    return run("ray.scripts.scripts", *words)
+
+
+def run(module: str, *words: str) -> Said:
+    command = [sys.executable, "-m", module, *words]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False
     )
@@ -168,16 +165,16 @@ def submission_of(said: Said) -> Submission:
     return Submission(told["Submitted"], told["Dashboard"].partition("/#/")[0], told["Command"])
 
 
-def followed(submission: Submission) -> Said:
+def followed(sent: Submission) -> Said:
     said: list[str] = []
-    code, why = follow(submission, said.append)
+    code, why = follow(sent, said.append)
     return Said(code, "".join(said) + why)
 
 
-def wait_for_rows(submission: Submission, *, more_than: int) -> None:
+def wait_for_rows(sent: Submission, *, more_than: int) -> None:
     deadline = time.monotonic() + 200
     while count_rows() <= more_than:
-        assert time.monotonic() < deadline, followed(submission).output
+        assert time.monotonic() < deadline, followed(sent).output
         time.sleep(0.05)
 
 
