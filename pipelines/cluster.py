@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import os
 import signal
 import threading
@@ -141,7 +140,7 @@ class Cluster:
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
         count = min(pairs, actors) if actors else min(cores, -(-pairs // PAIRS_WORTH_A_COPY))
         # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small.
-        return Workers(count, cpus=min(1.0, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))
+        return Workers(count, cpus=min(1.0, cores / 2 / count), gpus=0.0, threads=self._threads(count))
 
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.
@@ -158,9 +157,16 @@ class Cluster:
         if gpus:
             return Workers(most, cpus=1.0, gpus=gpus, threads=1)
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
-        threads = max(1, cores // most)
+        threads = self._threads(most)
         # A whole number where there is one: Ray counts in CPUs. A share where a laptop plays at being a cluster.
         return Workers(most, cpus=float(threads) if cores >= most else cores / most, gpus=0.0, threads=threads)
+
+    def _threads(self, workers: int) -> int:
+        """Return the most CPUs that each of so many workers can have, none of which spans two nodes."""
+        nodes = [self._cores()]
+        if is_remote():
+            nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        return next((n for n in range(max(nodes, default=1), 1, -1) if sum(c // n for c in nodes) >= workers), 1)
 
     @staticmethod
     def _cores() -> int:

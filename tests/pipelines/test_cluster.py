@@ -48,6 +48,19 @@ def test_gpus_are_divided_among_copies(
     assert cluster.workers(None, gpus_per_actor, pairs=100) == expected
 
 
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 4), (3, 2), (4, 2), (5, 1), (9, 1)])
+def test_no_worker_spans_two_nodes_of_a_cluster(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, workers: int, threads: int
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, CPU=8)
+    nodes = [{"Alive": True, "Resources": {"CPU": cpus}} for cpus in (0.0, 4.0, 4.0)]
+    monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 64.0}}])
+    assert cluster.workers(workers, 0, pairs=100).threads == threads
+    trainers = cluster.trainers((1, workers), 0)
+    assert (trainers.threads, trainers.cpus) == (threads, threads if workers <= 8 else 8 / 9)
+
+
 def test_zero_gpus_an_actor_means_the_cpu_even_where_gpus_are(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
