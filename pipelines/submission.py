@@ -30,9 +30,7 @@ CHECKOUT = Path(__file__).parents[1]
 NOT_SENT = ["/tests", "/docs", "/benchmarks", "/infra", "/.ci"]
 # Ray's own 3 seconds are too few to end the MLflow run, too.
 STOP_SECONDS = "30"
-# They tell of every connection and upload.
-for _talkative in ("dashboard_sdk", "job.sdk"):
-    logging.getLogger(f"ray.dashboard.modules.{_talkative}").setLevel(logging.WARNING)
+TALKATIVE = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 INTERRUPTED = 130
 
 
@@ -128,6 +126,8 @@ def make_runtime_env(file: str | None, working_dir: str | None) -> dict[str, Any
 
 def _connect(address: str | None) -> tuple[JobSubmissionClient, str]:
     """Return a client and the address of the dashboard."""
+    for logger in TALKATIVE:  # of every file that is left out of an upload
+        logging.getLogger(logger).setLevel(logging.ERROR)
     named = [os.environ.get(name, "") for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")]
     address = (address or next((one for one in named if one.startswith("http")), DEFAULT_ADDRESS)).rstrip("/")
     if not re.match(r"https?://[^/]", address) or holds_credentials(address):
