@@ -113,6 +113,7 @@ def _write_down(stack: Stack) -> None:
     told = {"processes": stack.processes.started, "network": network}
     told |= {"environment": stack.environment, "parts": stack.parts}
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.environment.items())
+    exports += f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
     for name, text in ((ENVIRONMENT, exports), (STATE, json.dumps(told, indent=2))):
         file = stack.folder / name
         file.touch(mode=0o600)  # the store's key is in them
