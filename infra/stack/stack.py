@@ -110,7 +110,7 @@ def _start(
 
 def _write_down(stack: Stack) -> None:
     network = stack.network and {"name": stack.network.name, "number": stack.network.number}
-    told = {"processes": stack.processes.started, "network": network}
+    told: dict[str, Any] = {"processes": stack.processes.started, "network": network}
     told |= {"environment": stack.environment, "parts": stack.parts}
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.environment.items())
     exports += f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
