@@ -17,13 +17,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test chaos quality format bench results
+.PHONY: help demo test chaos quality format bench results stack
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.installed-runtime ## make a small archive, fuse it and write the report, all into demo/
 	$(BIN)/upfusion demo --out demo
+
+stack: $(VENV)/.installed-runtime $(VENV)/.installed-stack ## start a cluster here: S3, MLflow, Ray; ARGS=status, ARGS=stop
+	@$(BIN)/python -m infra.stack $(or $(ARGS),start)
 
 test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some: make test ARGS=tests/pipelines
 	@# Files side by side, the slow ones of end_to_end first: the tests wait more than they compute.
@@ -52,7 +55,7 @@ $(VENV)/.installed-runtime: pyproject.toml $(MADE)
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-test $(VENV)/.installed-quality $(VENV)/.installed-bench: $(VENV)/.installed-%: pyproject.toml $(MADE)
+$(VENV)/.installed-test $(VENV)/.installed-quality $(VENV)/.installed-bench $(VENV)/.installed-stack: $(VENV)/.installed-%: pyproject.toml $(MADE)
 	@echo "installing the tools of the group '$*' into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --group $*
 	@touch $@

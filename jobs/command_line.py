@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -22,7 +22,7 @@ from upfusion.version import __version__
 
 Config = TypeVar("Config", bound=BaseModel)
 
-JOBS = ("fuse", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info", "convert", "create")
+JOBS = ("fuse", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info", "convert", "create", "submit")
 """The subcommands, each `command` in the module of its name."""
 
 
@@ -37,17 +37,15 @@ def job_command(
 
     def decorate(run: Callable[[Config, bool], int]) -> click.Command:
         def callback(**given: Any) -> None:
-            verbose, path = given.pop("verbose"), given.pop("config")
-            source_of = click.get_current_context().get_parameter_source
-            flags = {field: value for field, value in given.items() if source_of(field) != ParameterSource.DEFAULT}
+            verbose = given.pop("verbose")
             try:
-                code = run(_validate(config, {**_read_yaml(path), **flags}, positional), verbose)
+                code = run(made.read(click.get_current_context())[0], verbose)
             except RequestError as error:
-                code = _say(error, EXIT_REQUEST)
+                code = say_error(error, EXIT_REQUEST)
             except Exception as error:  # noqa: BLE001  # Python would print it with whatever it holds
                 if verbose:
                     click.echo(printable(traceback_of(error)), err=True)
-                code = _say(error, EXIT_CRASH)
+                code = say_error(error, EXIT_CRASH)
             sys.exit(code)
 
         fields = config.model_fields.items()
@@ -61,7 +59,8 @@ def job_command(
             click.Option(["--verbose"], is_flag=True, help="Show what Ray says, and where an error came from."),
         ]
         words = _help(run.__doc__, config, positional)
-        return JobCommand(name, params=parameters, callback=callback, help=words, several=several)
+        made = JobCommand(name, config, positional, several, params=parameters, callback=callback, help=words)
+        return made
 
     return decorate
 
@@ -72,7 +71,7 @@ def _argument(field: str, info: FieldInfo) -> click.Argument:
 
 
 def _option(field: str, info: FieldInfo) -> click.Option:
-    flag = "--" + (info.alias or field).replace("_", "-")
+    flag = _flag(info.alias or field)
     kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not NoneType]
     shown: dict[str, Any] = {"help": info.description}
     if info.annotation is bool:
@@ -86,6 +85,10 @@ def _option(field: str, info: FieldInfo) -> click.Option:
         default = ",".join(default)
     # Ranges and names are the configuration's to check; the command line only tells numbers from words.
     return click.Option([flag, field], type=kind, default=default, show_default=default not in (None, ""), **shown)
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
 
 
 def _help(text: str | None, config: type[BaseModel], positional: tuple[str, ...]) -> str:
@@ -105,7 +108,7 @@ def _read_yaml(path: str | None) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
-def _validate(config: type[Config], values: dict[str, Any], positional: tuple[str, ...]) -> Config:
+def _validate(config: type[BaseModel], values: dict[str, Any], positional: tuple[str, ...]) -> BaseModel:
     try:
         return config.model_validate(values)
     except ValidationError as error:
@@ -114,7 +117,7 @@ def _validate(config: type[Config], values: dict[str, Any], positional: tuple[st
 
 def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) -> str:
     field = str(found["loc"][0]) if found["loc"] else ""
-    flag = field.upper() if field in positional else "--" + field.replace("_", "-")
+    flag = field.upper() if field in positional else _flag(field)
     if found["type"] == "missing":
         return f"{flag} is missing: {config.model_fields[field].description}"
     if found["type"] == "extra_forbidden":
@@ -125,7 +128,8 @@ def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) 
     return f"{flag}: {message}" if field else message
 
 
-def _say(error: Exception, code: int) -> int:
+def say_error(error: Exception, code: int) -> int:
+    """Tell a person what was wrong, without secrets, and return the exit code."""
     # What a store says is a sentence; what nobody foresaw needs the name of its kind.
     kind = "" if isinstance(error, RequestError | OSError) else f"{type(error).__name__}: "
     click.echo(printable(storage.without_secrets(f"Error: {kind}{error}")), err=True)
@@ -133,11 +137,47 @@ def _say(error: Exception, code: int) -> int:
 
 
 class JobCommand(click.Command):
-    """A command some of whose flags take all words up to the next flag."""
+    """The command of a job, which reads its configuration off flags and a file."""
 
-    def __init__(self, *arguments: Any, several: tuple[str, ...], **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.several = tuple("--" + field.replace("_", "-") for field in several)
+    def __init__(
+        self, name: str, config: type[BaseModel], positional: tuple[str, ...], several: tuple[str, ...], **options: Any
+    ) -> None:
+        super().__init__(name, **options)
+        self.config = config
+        self.positional = positional
+        self.several = tuple(_flag(field) for field in several)
+
+    def read(self, context: click.Context) -> tuple[Any, dict[str, Any]]:
+        """Return the configuration, and what flags and `--config` said of it; raises RequestError."""
+        source_of = context.get_parameter_source
+        fields = self.config.model_fields
+        flags = {
+            name: value
+            for name, value in context.params.items()
+            if name in fields and source_of(name) != ParameterSource.DEFAULT
+        }
+        said = {**_read_yaml(context.params["config"]), **flags}
+        return _validate(self.config, said, self.positional), said
+
+    def request(self, words: Sequence[str]) -> tuple[Any, list[str]]:
+        """Check the words behind a command; return the configuration, and words that say the same without a file.
+
+        Raises RequestError, and click's UsageError.
+        """
+        with self.make_context(self.name, list(words)) as context:
+            config, said = self.read(context)
+            places: list[str] = []
+            flags = ["--verbose"] if context.params["verbose"] else []
+        for name, value in said.items():
+            texts = [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
+            if name in self.positional:
+                places += texts
+            elif value is True:
+                flags += [_flag(name)]
+            elif value is not None and value is not False:
+                flags += [_flag(name), ",".join(texts)]
+        # In front, so that no flag takes them for its words.
+        return config, places + flags
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:

@@ -1,9 +1,12 @@
 """How a job that takes long ends early: stopped by a person, or by something nobody foresaw."""
 
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
@@ -20,6 +23,7 @@ def explained(console: Console, job: str, kept: str, *, verbose: bool) -> Iterat
     `kept` says what is not lost. Wrong requests are the command line's to explain. With `verbose` a crash shows its
     traceback, too.
     """
+    before = _interrupted_by_sigterm()
     try:
         yield
     except KeyboardInterrupt:
@@ -37,6 +41,16 @@ def explained(console: Console, job: str, kept: str, *, verbose: bool) -> Iterat
             more = "" if verbose else " --verbose shows more."
             console.print(f"{kept}; the same command again goes on from there.{more}", soft_wrap=True)
         sys.exit(EXIT_CRASH)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted_by_sigterm() -> Any:
+    """End on SIGTERM as on Ctrl-C, which is how `ray job stop` and Kubernetes stop a job; return what was before."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def traceback_of(error: BaseException) -> str:

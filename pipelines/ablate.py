@@ -22,6 +22,7 @@ from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import plan_evaluation
 from pipelines.models import read_model
 from pipelines.request import RequestError
+from pipelines.shared_places import check_shared
 from pipelines.train import Listener as TrainListener
 from pipelines.train import TrainPlan, plan_train, train
 from upfusion.checkpoint import Checkpoint
@@ -48,6 +49,7 @@ class AblationPlan:
 
 def plan_ablation(config: AblateConfig) -> AblationPlan:
     """Check the training of every variant and the sets, and raise RequestError if something cannot work."""
+    check_shared(config)
     runs = {
         name: plan_train(config.training(name, storage.join(storage.absolute(config.out), "variants", name)))
         for name in config.names

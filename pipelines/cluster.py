@@ -1,8 +1,10 @@
 """The Ray cluster a job runs on: a running one where an address is set, else one of its own on this machine."""
 
+import json
 import logging
-import math
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -24,6 +26,9 @@ PLAIN_CHECKSUMS = {
     "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
 }
 
+DESTINATION = "upfusion.destination"
+"""Metadata of a Ray job that `upfusion submit` made: where it writes."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -40,6 +45,15 @@ class Workers:
 def is_remote() -> bool:
     """Tell whether the environment names a cluster that runs already."""
     return os.environ.get("RAY_ADDRESS", "local") != "local"
+
+
+def submitted() -> dict[str, Any]:
+    """Return the `metadata` and `runtime_env` of the Ray job that this process is the driver of; empty for none.
+
+    Ray hands them over in the environment.
+    """
+    told: dict[str, Any] = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return told
 
 
 def why_waiting(workers: Workers) -> str:
@@ -81,6 +95,9 @@ class Cluster:
         environment = {"OMP_WAIT_POLICY": "PASSIVE"}
         if "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ:
             environment |= {name: os.environ.get(name, value) for name, value in PLAIN_CHECKSUMS.items()}
+        # Ray refuses what the runtime environment of a submitted job says already, which is for whoever submits to say.
+        said = (submitted().get("runtime_env") or {}).get("env_vars") or {}
+        environment = {name: value for name, value in environment.items() if name not in said}
         options: dict[str, Any] = {
             "log_to_driver": self.verbose,
             "logging_level": logging.INFO if self.verbose else logging.ERROR,
@@ -89,7 +106,10 @@ class Cluster:
         if not is_remote():
             cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
             options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(**options)
+        if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -127,7 +147,7 @@ class Cluster:
         count = min(pairs, actors) if actors else min(cores, -(-pairs // pairs_worth_a_copy))
         # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small. A copy that
         # takes as many as a task would have the task before it put into it by Ray, and wait for files.
-        return Workers(count, cpus=min(0.9, cores / 2 / count), gpus=0.0, threads=max(1, math.floor(cores / count)))
+        return Workers(count, cpus=min(0.9, cores / 2 / count), gpus=0.0, threads=self._threads(count))
 
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.
@@ -144,9 +164,16 @@ class Cluster:
         if gpus:
             return Workers(most, cpus=1.0, gpus=gpus, threads=1)
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
-        threads = max(1, cores // most)
+        threads = self._threads(most)
         # A whole number where there is one: Ray counts in CPUs. A share where a laptop plays at being a cluster.
         return Workers(most, cpus=float(threads) if cores >= most else cores / most, gpus=0.0, threads=threads)
+
+    def _threads(self, workers: int) -> int:
+        """Return the most CPUs that each of so many workers can have, none of which spans two nodes."""
+        nodes = [self._cores()]
+        if is_remote():
+            nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        return next((n for n in range(max(nodes, default=1), 1, -1) if sum(c // n for c in nodes) >= workers), 1)
 
     @staticmethod
     def _cores() -> int:

@@ -37,6 +37,11 @@ def holds_credentials(uri: str) -> bool:
     return bool(PASSWORD.search(uri) or USER.search(uri) or (WEB.search(uri) and SIGNED.search(uri)))
 
 
+def names_secret(name: str) -> bool:
+    """Tell whether a variable of this name holds a secret, rather than the place of one."""
+    return bool(SECRET_NAME.search(name)) and not SECRETS_PLACE.search(name)
+
+
 def without_secrets(text: str) -> str:
     """Blank what the environment calls secret, also as URLs and Python write it, and what URLs and headers carry."""
     for secret in _secrets():
@@ -59,11 +64,7 @@ def blanked(value: Any) -> Any:
 
 def _secrets() -> Iterator[str]:
     """Give every secret of the environment in every form that it may be written in, the longest first."""
-    named = [
-        value
-        for name, value in os.environ.items()
-        if SECRET_NAME.search(name) and not SECRETS_PLACE.search(name) and len(value) >= SHORTEST_SECRET
-    ]
+    named = [value for name, value in os.environ.items() if names_secret(name) and len(value) >= SHORTEST_SECRET]
     # A password inside a URL, such as a proxy's, is one by itself too.
     inside = [match["secret"] for value in os.environ.values() if (match := PASSWORD.match(value))]
     found = {*named, *(secret for secret in inside if len(secret) >= SHORTEST_SECRET)}

@@ -41,6 +41,7 @@ from pipelines.models import local_copy, read_model
 from pipelines.report import write_report
 from pipelines.request import RequestError
 from pipelines.run_graph import Progress, run_graph
+from pipelines.shared_places import check_shared
 from pipelines.source_tree import git_commit
 from pipelines.sources import load_sources
 from pipelines.summary import aggregate
@@ -103,6 +104,7 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
 
     `found` are the pairs of SOURCE where they are known and checked already.
     """
+    check_shared(config)
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     checkpoint, data = read_model(config.model, config.tracking_uri)
     if not checkpoint.provenance.trained:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipelines import storage
 from pipelines.allowed import MayRead, anything
-from pipelines.cluster import Cluster
+from pipelines.cluster import DESTINATION, Cluster, submitted
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
 from pipelines.mlflow_settings import quiet_mlflow
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from mlflow.data.meta_dataset import MetaDataset
 
 FAILURES_LISTED = 1000
+
+NOT_THE_USERS_METADATA = {"job_name", DESTINATION}
+NOT_IN_A_TAG = re.compile(r"[^\w./ -]")
 
 Aggregates = dict[str, dict[str, float]]
 
@@ -91,9 +95,13 @@ class MLflowRun(TrackedRun):
     def tag_ray_job(self, cluster: Cluster) -> None:
         import mlflow
 
-        mlflow.set_tag("ray.job_id", cluster.job_id)
-        if submission := os.environ.get("RAY_JOB_SUBMISSION_ID"):
-            mlflow.set_tag("ray.submission_id", submission)
+        tags = {"ray.job_id": cluster.job_id}
+        for name, value in submitted().get("metadata", {}).items():
+            if name == "job_submission_id":
+                tags["ray.submission_id"] = value
+            elif name not in NOT_THE_USERS_METADATA:
+                tags["ray.metadata." + NOT_IN_A_TAG.sub("_", name)[:200]] = storage.without_secrets(value)[:5000]
+        mlflow.set_tags(tags)
 
     def finish(
         self,

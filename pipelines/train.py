@@ -25,6 +25,7 @@ from pipelines.parquet_files import read_table, write_table
 from pipelines.request import RequestError
 from pipelines.run_folder import RunFolder
 from pipelines.run_workers import run_workers
+from pipelines.shared_places import check_shared
 from pipelines.source_tree import git_commit
 from pipelines.splits import TRAIN, VAL
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
@@ -83,6 +84,7 @@ class Listener:
 @storage.waiting_at_most(storage.PATIENCE_PLANNING)
 def plan_train(config: TrainConfig) -> TrainPlan:
     """Check a request and raise RequestError if it cannot work."""
+    check_shared(config)
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     folder = RunFolder(config.out)
     result = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_RESULT))

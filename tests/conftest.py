@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
+from infra.stack.object_store import missing_ceph_programs, version_of
+from infra.stack.processes import StackError
 from pipelines.cluster import Cluster
 
 from . import object_store as servers
@@ -19,9 +21,9 @@ from .tally import LINES, pytest_sessionfinish, pytest_terminal_summary, pytest_
 def pytest_report_header() -> str:
     kind = servers.chosen_kind()
     reason = ""
-    if missing := servers.missing_ceph_programs():
+    if missing := missing_ceph_programs():
         reason = f" (Ceph RGW is not installed, these are missing: {', '.join(missing)})"
-    return f"object store: {kind} {servers.version_of(kind)}, started by the first test that uses it{reason}"
+    return f"object store: {kind} {version_of(kind)}, started by the first test that uses it{reason}"
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +36,14 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.O
     began = time.monotonic()
     try:
         store.start()
-    except servers.StoreError as error:
+    except StackError as error:
         if store.kind == "moto" or servers.SWITCH in os.environ:
             raise
         LINES.append(f"WARNING: object store: {store.kind} did not start, tests ran against moto. {error}")
         store = servers.ObjectStore("moto", tmp_path_factory.mktemp("object-store"))
         store.start()
     seconds = time.monotonic() - began
-    LINES.append(f"object store: {store.kind} {servers.version_of(store.kind)}, started in {seconds:.1f} s")
+    LINES.append(f"object store: {store.kind} {version_of(store.kind)}, started in {seconds:.1f} s")
     # s3fs keeps its connections, and with them the environment they were made in.
     S3FileSystem.clear_instance_cache()
     yield store

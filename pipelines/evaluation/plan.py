@@ -17,6 +17,7 @@ from pipelines.evaluation.methods import Matched, Method, find_methods, match_im
 from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sets import EvaluationSet, find_sets
 from pipelines.request import RequestError
+from pipelines.shared_places import check_shared
 from pipelines.source_tree import git_commit
 from pipelines.tracking import check_tracking
 from upfusion.baselines import COPIES
@@ -49,6 +50,7 @@ class EvaluationPlan:
 
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Find every set and method, and raise RequestError if the evaluation cannot work."""
+    check_shared(config)
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     sets = find_sets(config.sets, config.limit, config.allow)
     methods = find_methods(config.methods, config.tracking_uri)

@@ -56,6 +56,12 @@ def find_sets(given: tuple[str, ...], limit: int | None, allow: tuple[str, ...] 
     return found
 
 
+def place_of(given: str) -> str:
+    """Return where a set lies, which may be given with a name."""
+    named = NAMED.fullmatch(given)
+    return named["place"] if named else given
+
+
 def _find(given: str, limit: int | None, allow: tuple[str, ...]) -> EvaluationSet:
     name, task, place = _parse(given)
     try:

@@ -1,4 +1,7 @@
 import io
+import os
+import signal
+import time
 
 import pytest
 from rich.console import Console
@@ -71,3 +74,19 @@ def test_no_secret_is_said(kind, monkeypatch):
 
 def test_an_exit_code_of_the_block_is_left_as_it_is():
     assert ends(SystemExit(3)) == (3, [])
+
+
+def test_a_cluster_that_ends_a_job_with_sigterm_interrupts_it_as_a_person_does():
+    before = signal.getsignal(signal.SIGTERM)
+    said = io.StringIO()
+
+    def stopped():
+        with explained(Console(file=said), "The job", "What is done is kept", verbose=False):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    with pytest.raises(SystemExit) as ended:
+        stopped()
+    assert ended.value.code == EXIT_INTERRUPTED
+    assert "Stopped." in said.getvalue()
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,5 +1,8 @@
 """How copies of the network are spread over what a cluster has."""
 
+import json
+import signal
+
 import pytest
 import ray
 
@@ -45,6 +48,19 @@ def test_gpus_are_divided_among_copies(
     assert cluster.workers(None, gpus_per_actor, pairs=100) == expected
 
 
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 4), (3, 2), (4, 2), (5, 1), (9, 1)])
+def test_no_worker_spans_two_nodes_of_a_cluster(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, workers: int, threads: int
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, CPU=8)
+    nodes = [{"Alive": True, "Resources": {"CPU": cpus}} for cpus in (0.0, 4.0, 4.0)]
+    monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 64.0}}])
+    assert cluster.workers(workers, 0, pairs=100).threads == threads
+    trainers = cluster.trainers((1, workers), 0)
+    assert (trainers.threads, trainers.cpus) == (threads, threads if workers <= 8 else 8 / 9)
+
+
 def test_zero_gpus_an_actor_means_the_cpu_even_where_gpus_are(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +83,31 @@ def test_a_cluster_is_remote_when_the_environment_names_one(monkeypatch: pytest.
     assert not is_remote()
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert is_remote()
+
+
+def test_what_a_submitted_jobs_environment_says_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["runtime_env"]["env_vars"]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
+    Cluster()._connect()
+    names = {"OMP_WAIT_POLICY", "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"}
+    assert set(asked[0]) == names
+    told = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "ACTIVE", "A": "b"}}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(told))
+    Cluster()._connect()
+    assert set(asked[1]) == names - {"OMP_WAIT_POLICY"}
+
+
+def test_rays_handler_of_sigterm_does_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ours(*_: object) -> None: ...
+
+    monkeypatch.setattr(ray, "init", lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        Cluster()._connect()
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_ray_that_is_there_is_used_and_kept(ray_here: Cluster) -> None:

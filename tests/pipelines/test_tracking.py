@@ -18,6 +18,13 @@ from pipelines.tracking import check_tracking
 from tests.archives import make_archive
 
 SECRET = "a-very-secret-word"
+METADATA = {
+    "job_submission_id": "fuse-out-1",
+    "job_name": "fuse-out-1",
+    "upfusion.destination": "/data/out",
+    "team (night)": "streets",
+    "note": f"signed with {SECRET}",
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def tracked(ray_here: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
         environment.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
         fuse_tracked(folder, limit=1)
         first = only_run(folder)
+        environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": METADATA}))
         fuse_tracked(folder)
         yield Tracked(folder, first, only_run(folder))
     mlflow.set_tracking_uri(before)
@@ -78,6 +86,17 @@ def test_a_job_is_one_run_with_everything_one_asks_of_it(tracked: Tracked) -> No
     assert "empty_file" in (artifacts / "failures.json").read_text()
     assert "<html" in (artifacts / "report.html").read_text()
     assert list((artifacts / "triptychs").glob("*.png"))
+
+
+def test_a_submitted_job_tells_its_id_and_what_it_was_told(tracked: Tracked) -> None:
+    assert not [name for name in tracked.first.data.tags if name.startswith(("ray.submission", "ray.metadata"))]
+    tags = {name: value for name, value in tracked.run.data.tags.items() if name.startswith("ray.")}
+    assert tags.pop("ray.job_id")
+    assert tags == {
+        "ray.submission_id": "fuse-out-1",
+        "ray.metadata.team _night_": "streets",
+        "ray.metadata.note": "signed with ***",
+    }
 
 
 def test_the_same_job_again_goes_on_in_the_same_run(tracked: Tracked) -> None:

@@ -3,8 +3,8 @@
 import mlflow
 import pytest
 
+from infra.stack.object_store import free_port
 from pipelines.train_callback import MLflowTarget, Reporter
-from tests.object_store import free_port
 
 
 class Board(list):

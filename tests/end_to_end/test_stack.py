@@ -1,0 +1,281 @@
+"""A day on a cluster, as its users see it: train, fuse with what came out, evaluate; a host is lost on the way.
+
+Everything is real: S3, MLflow with its database, and Ray's head and two workers, as hosts of their own where this
+machine allows that.
+"""
+
+import io
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import mlflow
+import numpy as np
+import psutil
+import pyarrow.dataset as ds
+import pytest
+from click.testing import CliRunner
+from mlflow.entities import Run
+from PIL import Image
+from s3fs import S3FileSystem
+
+from infra.stack.ray_nodes import WORKERS
+from infra.stack.stack import Stack, start_stack
+from jobs.command_line import main
+from pipelines import storage, submission
+from pipelines.submission import Submission, follow
+from tests.archives import make_archive
+from tests.object_store import AWS_SETTINGS_IN_THE_WAY, chosen_kind
+from tests.tally import COUNTED, LINES
+from tests.training import make_start
+
+pytestmark = pytest.mark.slow
+
+PAIRS, TRAINED_ON = 48, 8
+MODEL = "models:/streets@champion"
+FUSE = ["fuse", "s3://data/night", "--out", "s3://data/fused", "--model", MODEL, "--images", "both"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command of a person returned and said."""
+
+    code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Day:
+    """What was said on the way, and what was left behind."""
+
+    stack: Stack
+    ids: list[str]
+    trained: Said
+    stopped: Said
+    rows_when_stopped: int
+    status_when_stopped: str
+    lost: str
+    rows_when_lost: int
+    fused: Said
+    evaluated: Said
+
+    def run(self, kind: str) -> Run:
+        """The one MLflow run of a kind of job."""
+        client = mlflow.MlflowClient(self.stack.environment["MLFLOW_TRACKING_URI"])
+        experiment = client.get_experiment_by_name("upfusion")
+        assert experiment
+        (run,) = [one for one in client.search_runs([experiment.experiment_id]) if one.info.run_name.startswith(kind)]
+        return run
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    began = time.monotonic()
+    # Paths of sockets lie below it, which may have a hundred characters.
+    folder = Path(tempfile.gettempdir()) / f"upf-{uuid.uuid4().hex[:8]}"
+    try:
+        started = start_stack(folder, bound=True, store=chosen_kind(), say=LINES.append)
+        LINES.append(f"stack: {started.parts['Ray'].partition('  ')[2]}, started in {time.monotonic() - began:.1f} s")
+        with pytest.MonkeyPatch.context() as environment:
+            for name in ("RAY_ADDRESS", *AWS_SETTINGS_IN_THE_WAY):
+                environment.delenv(name, raising=False)
+            for name, value in started.environment.items():
+                environment.setenv(name, value)
+            # Whether there is a token Ray decides when it is imported, which it was before.
+            token = Path(started.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+            client = partial(submission.JobSubmissionClient, headers={"Authorization": f"Bearer {token}"})
+            environment.setattr(submission, "JobSubmissionClient", client)
+            # s3fs keeps its connections, and with them the environment they were made in.
+            S3FileSystem.clear_instance_cache()
+            yield started
+        S3FileSystem.clear_instance_cache()
+        started.stop()
+    finally:
+        assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    folder = tmp_path_factory.mktemp("day")
+    ids = make_archive(folder / "night", PAIRS, size=(160, 120))
+    make_archive(folder / "pairs", TRAINED_ON)
+    make_start(folder / "start.safetensors")
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        storage.write_bytes(f"s3://data/{path.relative_to(folder)}", path.read_bytes())
+
+    training = ["--epochs=2", "--batch=4", "--crop=48", "--val-share=0.25", "--loaders=1", "--threads=1"]
+    register = ["--start", "s3://data/start.safetensors", "--register-as", "streets", "--alias", "champion"]
+    words = ["train", "s3://data/pairs", "--out", "s3://data/run", *training, *register, "--wait"]
+    trained = run("jobs.submit", *words)
+    assert trained.code == 0, trained.output
+
+    # qp costs enough for blocks to be left at any moment.
+    fusing = [*FUSE, "--metrics", "vif,qp", "--actors", "2"]
+    sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
+    wait_for_rows(sent, more_than=0)
+    submission.JobSubmissionClient(sent.address).stop_job(sent.id)
+    stopped = followed(sent)
+    rows_when_stopped = count_rows()
+    status_when_stopped = Day.run(Day(stack, ids, *[None] * 8), "fuse").info.status  # type: ignore[arg-type]
+
+    sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
+    wait_for_rows(sent, more_than=rows_when_stopped)
+    lost = worker_at_work(stack)
+    stack.kill(lost)
+    rows_when_lost = count_rows()
+    fused = followed(sent)
+
+    sets = ["s3://data/night", "--methods", MODEL, "mean", "--limit", "6", "--metrics", "vif", "--no-pictures"]
+    words = ["python", "-m", "jobs.evaluate", *sets, "--out", "s3://data/compared", "--gpus-per-actor", "0"]
+    checkout = Path(__file__).parents[2]
+    evaluated = ray("job", "submit", "--working-dir", str(checkout), "--", *words)
+    return Day(
+        stack, ids, trained, stopped, rows_when_stopped, status_when_stopped, lost, rows_when_lost, fused, evaluated
+    )
+
+
+def submit(*words: str) -> Said:
+    result = CliRunner().invoke(main, ["submit", *words], catch_exceptions=False)
+    return Said(result.exit_code, result.output)
+
+
+def ray(*words: str) -> Said:
+    return run("ray.scripts.scripts", *words)
+
+
+def run(module: str, *words: str) -> Said:
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False
+    )
+    return Said(done.returncode, done.stdout)
+
+
+def submission_of(said: Said) -> Submission:
+    assert said.code == 0, said.output
+    told = dict(line.split(maxsplit=1) for line in said.output.splitlines())
+    return Submission(told["Submitted"], told["Dashboard"].partition("/#/")[0], told["Command"])
+
+
+def followed(sent: Submission) -> Said:
+    said: list[str] = []
+    code, why = follow(sent, said.append)
+    return Said(code, "".join(said) + why)
+
+
+def wait_for_rows(sent: Submission, *, more_than: int) -> None:
+    deadline = time.monotonic() + 200
+    while count_rows() <= more_than:
+        assert time.monotonic() < deadline, followed(sent).output
+        time.sleep(0.05)
+
+
+def count_rows() -> int:
+    """Count rows by their images, of which each is put before its row."""
+    return len(storage.list_files("s3://data/fused/images"))
+
+
+def worker_at_work(stack: Stack) -> str:
+    """Find a host that fuses."""
+    for name in WORKERS:
+        host = psutil.Process(stack.processes.started[name]["pid"])
+        if any("FuseActor" in " ".join(one.cmdline()) for one in host.children(recursive=True)):
+            return name
+    raise AssertionError("no worker fuses")
+
+
+def rows_of_duckdb(query: str) -> list[Any]:
+    with duckdb.connect() as database:
+        database.register_filesystem(S3FileSystem())
+        return database.sql(query).fetchall()
+
+
+def test_the_best_model_of_a_training_is_registered_with_its_alias(day: Day) -> None:
+    assert "models:/streets/1" in day.trained.output
+    client = mlflow.MlflowClient(day.stack.environment["MLFLOW_TRACKING_URI"])
+    version = client.get_model_version_by_alias("streets", "champion")
+    assert version.run_id == day.run("train").info.run_id
+    assert version.tags["upfusion.digest"]
+
+
+def test_a_stopped_job_says_so_and_the_next_submission_goes_on(day: Day) -> None:
+    assert day.stopped.code == 130
+    assert "Stopped. What is done is kept; the same command again goes on from there." in day.stopped.output
+    assert day.status_when_stopped == "KILLED"
+    assert 0 < day.rows_when_stopped < day.rows_when_lost < PAIRS
+    assert "of the pairs were done before)" in day.fused.output
+
+
+def test_a_lost_host_loses_no_pair_and_doubles_none(day: Day) -> None:
+    assert day.fused.code == 0, day.fused.output
+    assert not day.stack.processes.runs(day.lost)
+    COUNTED.update({"kills: a whole host of a cluster": 1})
+    filesystem = S3FileSystem()
+    rows = ds.dataset("data/fused/pairs", format="parquet", filesystem=filesystem).to_table().to_pylist()
+    assert sorted(row["pair_id"] for row in rows) == day.ids
+    assert {row["status"] for row in rows} == {"ok"}
+    for row in rows:
+        assert filesystem.cat_file(row["fused_uri"]) == row["fused"]["bytes"]
+    # What the evaluation fused anew, undisturbed, is the same image.
+    again = {Path(uri).stem: uri for uri in storage.list_files("s3://data/compared/fused") if uri.endswith(".png")}
+    assert len(again) == 6
+    for row in rows:
+        if row["pair_id"] in again:
+            one, other = (pixels(data) for data in (row["fused"]["bytes"], filesystem.cat_file(again[row["pair_id"]])))
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.usefixtures("day")
+def test_results_are_read_with_duckdb() -> None:
+    query = "select count(*), count(distinct pair_id), min(vif) from 's3://data/fused/pairs/*.parquet'"
+    ((count, ids, vif),) = rows_of_duckdb(query)
+    assert (count, ids) == (PAIRS, PAIRS)
+    assert 0 < vif < 2
+    values = rows_of_duckdb(
+        "select method, count(value) from 's3://data/compared/values.parquet' group by 1 order by 1"
+    )
+    assert [count for _, count in values] == [6, 6]
+
+
+def test_an_evaluation_that_ray_submits_says_what_came_out(day: Day) -> None:
+    assert day.evaluated.code == 0, day.evaluated.output
+    assert "succeeded" in day.evaluated.output
+    assert "mean" in day.evaluated.output
+
+
+def test_runs_tell_their_submission_and_what_it_was_told(day: Day) -> None:
+    for kind in ("train", "fuse", "evaluate"):
+        run = day.run(kind)
+        assert run.info.status == "FINISHED", kind
+        assert run.data.tags["ray.submission_id"], kind
+    fused = day.run("fuse")
+    assert fused.data.tags["ray.metadata.team"] == "streets"
+    assert fused.data.tags["ray.submission_id"].startswith("fuse-fused-")
+    assert fused.data.metrics["ok"] == PAIRS
+    assert fused.info.artifact_uri.startswith("mlflow-artifacts:")
+    artifacts = storage.list_files(f"s3://mlflow/artifacts/{fused.info.experiment_id}/{fused.info.run_id}")
+    assert any(uri.endswith("report.html") for uri in artifacts)
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_wrong_request_is_refused_before_it_is_sent_and_a_failed_job_has_its_code() -> None:
+    refused = submit("fuse", "night", "--out", "s3://data/other")
+    assert refused.code == 2
+    assert "Error: SOURCE 'night' is another folder on every machine of a cluster" in refused.output
+    failed = submit("fuse", "s3://data/nowhere", "--out", "s3://data/other", "--wait")
+    assert failed.code == 2
+    status = ray("job", "status", submission_of(Said(0, "\n".join(failed.output.splitlines()[:4]))).id)
+    assert "FAILED" in status.output
+    assert "exit code 2" in status.output
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
