@@ -85,12 +85,13 @@ def _put_pairs(stack: Stack, count: int) -> None:
 def _say(stack: Stack) -> None:
     for name, where in stack.parts.items():
         click.echo(f"{name:8s} {where}")
+    stop = "make stack ARGS=stop" if stack.folder == FOLDER else f"python -m infra.stack --folder {stack.folder} stop"
     click.echo(
         f"""
 Try it:
   . {stack.folder / ENVIRONMENT}
   upfusion submit fuse {NIGHT} --out s3://data/fused --images both --wait
-End it: make stack ARGS=stop"""
+End it: {stop}"""
     )
 
 

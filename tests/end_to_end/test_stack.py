@@ -37,7 +37,8 @@ from tests.object_store import AWS_SETTINGS_IN_THE_WAY, chosen_kind
 from tests.tally import COUNTED, LINES
 from tests.training import make_start
 
-pytestmark = pytest.mark.slow
+# The whole day is one fixture, which waits on busy machines.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PAIRS, TRAINED_ON = 48, 8
 MODEL = "models:/streets@champion"
@@ -154,7 +155,7 @@ def ray(*words: str) -> Said:
 def run(module: str, *words: str) -> Said:
     command = [sys.executable, "-m", module, *words]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500, check=False
     )
     return Said(done.returncode, done.stdout)
 
@@ -172,7 +173,7 @@ def followed(sent: Submission) -> Said:
 
 
 def wait_for_rows(sent: Submission, *, more_than: int) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while count_rows() <= more_than:
         assert time.monotonic() < deadline, followed(sent).output
         time.sleep(0.05)
@@ -273,7 +274,7 @@ def test_a_wrong_request_is_refused_before_it_is_sent_and_a_failed_job_has_its_c
     failed = submit("fuse", "s3://data/nowhere", "--out", "s3://data/other", "--wait")
     assert failed.code == 2
     status = ray("job", "status", submission_of(Said(0, "\n".join(failed.output.splitlines()[:4]))).id)
-    assert "FAILED" in status.output
+    assert "failed" in status.output
     assert "exit code 2" in status.output
 
 
