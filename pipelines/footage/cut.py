@@ -17,6 +17,7 @@ from pipelines.sources import fetch_failure
 RECORDINGS_AT_ONCE = 8
 # A key frame so many nominal lengths after the last cut is worth waiting for; one farther off is decoded up to.
 LONGEST_FOR_A_KEY = 2.0
+FEWEST_FRAMES = 4  # of a segment, so that also its last one has some
 SHORTEST_LAST = 0.5  # of a nominal length; a shorter end belongs to the segment before
 
 Row = dict[str, Any]
@@ -46,7 +47,7 @@ def cut_times(film: Film, keys: list[int], nominal: float) -> list[int]:
     """Return where segments begin, in the film's time base: at key frames where they are known, else by plain time."""
     keys = sorted(key for key in keys if key > film.zero)
     end = None if film.seconds is None else film.pts_at(film.seconds)
-    length = max(1, int(nominal / film.time_base))
+    length = max(1, int(max(nominal, FEWEST_FRAMES * film.interval) / film.time_base))
     cuts, position = [film.zero], 0
     if end is None:  # nothing says how long it is
         return cuts

@@ -182,6 +182,9 @@ class SegmentRun:
                 f"none of {self.pairing.unpaired} frames of A from {self.start:.2f} s on has one of B within "
                 f"{apart:.0f} ms{ends}. Say by how much B began later with --offset"
             )
+        if not self.a.counts.ended and not self.a.counts.damaged:
+            span = f"{self.start:.2f} s and {self.end:.2f} s"
+            return "truncated_recording", f"{self.row['a_uri']}: it has no frame between {span}"
         return "truncated_recording", (
             f"{self.row['a_uri']}: no frame from {self.start:.2f} s on could be decoded: the file is damaged or ends "
             "there"

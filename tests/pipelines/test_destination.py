@@ -10,10 +10,10 @@ import pytest
 
 from pipelines import parquet_files, storage
 from pipelines.claim import digest_of
-from pipelines.destination import Destination
+from pipelines.destination import Destination, as_job_manifest
 from pipelines.discover import MANIFEST_SCHEMA
 from pipelines.request import RequestError
-from pipelines.rows import output_schema
+from pipelines.rows import JOB_MANIFEST, output_schema
 from pipelines.schema_version import SCHEMA_VERSION
 
 SCHEMA = output_schema(("vif",))
@@ -142,9 +142,9 @@ def test_a_manifest_grows_and_stays_sorted(destination):
     assert destination.merge_manifest(manifest_of("a", "b", "c"))["pair_id"].to_pylist() == ["a", "b", "c", "d"]
     # Fewer pairs, as --limit gives them, take none away.
     whole = destination.merge_manifest(manifest_of("c"))
-    assert whole.to_pylist() == manifest_of("a", "b", "c", "d").to_pylist()
+    assert whole.equals(as_job_manifest(manifest_of("a", "b", "c", "d")))
     assert pq.read_table(io.BytesIO(storage.read_bytes(destination.manifest))).equals(whole)
-    assert whole.schema == MANIFEST_SCHEMA
+    assert whole.schema == JOB_MANIFEST
 
 
 @pytest.mark.parametrize(
@@ -334,3 +334,13 @@ def test_everything_lies_below_the_destination(destination, tmp_path):
     names = (destination.run_json, destination.manifest, destination.pairs, destination.images, destination.success)
     assert all(name.startswith(destination.uri + "/") for name in (*names, destination.report))
     assert Destination(f"file://{tmp_path}/out").run_json == str(Path(tmp_path, "out", "run.json"))
+
+
+def test_a_recording_that_is_cut_at_last_gives_its_place_to_its_segments(destination):
+    whole = {"recording": "cam"}
+    rows = [row | whole for row in as_job_manifest(manifest_of("cam")).to_pylist()]
+    destination.merge_manifest(pa.Table.from_pylist(rows, JOB_MANIFEST))
+    segments = [row | whole | {"start_pts": 0} for row in as_job_manifest(manifest_of("cam/1", "cam/2")).to_pylist()]
+    merged = destination.merge_manifest(pa.Table.from_pylist(segments, JOB_MANIFEST), outdated={"cam"})
+    assert merged["pair_id"].to_pylist() == ["cam/1", "cam/2"]
+    assert destination.read_manifest().equals(merged)

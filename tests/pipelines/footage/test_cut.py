@@ -25,6 +25,8 @@ def test_without_key_frames_cuts_lie_by_plain_time():
     assert cut_times(film(34, zero=720), [], 10.0) == [720, 1720, 2720]
     assert cut_times(film(None), [], 10.0) == [0]
     assert cut_times(film(3), [], 10.0) == [0]
+    # However short they shall be, a few frames of 40 ms are in each.
+    assert cut_times(film(0.5), [], 0.01) == [0, 16, 32]
 
 
 def test_key_frames_that_are_too_far_apart_are_not_waited_for():
