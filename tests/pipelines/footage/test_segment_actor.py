@@ -1,6 +1,7 @@
 """Segments through the actor and the join, without Ray: the frames, times, rows and failures that come out."""
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -175,14 +176,48 @@ def test_a_destination_that_takes_nothing_stops_the_job_and_leaves_no_row(tmp_pa
     assert job.destination.pair_files() == []
 
 
+class RoomOnADevice:
+    """What an actor on a GPU knows of its memory."""
+
+    def release(self) -> None:
+        pass
+
+
+def passes_of(job: Job, monkeypatch: pytest.MonkeyPatch, fits: int = 99) -> list[int]:
+    """Let passes of 4 frames through, and note how large those are that fit."""
+    monkeypatch.setattr(segment_actor, "PIXELS_A_PASS_GPU", 4 * 64 * 48)
+    job.actor.memory = RoomOnADevice()
+    fuse, passes = job.actor.model.fuse_batch, list[int]()
+
+    def noted(a: list[Any], b: list[Any], text: torch.Tensor) -> Any:
+        if len(a) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        passes.append(len(a))
+        return fuse(a, b, text)
+
+    monkeypatch.setattr(job.actor.model, "fuse_batch", noted)
+    return passes
+
+
 def test_frames_pass_the_network_in_full_batches_where_there_is_room(tmp_path, monkeypatch):
     a, b = write_pair(tmp_path, seconds=0.4)
     job = Job(tmp_path / "out")
-    job.actor.pixels_a_pass = 4 * 64 * 48
-    passes = []
-    fuse = job.actor.model.fuse_batch
-    monkeypatch.setattr(job.actor.model, "fuse_batch", lambda a, b, t: passes.append(len(a)) or fuse(a, b, t))
+    passes = passes_of(job, monkeypatch)
     (row,) = job.fuse(job.cut(a, b))
     assert passes == [4, 4, 2]
     assert (row["frames"], row["flicker"] is None) == (10, False)
     assert Fraction(row["time_base"]) == Fraction(1, 12800)
+
+
+def test_a_pass_that_takes_too_much_memory_is_halved_and_stays_so(tmp_path, monkeypatch):
+    a, b = write_pair(tmp_path, seconds=0.4)
+    job = Job(tmp_path / "out")
+    passes = passes_of(job, monkeypatch, fits=2)
+    (row,) = job.fuse(job.cut(a, b))
+    assert passes == [2, 2, 2, 2, 2]
+    assert (row["status"], row["frames"]) == ("ok", 10)
+    assert job.actor.frames_a_pass(48, 64) == 2
+    monkeypatch.setattr(job.actor.model, "fuse_batch", raising(torch.OutOfMemoryError("CUDA out of memory")))
+    assert job.actor(pa.Table.from_pylist(job.cut(a, b), pa.schema([*JOB_MANIFEST, *FAILURE])))[
+        "error_code"
+    ].to_pylist() == ["out_of_memory"]
