@@ -116,16 +116,13 @@ def test_an_outage_of_20_seconds_costs_20_seconds(archive: Path, proxy: FaultPro
     check_whole(f"{bucket}/out")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("fault", "word"),
     [
         pytest.param(after_rows(lambda _: "expired"), "ExpiredToken", id="expired credentials"),
-        pytest.param(
-            after_rows(on_put("read_only")), "AccessDenied", id="no right to put any more", marks=pytest.mark.extended
-        ),
-        pytest.param(
-            after_rows(on_put("reset")), "onnect", id="down for longer than a minute", marks=pytest.mark.extended
-        ),
+        pytest.param(after_rows(on_put("read_only")), "AccessDenied", id="no right to put any more"),
+        pytest.param(after_rows(on_put("reset")), "onnect", id="down for longer than a minute"),
     ],
 )
 def test_a_destination_that_is_lost_stops_the_job(
