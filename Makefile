@@ -34,7 +34,7 @@ test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some:
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about half an hour)
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m '' tests/chaos $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m '' tests/chaos tests/end_to_end/test_stack.py $(ARGS)
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
 	$(BIN)/ruff check

@@ -63,7 +63,7 @@ def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def run_job(*arguments: object) -> tuple[int, str]:
     process = start_job(*arguments)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     return process.returncode, said
 
 

@@ -38,7 +38,7 @@ from tests.tally import COUNTED, LINES
 from tests.training import make_start
 
 # The whole day is one fixture, which waits on busy machines.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1200)]
 
 PAIRS, TRAINED_ON = 48, 8
 MODEL = "models:/streets@champion"
