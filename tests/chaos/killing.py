@@ -65,13 +65,13 @@ class Killer:
             process = start_job(*self.command, store=self.store)
             while waiting and self._carry_out(process, waiting[0], dice):
                 ended.killed.append(waiting.pop(0).victim)
-            ended.said, _ = process.communicate(timeout=240)
+            ended.said, _ = process.communicate(timeout=400)
             ended.code = process.returncode
         return ended
 
     def _carry_out(self, process: subprocess.Popen[str], kill: Kill, dice: random.Random) -> bool:
         """Wait for the moment of a kill; False when the process ends before."""
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400
         while self.done() < kill.share or not self.strikes[kill.victim](process, dice):
             assert time.monotonic() < deadline, f"no moment came for {kill}"
             if process.poll() is not None:

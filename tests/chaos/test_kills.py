@@ -52,7 +52,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     make_archive(folder / "in", PAIRS, size=(40, 32))
     (folder / "in" / "visible" / f"{BROKEN}.png").write_text("not an image")
     process = start_job(*command(folder / "in", folder / "out"))
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=400)
     assert process.returncode == 3, said
     return Undisturbed(folder / "in", folder / "out", rows_of(folder / "out"))
 
@@ -114,7 +114,7 @@ def kill_between_in_store(proxy: FaultProxy) -> Strike:
             return dice.choice(["lost_answer", "reset"])
 
         proxy.choose = choose
-        process.wait(timeout=240)
+        process.wait(timeout=400)
         proxy.choose = before
         return bool(struck)
 

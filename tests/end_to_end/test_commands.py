@@ -66,7 +66,7 @@ def end(process: subprocess.Popen[str], out: Path, sent: signal.Signals | None =
         if sent is not None:
             wait_for_more_rows(out, process)
             process.send_signal(sent)
-        said, _ = process.communicate(timeout=300 if sent is None else 60)
+        said, _ = process.communicate(timeout=500 if sent is None else 60)
     finally:
         process.kill()
     left = {path.name for path in out.iterdir()}

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,10 @@ class Killer(Heard):
         super().on_report(report)
         if not self.killed and report.get("step", 0) >= self.step:
             for process in psutil.Process().children(recursive=True):
-                if any("RayTrainWorker" in word for word in process.cmdline()):
-                    os.kill(process.pid, signal.SIGKILL)
-                    self.killed += 1
+                with suppress(psutil.Error):  # gone by itself
+                    if any("RayTrainWorker" in word for word in process.cmdline()):
+                        os.kill(process.pid, signal.SIGKILL)
+                        self.killed += 1
 
 
 def test_a_run_leaves_its_best_model_its_pairs_and_its_last_checkpoints(whole: tuple[RunFolder, Heard]) -> None:
