@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 import ray.data
+import tenacity
 
 from pipelines.request import RequestError
 
@@ -19,6 +20,9 @@ FEWEST_LOGICAL_CPUS = 4
 
 # Starting a copy takes a CPU about six seconds, most of them imports.
 PAIRS_WORTH_A_COPY = 4
+
+SLOW_START = "The current node timed out during startup"
+STARTS = 4
 
 # S3 servers other than AWS often lack the checksums that recent SDKs send unasked.
 PLAIN_CHECKSUMS = {
@@ -74,6 +78,13 @@ def why_waiting(workers: Workers) -> str:
     return f"the workers are starting or at work ({cluster}): slow pairs or a slow store"
 
 
+def _start_patiently(options: dict[str, Any]) -> None:
+    """Start or find Ray; its node has 30 seconds to come up, which it misses now and then on a busy machine."""
+    slow = tenacity.retry_if_exception_message(match=SLOW_START)
+    start = tenacity.Retrying(stop=tenacity.stop_after_attempt(STARTS), retry=slow, reraise=True)
+    start(ray.init, **options)
+
+
 class Cluster:
     """Connects to Ray for the duration of a `with` block; a connection that is there already is used and kept."""
 
@@ -107,7 +118,7 @@ class Cluster:
             cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
             options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        ray.init(**options)
+        _start_patiently(options)
         if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word
 

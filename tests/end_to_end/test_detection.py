@@ -48,6 +48,7 @@ def config(archive: Path, out: Path, **settings: object) -> EvaluateConfig:
 
 
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.extended
 def test_people_of_b_are_found_in_a_fusion_and_not_in_a(archive: Path, trained_detector: Path, tmp_path: Path) -> None:
     evaluation = evaluate(plan_evaluation(config(archive, tmp_path, detect=str(trained_detector))))
     found = {one.method: one.precision for one in evaluation.detected}

@@ -98,6 +98,24 @@ def test_what_a_submitted_jobs_environment_says_is_not_said_again(monkeypatch: p
     assert set(asked[1]) == names - {"OMP_WAIT_POLICY"}
 
 
+def test_a_node_that_is_slow_to_start_gets_another_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def init(**_: object) -> None:
+        tried.append(len(tried))
+        if len(tried) < 3:
+            raise Exception("The current node timed out during startup. This could happen because ...")
+        if len(tried) > 3:
+            raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", init)
+    Cluster()._connect()
+    assert len(tried) == 3
+    with pytest.raises(ConnectionError, match="nobody answers"):
+        Cluster()._connect()
+    assert len(tried) == 4
+
+
 def test_rays_handler_of_sigterm_does_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     def ours(*_: object) -> None: ...
 

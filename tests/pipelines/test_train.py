@@ -153,6 +153,7 @@ def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
     assert storage.read_bytes(f"{bucket}/run/model.safetensors") == storage.read_bytes(whole[0].model)
 
 
+@pytest.mark.extended
 def test_two_workers_take_the_steps_of_one(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
     heard = Heard()
     train_mini(folder / "pairs", folder / "two", heard, start=start_of(folder), workers="2")
