@@ -29,7 +29,7 @@ stack: $(VENV)/.installed-runtime $(VENV)/.installed-stack ## start a cluster he
 	@$(BIN)/python -m infra.stack $(or $(ARGS),start)
 
 test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some: make test ARGS=tests/pipelines
-	@# Files side by side, the slow ones of chaos and end_to_end first: the tests wait more than they compute. Each starts
+	@# Files side by side, the slow ones first (tests/conftest.py): the tests wait more than they compute. Each starts
 	@# a Ray of its own, so that with more than two of them at once on two cores nodes miss their time to start.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -26,6 +26,12 @@ def pytest_report_header() -> str:
     return f"object store: {kind} {version_of(kind)}, started by the first test that uses it{reason}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that none of them runs alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ObjectStore]:
     """A running S3 server, with the environment pointing to it.
