@@ -27,6 +27,7 @@ from pipelines.evaluation.rows import FAILED, WORK, Row, key_of, measured_schema
 from pipelines.parquet_files import write_table
 from pipelines.request import RequestError
 from pipelines.run_graph import run_graph
+from pipelines.stages import add_actors, add_tasks, begin_with
 from pipelines.tracking import InputData, open_run
 from upfusion.metrics import METRICS_VERSION
 
@@ -122,25 +123,16 @@ def _measure(
 def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> ray.data.Dataset:
     """Build the graph whose rows (WRITTEN) say what became of each fusion."""
     blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
-    whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-    return (
-        ray.data.from_arrow(blocks)
-        .map_batches(fetch_fusions, **whole_block)
-        .map_batches(
-            MeasureActor,
-            fn_constructor_kwargs={
-                "metrics": plan.config.metrics,
-                "threads": workers.threads,
-                "on_gpu": workers.gpus > 0,
-                "detector": plan.detection and (plan.detection.config, plan.detection.weights),
-            },
-            compute=ray.data.ActorPoolStrategy(size=workers.actors),
-            num_cpus=workers.cpus,
-            num_gpus=workers.gpus,
-            **whole_block,
-        )
-        .map_batches(folder.put_rows, **whole_block)
+    measured = add_actors(
+        add_tasks(begin_with(blocks), fetch_fusions),
+        MeasureActor,
+        workers,
+        metrics=plan.config.metrics,
+        threads=workers.threads,
+        on_gpu=workers.gpus > 0,
+        detector=plan.detection and (plan.detection.config, plan.detection.weights),
     )
+    return add_tasks(measured, folder.put_rows)
 
 
 def _collect(plan: EvaluationPlan, wanted: list[Row], fusions: Fusions, folder: EvaluationFolder) -> pa.Table:

@@ -44,6 +44,7 @@ from pipelines.run_graph import Progress, run_graph
 from pipelines.shared_places import check_shared
 from pipelines.source_tree import git_commit
 from pipelines.sources import load_sources
+from pipelines.stages import add_actors, add_tasks, begin_with
 from pipelines.summary import aggregate
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.writer import Writer
@@ -251,30 +252,23 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset
     # Enough tasks for every actor to have a few, whatever the size of the archive.
     size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
     tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
-    whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-    graph = ray.data.from_arrow(tasks)
+    graph = begin_with(tasks)
     # Ray makes a block of what a task has yielded as soon as it is larger than this.
     graph.context.target_max_block_size = BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU
-    return (
-        graph.map_batches(load_sources, fn_args=(plan.config.max_bytes, plan.config.max_pixels), **whole_block)
-        .map_batches(
-            FuseActor,
-            fn_constructor_kwargs={
-                "checkpoint": plan.checkpoint_bytes,
-                "texts": _embed_prompts(plan.config, plan.checkpoint, todo, plan.texts),
-                "metrics": plan.config.metrics,
-                "threads": workers.threads,
-                "on_gpu": workers.gpus > 0,
-                "precision": plan.config.precision,
-                "tiles": plan.config.tiles,
-            },
-            compute=ray.data.ActorPoolStrategy(size=workers.actors),
-            num_cpus=workers.cpus,
-            num_gpus=workers.gpus,
-            **whole_block,
-        )
-        .map_batches(Writer(plan.config, plan.checkpoint.name), **whole_block)
+    loaded = add_tasks(graph, load_sources, plan.config.max_bytes, plan.config.max_pixels)
+    fused = add_actors(
+        loaded,
+        FuseActor,
+        workers,
+        checkpoint=plan.checkpoint_bytes,
+        texts=_embed_prompts(plan.config, plan.checkpoint, todo, plan.texts),
+        metrics=plan.config.metrics,
+        threads=workers.threads,
+        on_gpu=workers.gpus > 0,
+        precision=plan.config.precision,
+        tiles=plan.config.tiles,
     )
+    return add_tasks(fused, Writer(plan.config, plan.checkpoint.name))
 
 
 def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, known: Texts) -> Texts:

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import ray.data
 
 from pipelines import storage
 from pipelines.allowed import allowed_by_person, allowed_by_place, allowed_by_source, check_places
@@ -24,6 +23,7 @@ from pipelines.request import RequestError
 from pipelines.rows import FAILURE, fail, size_of
 from pipelines.sources import decode, fetch
 from pipelines.splits import TRAIN, VAL, split_of
+from pipelines.stages import add_tasks, begin_with
 from pipelines.train_config import TrainConfig
 
 FOUND = pa.schema(
@@ -104,8 +104,7 @@ def check_known(pairs: TrainingPairs, data: str, config: TrainConfig) -> Trainin
 def check_pairs(found: pa.Table, crop: int, on_progress: Callable[[int, int], None]) -> TrainingPairs:
     """Read and decode every pair on the cluster, so that none fails in the middle of the night."""
     blocks = [found.slice(start, PAIRS_A_BLOCK) for start in range(0, found.num_rows, PAIRS_A_BLOCK)]
-    whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-    graph = ray.data.from_arrow(blocks).map_batches(partial(_check, crop=crop), **whole_block)
+    graph = add_tasks(begin_with(blocks), partial(_check, crop=crop))
     checked = []
     on_progress(0, found.num_rows)
     for block in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

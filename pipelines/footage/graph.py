@@ -22,6 +22,7 @@ from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
 from pipelines.rows import FAILURE, JOB_MANIFEST
 from pipelines.run_graph import Progress, run_graph
+from pipelines.stages import add_actors, add_tasks, begin_with
 
 if TYPE_CHECKING:
     from pipelines.fuse import Plan, Texts
@@ -87,22 +88,16 @@ def segment_graph(
         for row in todo.to_pylist()
     ]
     schema = pa.schema([*JOB_MANIFEST, *FAILURE])
-    return ray.data.from_arrow([pa.Table.from_pylist([row], schema) for row in rows]).map_batches(
+    return add_actors(
+        begin_with([pa.Table.from_pylist([row], schema) for row in rows]),
         SegmentActor,
-        fn_constructor_kwargs={
-            "config": plan.config,
-            "model": plan.checkpoint.name,
-            "checkpoint": plan.checkpoint_bytes,
-            "texts": texts,
-            "threads": workers.threads,
-            "on_gpu": workers.gpus > 0,
-        },
-        compute=ray.data.ActorPoolStrategy(size=workers.actors),
-        num_cpus=workers.cpus,
-        num_gpus=workers.gpus,
-        batch_size=None,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
+        workers,
+        config=plan.config,
+        model=plan.checkpoint.name,
+        checkpoint=plan.checkpoint_bytes,
+        texts=texts,
+        threads=workers.threads,
+        on_gpu=workers.gpus > 0,
     )
 
 
@@ -140,8 +135,7 @@ def join_complete(
         workers = Workers(actors=1, cpus=1.0, gpus=0.0, threads=1)
         cluster()
         blocks = [pa.Table.from_pylist([row], TO_JOIN) for row in todo]
-        stage: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-        graph = ray.data.from_arrow(blocks).map_batches(Joiner(config, destination), **stage)
+        graph = add_tasks(begin_with(blocks), Joiner(config, destination))
         run_graph(graph, len(todo), workers, on_progress)
     return [json.loads(storage.read_bytes(about_uri(destination, name))) for name in sorted(complete)]
 
