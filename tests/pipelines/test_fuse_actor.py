@@ -292,3 +292,39 @@ def test_without_metrics_pairs_are_fused_all_the_same(checkpoint_texts):
     table = actor(decoded(MIXED[0]))
     assert table.schema == fused_schema(())
     assert table["fused"].null_count == 0
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@needs_gpu
+def test_a_gpu_fuses_and_measures_as_a_cpu_does(actor, checkpoint_texts):
+    block = decoded(*MIXED)
+    here = actor(block).to_pylist()
+    there = FuseActor(TINY, checkpoint_texts, ("ssim", "en"), 1, on_gpu=True)(block).to_pylist()
+    for one, other in zip(here, there, strict=True):
+        off = unpack_image(one["fused"]).astype(int) - unpack_image(other["fused"])
+        # A level of 8 bits: convolutions of a GPU round to TF32.
+        assert np.abs(off).max() <= (257 if one["fused"]["bits"] == 16 else 1) * 2
+        assert other["ssim"] == pytest.approx(one["ssim"], abs=1e-2)
+        assert other["error_code"] is None
+
+
+@needs_gpu
+def test_a_gpu_whose_memory_is_taken_meanwhile_gets_smaller_passes(checkpoint_texts):
+    actor = FuseActor(TINY, checkpoint_texts, (), 1, on_gpu=True)
+    pairs = [(noise(480, 640, 3, seed=i), noise(480, 640, seed=100 + i)) for i in range(4)] * 16
+    before = actor(decoded(*pairs)).to_pylist()
+    # As if another process had taken what was free when the first pair was measured.
+    actor.pairs_a_pass[480, 640] = 64
+    torch.cuda.empty_cache()
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + (1 << 30)) / total)
+    try:
+        after = actor(decoded(*pairs)).to_pylist()
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert actor.pairs_a_pass[480, 640] < 64
+    assert errors(pa.Table.from_pylist(after)) == errors(pa.Table.from_pylist(before))
+    for one, other in zip(before, after, strict=True):
+        assert np.abs(unpack_image(one["fused"]).astype(int) - unpack_image(other["fused"])).max() <= 1
