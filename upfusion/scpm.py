@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 
 from upfusion.selection import keep_top_channels
@@ -30,6 +29,8 @@ class SemanticChannelPruning(nn.Module):
         depths: Sequence[int],
         widths: Sequence[int],
     ) -> None:
+        from timm.models.convnext import ConvNeXt  # here, as in priors.py
+
         super().__init__()
         self.retention = retention
         self.prior_size = prior_size

@@ -23,7 +23,7 @@ from tests.tally import COUNTED
 
 pytestmark = pytest.mark.slow
 
-PAIRS, BROKEN = 240, "street_017"
+FEW, MANY, BROKEN = 96, 240, "street_017"
 SEEDS = range(12)
 
 BETWEEN = "all, between image and row,"
@@ -46,10 +46,10 @@ class Undisturbed:
     rows: list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+@pytest.fixture(scope="module", params=[MANY], ids="{} pairs".format)
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("kills")
-    make_archive(folder / "in", PAIRS, size=(40, 32))
+    make_archive(folder / "in", request.param, size=(40, 32))
     (folder / "in" / "visible" / f"{BROKEN}.png").write_text("not an image")
     process = start_job(*command(folder / "in", folder / "out"))
     said, _ = process.communicate(timeout=400)
@@ -68,11 +68,11 @@ def command(archive: object, out: object) -> list[object]:
     return ["fuse", archive, "--out", out, "--no-tracking", "--images", "both", "--metrics", "vif,ssim"]
 
 
-def killer(archive: Path, out: str, proxy: FaultProxy | None, seed: int) -> Killer:
+def killer(undisturbed: Undisturbed, out: str, proxy: FaultProxy | None, seed: int) -> Killer:
     between = kill_between_on_disk(out) if proxy is None else kill_between_in_store(proxy)
     return Killer(
-        command(archive, out),
-        done=lambda: rows_in(out) / PAIRS,
+        command(undisturbed.archive, out),
+        done=lambda: rows_in(out) / len(undisturbed.rows),
         strikes=PARTS | {BETWEEN: between},
         seed=seed,
         store=proxy and proxy.endpoint,
@@ -121,11 +121,12 @@ def kill_between_in_store(proxy: FaultProxy) -> Strike:
     return strike
 
 
+@pytest.mark.parametrize("undisturbed", [FEW], indirect=True, ids="{} pairs".format)
 def test_three_kills_on_a_store_with_faults(undisturbed: Undisturbed, store: tuple[FaultProxy, str]) -> None:
     proxy, bucket = store
     proxy.choose = at_random({"slow_down": 0.02, "reset": 0.02, "lost_answer": 0.02, "half_body": 0.02}, seed=7)
     kills = [Kill("actor", 0.1), Kill("writer", 0.2), Kill(BETWEEN, 0.3)]
-    ended = killer(undisturbed.archive, bucket, proxy, seed=1).run(kills)
+    ended = killer(undisturbed, bucket, proxy, seed=1).run(kills)
     assert ended.killed == [kill.victim for kill in kills]
     assert ended.begun == 2
     assert len(proxy.met) == 4
@@ -137,7 +138,7 @@ def test_three_kills_on_a_store_with_faults(undisturbed: Undisturbed, store: tup
 def test_kills_at_random(seed: int, undisturbed: Undisturbed, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     in_store = seed // len(VICTIMS) % 2 == 1
     proxy, out = request.getfixturevalue("store") if in_store else (None, str(tmp_path / "out"))
-    ended = killer(undisturbed.archive, out, proxy, seed).run(plan_kills(seed, VICTIMS))
+    ended = killer(undisturbed, out, proxy, seed).run(plan_kills(seed, VICTIMS))
     assert ended.killed
     check(undisturbed, out, ended)
 
@@ -157,7 +158,7 @@ def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
     assert [row["pair_id"] for row in rows] == ids
     assert [same(row) for row in rows] == [same(row) for row in undisturbed.rows]
     assert ended.code == 3
-    assert f"{PAIRS - 1} of {PAIRS} pairs fused" in ended.said
+    assert f"{len(ids) - 1} of {len(ids)} pairs fused" in ended.said
 
     named = {row["fused_uri"]: row for row in rows if row["status"] == "ok"}
     assert set(storage.list_files(storage.join(out, "images"))) == set(named)
@@ -170,7 +171,7 @@ def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
             k: v for k, v in whole.items() if k not in ignored
         }
     if not storage.is_remote(out):  # as somebody reads them who does not know what a killed process may leave
-        assert pq.read_table(f"{out}/pairs").num_rows == PAIRS
+        assert pq.read_table(f"{out}/pairs").num_rows == len(ids)
 
 
 def same(row: dict[str, Any]) -> dict[str, Any]:

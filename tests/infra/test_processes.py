@@ -50,6 +50,8 @@ def test_a_server_ends_with_whoever_is_killed_who_started_it(tmp_path: Path) -> 
     with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout
         server = psutil.Process(int(starter.stdout.readline()))
+        while server.name() != "sleep":  # but setpriv, which has yet to bind itself
+            time.sleep(0.01)
         starter.kill()
     gone, _ = psutil.wait_procs([server], timeout=10)
     assert gone
