@@ -93,9 +93,8 @@ def measure_model(folder: Path) -> None:
     width, height = MODEL_SIZE
     source = make_archive(folder / "in", MODEL_PAIRS, MODEL_SIZE)
     (alone, _), (together, cpu) = (bare_loops(source, processes) for processes in (1, CORES))
-    print(
-        f"tiny, {MODEL_PAIRS} pairs ({BARE_PAIRS} in loops) of {width}x{height}, no metrics, one thread a copy, {CORES} cores"
-    )
+    pairs = f"{MODEL_PAIRS} pairs ({BARE_PAIRS} in loops) of {width}x{height}"
+    print(f"tiny, {pairs}, no metrics, one thread a copy, {CORES} cores")
     print(
         f"  bare loop: {alone:.2f} pairs a second in one process, {together:.2f} in {CORES}; {cpu:.0f} ms of CPU a pair"
     )
