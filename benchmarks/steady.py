@@ -75,7 +75,9 @@ def make_archive(folder: Path, count: int, size: tuple[int, int], form: str = "p
         pair = draw_pair(np.random.default_rng([0, number]), 640, 480)
         for sensor, pixels in zip(("visible", "infrared"), pair, strict=True):
             (drawn / sensor).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).resize(size).save(drawn / sensor / f"{number}.{form}")
+            image = Image.fromarray(pixels).resize(size)
+            # A grey bitmap has a palette, which Pillow takes longer to read than all pixels.
+            (image.convert("RGB") if form == "bmp" else image).save(drawn / sensor / f"{number}.{form}")
     for sensor in ("visible", "infrared"):
         (folder / sensor).mkdir(parents=True)
         for number in range(count):
