@@ -3,7 +3,7 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -34,12 +34,16 @@ class Ended:
     """How often the command was given."""
 
 
-def plan_kills(seed: int, victims: Sequence[str]) -> list[Kill]:
-    """Choose two or three kills; neighbouring seeds have different first victims."""
+def plan_kills(seed: int, victims: Sequence[str], early: Collection[str] = ()) -> list[Kill]:
+    """Choose two or three kills; neighbouring seeds have different first victims.
+
+    Those that are `early` have done all that they do by the time that anything is finished, and are killed first.
+    """
     dice = random.Random(seed)
     chosen = [victims[seed % len(victims)], *dice.choices(victims, k=dice.randint(1, 2))]
+    chosen.sort(key=lambda victim: victim not in early)
     shares = sorted(dice.random() * 0.7 for _ in chosen)
-    return [Kill(victim, share) for victim, share in zip(chosen, shares, strict=True)]
+    return [Kill(victim, 0 if victim in early else share) for victim, share in zip(chosen, shares, strict=True)]
 
 
 @dataclass(frozen=True)

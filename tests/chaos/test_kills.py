@@ -24,7 +24,7 @@ from tests.tally import COUNTED
 pytestmark = pytest.mark.slow
 
 FEW, MANY, BROKEN = 96, 240, "street_017"
-SEEDS = range(12)
+SEEDS = range(9)
 
 BETWEEN = "all, between image and row,"
 PARTS: dict[str, Strike] = {
@@ -35,6 +35,8 @@ PARTS: dict[str, Strike] = {
     "writer": kill_titled("ray::MapBatches(Writer)"),
 }
 VICTIMS = [*PARTS, BETWEEN]
+# Small files are all fetched while the network still starts.
+EARLY = {"fetch task"}
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def test_three_kills_on_a_store_with_faults(undisturbed: Undisturbed, store: tup
 def test_kills_at_random(seed: int, undisturbed: Undisturbed, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     in_store = seed // len(VICTIMS) % 2 == 1
     proxy, out = request.getfixturevalue("store") if in_store else (None, str(tmp_path / "out"))
-    ended = killer(undisturbed, out, proxy, seed).run(plan_kills(seed, VICTIMS))
+    ended = killer(undisturbed, out, proxy, seed).run(plan_kills(seed, VICTIMS, EARLY))
     assert ended.killed
     check(undisturbed, out, ended)
 
