@@ -1,6 +1,7 @@
 """What every test can use."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ from . import object_store as servers
 
 # Hooks of pytest, which looks for them here.
 from .tally import LINES, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown  # noqa: F401
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: what a shell starts in its background ignores it, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

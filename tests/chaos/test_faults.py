@@ -166,6 +166,7 @@ def fuse_here(archive: Path, out: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.extended
 def test_a_full_disk_stops_the_job_and_more_room_lets_it_go_on(archive: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "size=400k") as remount:
         with pytest.raises(StoreLostError, match=rf"No space left.*{GOES_ON}"):

@@ -190,6 +190,7 @@ def test_each_run_does_what_is_missing_and_no_pair_twice(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_shards_side_by_side_are_the_whole_archive_in_blocks_of_so_many_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

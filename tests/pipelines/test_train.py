@@ -136,6 +136,7 @@ def test_the_best_model_is_registered_under_its_alias(folder: Path, whole: tuple
     assert json.loads(storage.read_bytes(whole[0].success))["registered"] == "models:/mini/1"
 
 
+@pytest.mark.extended
 def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
     folder: Path, whole: tuple[RunFolder, Heard], bucket: str
 ) -> None:
