@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# literal.py is what forward.py times ours against; results.py is what `make results` runs.
-BENCHMARKS := $(filter-out benchmarks/literal.py benchmarks/results.py,$(sort $(wildcard benchmarks/*.py)))
+# literal.py is what forward.py times ours against, steady.py what pipeline.py and gpu.py share; results.py is what
+# `make results` runs.
+BENCHMARKS := $(filter-out $(addprefix benchmarks/,literal.py steady.py results.py),$(sort $(wildcard benchmarks/*.py)))
 
 # A Python that was asked for gets its own stamp, so that an environment made with another one is made again.
 MADE := $(VENV)/.made$(if $(filter-out file default undefined,$(origin PYTHON)),-with-$(notdir $(PYTHON)))
@@ -33,7 +34,7 @@ test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some:
 	@# a Ray of its own, so that with more than two of them at once on two cores nodes miss their time to start.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about half an hour)
+chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about 40 minutes)
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m '' tests/chaos tests/end_to_end/test_stack.py $(ARGS)
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types

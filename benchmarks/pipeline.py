@@ -2,8 +2,8 @@
 
     python benchmarks/pipeline.py [overhead] [model] [rows]
 
-Everything by default, about ten minutes on two idle cores. Speeds are those of the steady part (steady.py); `rows` runs
-each size in a process of its own and has everything in, start-up aside. gpu.py has what needs a GPU.
+Everything by default, about fifteen minutes on two idle cores. Speeds are those of the steady part (steady.py); `rows`
+runs each size in a process of its own and has everything in, start-up aside. gpu.py has what needs a GPU.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +52,11 @@ def _names(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             yield node.module or ""
+
+
+def test_who_only_drives_jobs_waits_for_no_timm() -> None:
+    """Half of what a command took to start was timm and torchvision, for networks that actors alone make."""
+    driver = "import sys, jobs.fuse; print({'timm', 'torchvision', 'mlflow'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )

@@ -126,7 +126,10 @@ def encode_image(pixels: Pixels, image_format: ImageFormat) -> bytes:
             "write_failed", f"{width}x{height} pixels, and {image_format} holds at most {longest} a side; choose png"
         )
     if image_format == "png":
-        return bytes(cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], _PNG)[1])
+        whole, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], _PNG)
+        if not whole:
+            raise ImageError("write_failed", f"{width}x{height} pixels could not be written as PNG")
+        return bytes(data)
     buffer = io.BytesIO()
     options = {"subsampling": 0} if image_format == "jpeg" else {}
     Image.fromarray(to_8_bits(pixels)).save(buffer, format=image_format, quality=LOSSY_QUALITY, **options)

@@ -103,14 +103,6 @@ def test_nothing_heavy_is_imported_before_a_job_is_known():
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
-def test_who_only_drives_jobs_waits_for_no_timm():
-    """Half of what a command took to start was timm and torchvision, for networks that actors alone make."""
-    driver = "import sys, jobs.fuse; print({'timm', 'torchvision', 'mlflow'} & set(sys.modules))"
-    assert (
-        subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, check=True).stdout == "set()\n"
-    )
-
-
 # Where values come from
 
 

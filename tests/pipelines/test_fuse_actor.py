@@ -304,7 +304,7 @@ def test_a_gpu_fuses_and_measures_as_a_cpu_does(actor, checkpoint_texts):
     there = FuseActor(TINY, checkpoint_texts, ("ssim", "en"), 1, on_gpu=True)(block).to_pylist()
     for one, other in zip(here, there, strict=True):
         off = unpack_image(one["fused"]).astype(int) - unpack_image(other["fused"])
-        # A level of 8 bits: convolutions of a GPU round to TF32.
+        # Two levels of 8 bits: convolutions of a GPU round to TF32.
         assert np.abs(off).max() <= (257 if one["fused"]["bits"] == 16 else 1) * 2
         assert other["ssim"] == pytest.approx(one["ssim"], abs=1e-2)
         assert other["error_code"] is None
