@@ -125,8 +125,11 @@ def join_segments(file: Path, row: Row, origin: int, *, with_audio: bool) -> str
             av.open(str(file), "w", options={"fflags": "+bitexact"}, container_options=options)
         )
         source = stack.enter_context(_open(stack, row["segments"][0]["segment_uri"]))
-        stream = output.add_stream_from_template(source.streams.video[0])
+        film = source.streams.video[0]
+        stream = output.add_stream_from_template(film)
         stream.time_base = time_base
+        if film.average_rate:  # which mkv would not say else
+            stream.codec_context.framerate = film.average_rate
         sound = None
         if with_audio and not row["a_uri"].endswith("/"):
             sound, note = _sound(stack, output, row["a_uri"], origin)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -127,6 +128,8 @@ def test_real_frames_joined_to_a_clip_are_fused_as_they_are_as_images(tmp_path: 
     assert [row["status"] for row in rows] == ["ok"] * len(rows)
     with open_source(about["uri"], 10**8) as joined:
         fused = [frame.read() for frame in joined.frames(0, 9)]
+    with av.open(about["uri"]) as played:
+        assert played.streams.video[0].average_rate == 3
     model = load("tiny", "cpu")
     for name, shown in zip(names, fused, strict=True):
         expected = model.fuse(_small(folder / "visible" / name), _small(folder / "infrared" / name))
