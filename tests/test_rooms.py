@@ -54,9 +54,10 @@ def _names(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
-def test_who_only_drives_jobs_waits_for_no_timm() -> None:
-    """Half of what a command took to start was timm and torchvision, for networks that actors alone make."""
-    driver = "import sys, jobs.fuse; print({'timm', 'torchvision', 'mlflow'} & set(sys.modules))"
+@pytest.mark.parametrize("room", ["jobs.fuse", "jobs.evaluate", "pipelines.fuse_actor", "upfusion.model"])
+def test_who_fuses_waits_for_no_timm(room: str) -> None:
+    """timm and torchvision take as long to import as PyTorch, and only training from pretrained priors needs them."""
+    driver = f"import sys, {room}; print({{'timm', 'torchvision', 'mlflow', 'sklearn'}} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, check=True).stdout == "set()\n"
     )

@@ -13,7 +13,7 @@ __all__ = ["PROMPTS", "TASKS", "FusionModel", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch and timm take seconds of CPU to import. A worker that only decodes images, or a command that
+    # PyTorch takes seconds of CPU to import. A worker that only decodes images, or a command that
     # lists files, imports `upfusion.images` without them.
     if name in ("FusionModel", "load"):
         return getattr(importlib.import_module("upfusion.model"), name)

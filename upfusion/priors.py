@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from torch import Tensor
 
+from upfusion.convnext import ConvNeXt
 from upfusion.weights_file import parse_weights
-
-if TYPE_CHECKING:  # timm takes seconds to import, which a driver of jobs can do without
-    from timm.models.convnext import ConvNeXt
 
 HUB_PATIENCE = 5.0
 """Seconds; a download that the hub does not answer is otherwise asked for again for most of a minute."""
@@ -67,7 +65,7 @@ def model_hub() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def load_convnext(into: "ConvNeXt", name: str, location: str | Path | None = None) -> None:
+def load_convnext(into: ConvNeXt, name: str, location: str | Path | None = None) -> None:
     """Fill a headless ConvNeXt with pretrained weights (Liu et al. 2022, doi:10.1109/CVPR52688.2022.01167).
 
     `name` is timm's, `location` a file of weights (safetensors, or a pickle of tensors) with the names of timm,
@@ -101,7 +99,7 @@ def torchvision_to_timm(name: str) -> str | None:
     return f"stages.{int(place) // 2}.blocks.{index}.{inner}"
 
 
-def _in_timm_names(weights: dict[str, Any], model: "ConvNeXt") -> dict[str, Tensor]:
+def _in_timm_names(weights: dict[str, Any], model: ConvNeXt) -> dict[str, Tensor]:
     """Translate the names of torchvision and of the ConvNeXt authors, and leave out the classifier."""
     if any(name.startswith("features.") for name in weights):
         renamed = {torchvision_to_timm(name.removeprefix("features.")): tensor for name, tensor in weights.items()}
@@ -110,7 +108,7 @@ def _in_timm_names(weights: dict[str, Any], model: "ConvNeXt") -> dict[str, Tens
             name: tensor.flatten() if name.endswith(".gamma") else tensor for name, tensor in renamed.items() if name
         }
     if not any(name.startswith("stem.") for name in weights):
-        from timm.models.convnext import checkpoint_filter_fn
+        from timm.models.convnext import checkpoint_filter_fn  # here: timm takes seconds to import
 
         weights = checkpoint_filter_fn(weights, model)  # type: ignore[no-untyped-call]
     return {name: tensor for name, tensor in weights.items() if not name.startswith("head.")}

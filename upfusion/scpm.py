@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upfusion.convnext import ConvNeXt
 from upfusion.selection import keep_top_channels
 
 
@@ -29,8 +30,6 @@ class SemanticChannelPruning(nn.Module):
         depths: Sequence[int],
         widths: Sequence[int],
     ) -> None:
-        from timm.models.convnext import ConvNeXt  # here, as in priors.py
-
         super().__init__()
         self.retention = retention
         self.prior_size = prior_size
@@ -40,9 +39,7 @@ class SemanticChannelPruning(nn.Module):
         nn.init.constant_(self.squeeze.bias, 0.5)
         self.excite = nn.Linear(hidden, channels)
         self.to_prior = nn.Conv2d(channels, 3, 1, bias=False)
-        self.prior = ConvNeXt(in_chans=3, num_classes=0, depths=tuple(depths), dims=tuple(widths))
-        # The head of timm's model is no part of the prior.
-        self.prior.head = nn.Identity()  # type: ignore[assignment]
+        self.prior = ConvNeXt(depths, widths)
         self.from_prior = nn.Linear(widths[-1], channels)
         self.alpha = nn.Parameter(torch.ones(()))
         self.expand = nn.Conv2d(max(1, int(retention * channels)), channels, 1, bias=False)
@@ -62,5 +59,5 @@ class SemanticChannelPruning(nn.Module):
         """Weigh channels by the semantic prior: (B, C) in (0, 1)."""
         size = (self.prior_size, self.prior_size)
         view_B3HW = F.interpolate(self.to_prior(x_BCHW), size=size, mode="bilinear", align_corners=False)
-        seen_BS = self.prior.forward_features(view_B3HW).mean(dim=(2, 3))
+        seen_BS = self.prior(view_B3HW).mean(dim=(2, 3))
         return torch.sigmoid(self.from_prior(seen_BS))

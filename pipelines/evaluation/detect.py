@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
-from torchvision.models import detection, get_model, list_models
 
 from upfusion.color import Pixels
 from upfusion.weights_file import parse_weights
@@ -69,6 +68,11 @@ class Detector:
 
 def architectures() -> list[str]:
     """Return the names of torchvision's detectors, sorted."""
+    from torchvision.models import (
+        detection,
+        list_models,
+    )  # here: it takes seconds to import, and few evaluations detect
+
     return sorted(list_models(module=detection))
 
 
@@ -154,4 +158,6 @@ def _shapes(architecture: str, classes: int) -> dict[str, torch.Size]:
 
 def _build(architecture: str, classes: int) -> Any:
     """Build an untrained detector; `weights_backbone` would be downloaded if it were left out."""
+    from torchvision.models import get_model
+
     return get_model(architecture, weights=None, weights_backbone=None, num_classes=classes)

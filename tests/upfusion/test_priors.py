@@ -7,11 +7,12 @@ import timm
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
-from timm.models.convnext import ConvNeXt
-from torch import Tensor
+from timm.models.convnext import ConvNeXt as TimmConvNeXt
+from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
 
+from upfusion.convnext import ConvNeXt
 from upfusion.network import UPFusion
 from upfusion.presets import PRESETS
 from upfusion.priors import PriorUnavailableError, load_convnext, model_hub
@@ -82,7 +83,7 @@ def test_the_file_of_torchvision_fills_the_prior(prior: ConvNeXt, tmp_path: Path
     load_convnext(prior, CONVNEXT, tmp_path / "convnext.safetensors")
     view = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(prior.eval().forward_features(view), theirs.features(view))
+        torch.testing.assert_close(prior.eval()(view), theirs.features(view))
 
 
 def test_another_width_is_refused_by_file_and_weight(tmp_path: Path) -> None:
@@ -186,11 +187,27 @@ def test_who_asked_to_stay_offline_stays_offline(cache: Path, monkeypatch: pytes
 def test_the_named_convnext_computes_what_the_prior_computes(preset: str) -> None:
     # Weights of a ConvNeXt with another activation or another epsilon would fit into the prior all the same.
     config = PRESETS[preset]
+    torch.manual_seed(0)
+    named = timm.create_model(str(config.prior), num_classes=0).eval()
+    for name, parameter in named.named_parameters():
+        if name.endswith("gamma"):  # else what blocks compute does not show
+            nn.init.uniform_(parameter, 0.2, 0.5)
     with torch.device("meta"):
-        named = timm.create_model(str(config.prior), num_classes=0)
-        prior = UPFusion(config).scpm.prior
-    for part in ("stem", "stages", "norm_pre"):
-        assert repr(getattr(prior, part)) == repr(getattr(named, part))
+        prior = UPFusion(config).scpm.prior.to_empty(device="cpu")
+    prior.load_state_dict({name: tensor for name, tensor in named.state_dict().items() if not name.startswith("head.")})
+    view = torch.randn(2, 3, 67, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(prior(view), named.forward_features(view))
+
+
+def test_a_prior_starts_as_timm_starts_one() -> None:
+    torch.manual_seed(0)
+    ours, theirs = UPFusion(PRESETS["tiny"]).scpm.prior, TimmConvNeXt(depths=DEPTHS, dims=WIDTHS)
+    for part in ("stem.0", "stages.0.blocks.0.mlp.fc1", "stages.0.blocks.0.norm"):
+        assert ours.get_submodule(part).bias.abs().sum() == theirs.get_submodule(part).bias.abs().sum() == 0
+    spread = [model.get_submodule("stages.3.blocks.0.mlp.fc1").weight.std().item() for model in (ours, theirs)]
+    assert spread == pytest.approx([0.02, 0.02], rel=0.1)
+    assert torch.equal(ours.stages[1].blocks[0].gamma.unique(), theirs.stages[1].blocks[0].gamma.unique())
 
 
 def _assert_filled(prior: ConvNeXt, weights: dict[str, Tensor]) -> None:
