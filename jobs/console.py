@@ -88,12 +88,12 @@ class LiveLine:
 class ProgressLine(LiveLine):
     """One calm line: done / total, pairs a second, time left, failures. Without a terminal, a line now and then."""
 
-    def __init__(self, console: Console, doing: str = "fusing", done: str = "fused", unit: str = "pairs") -> None:
-        self.words = (done, unit)
+    def __init__(self, console: Console, doing: str = "fusing", done: str = "fused") -> None:
+        self.done = done
         bar = Progress(
             TextColumn(escape(doing)),
             BarColumn(bar_width=30),
-            TextColumn(f"{{task.completed:.0f}} / {{task.total:.0f}} {unit}"),
+            TextColumn("{task.completed:.0f} / {task.total:.0f} {task.fields[unit]}"),
             _Speed(),
             TimeRemainingColumn(compact=True),
             _Failures(),
@@ -103,7 +103,7 @@ class ProgressLine(LiveLine):
         )
         super().__init__(console, bar)
         self.started = self.said = time.monotonic()
-        self.task = self.bar.add_task("starting", total=None, visible=False)
+        self.task = self.bar.add_task("starting", total=None, visible=False, unit="")
 
     def update(self, progress: "run_graph.Progress") -> None:
         """Show how far the job is."""
@@ -116,6 +116,7 @@ class ProgressLine(LiveLine):
             completed=progress.done,
             visible=True,
             failed=progress.failed,
+            unit=progress.unit,
         )
         if progress.stalled:
             self.console.print(progress.stalled, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -124,15 +125,12 @@ class ProgressLine(LiveLine):
         if not self.console.is_terminal and (finished or now - self.said >= PLAIN_LINE_SECONDS):
             self.said = now
             speed = progress.done / max(now - self.started, 1e-9)
-            done, unit = self.words
-            self.console.print(
-                f"{done} {progress.done} / {progress.total} {unit}, {speed:.2f} a second, {progress.failed} failed",
-                markup=False,
-            )
+            told = f"{self.done} {progress.done} / {progress.total} {progress.unit}"
+            self.console.print(f"{told}, {speed:.2f} a second, {progress.failed} failed", markup=False)
 
 
 class _Speed(ProgressColumn):
-    """Pairs a second."""
+    """Pairs, or whatever is counted, a second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.completed / task.elapsed:.2f} a second" if task.elapsed and task.completed else "starting")
@@ -161,16 +159,16 @@ def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     """Show what a job left behind. Places stay on one line, however narrow the terminal, to be copied."""
     if outcome.aggregates:
         console.print(metrics_table(outcome.aggregates))
-    done = f"{outcome.ok} of {outcome.pairs} pairs fused"
+    done = f"{outcome.ok} of {outcome.pairs} {outcome.unit} fused"
     if before := outcome.pairs - outcome.fused_now:
-        done += f" ({before} of the pairs were done before)"
+        done += f" ({before} of the {outcome.unit} were done before)"
     lines = {"Result": f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]"}
     if outcome.recordings:
         lines["Joined"] = _said_of_recordings(outcome)
     if outcome.unpaired:
         lines["Left out"] = f"{len(outcome.unpaired)} images without a partner (the report names them)"
     if outcome.fused_now:
-        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} pairs a second, start included"
+        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit} a second, start included"
     lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
     if outcome.tracked:
         lines["MLflow"] = escape(outcome.tracked)

@@ -39,8 +39,7 @@ class EvaluationLine:
         if stage != self.stage:
             self._end()
             self.stage = stage
-            unit = {"measuring": "fusions", "drawing": "pictures"}.get(stage, "pairs")
-            self.line = ProgressLine(self.console, stage, f"{stage}:", unit)
+            self.line = ProgressLine(self.console, stage, f"{stage}:")
             self.line.__enter__()
         assert self.line is not None
         self.line.update(progress)

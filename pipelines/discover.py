@@ -21,6 +21,7 @@ from pipelines.footage import names as footage
 from pipelines.fuse_config import ArchiveConfig
 from pipelines.parquet_files import open_parquet
 from pipelines.request import RequestError
+from pipelines.store_trouble import PATIENCE_PLANNING, waiting_at_most
 from upfusion.images import SUFFIXES, ImageError, image_size
 from upfusion.prompts import TASKS
 
@@ -73,7 +74,7 @@ class Discovery:
     """Files below the source that are no images or recordings, are hidden, or lie in neither kind of folder."""
 
 
-@storage.waiting_at_most(storage.PATIENCE_PLANNING)
+@waiting_at_most(PATIENCE_PLANNING)
 def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
     """Find the pairs of an archive, those of recordings too where they are wanted.
 

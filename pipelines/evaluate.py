@@ -116,7 +116,7 @@ def _measure(
     if todo:
         storage.delete(folder.success)
         workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(todo))
-        run_graph(_graph(todo, plan, folder, workers), total, workers, partial(hear, "measuring"))
+        run_graph(_graph(todo, plan, folder, workers), total, workers, partial(hear, "measuring"), "fusions")
     return total
 
 

@@ -45,6 +45,7 @@ from pipelines.shared_places import check_shared
 from pipelines.source_tree import git_commit
 from pipelines.sources import load_sources
 from pipelines.stages import add_actors, add_tasks, begin_with
+from pipelines.store_trouble import PATIENCE_PLANNING, waiting_at_most
 from pipelines.summary import aggregate
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.writer import Writer
@@ -80,6 +81,8 @@ class Outcome:
     """Where to look at the MLflow run."""
     recordings: list[dict[str, Any]] = field(default_factory=list)
     """What is known of each joined recording (`recordings/*.json`)."""
+    unit: str = "pairs"
+    """What the manifest lists: pairs (of images), segments (of recordings), or both."""
 
     @property
     def failed_share(self) -> float:
@@ -99,7 +102,7 @@ class Plan:
     run: dict[str, Any]
 
 
-@storage.waiting_at_most(storage.PATIENCE_PLANNING)
+@waiting_at_most(PATIENCE_PLANNING)
 def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
     """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work.
 
@@ -212,7 +215,7 @@ def _run_graphs(
         )
         texts = _embed_prompts(plan.config, plan.checkpoint, segments, plan.texts)
         graph = segment_graph(segments, found.failures, plan, texts, workers)
-        run_graph(graph, segments.num_rows, workers, on_progress)
+        run_graph(graph, segments.num_rows, workers, on_progress, "segments")
 
 
 def _run_of_all_shards(plan: Plan) -> dict[str, Any]:
@@ -340,4 +343,12 @@ def _close(
         aggregates=aggregates,
         tracked=tracked.where,
         recordings=recordings,
+        unit=_unit_of(manifest),
     )
+
+
+def _unit_of(manifest: pa.Table) -> str:
+    images = manifest["recording"].null_count
+    if images == manifest.num_rows:
+        return "pairs"
+    return "pairs and segments" if images else "segments"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines import storage
 from pipelines.request import RequestError
+from pipelines.store_trouble import PATIENCE_PLANNING, waiting_at_most
 from upfusion.checkpoint import EMBEDDED, Checkpoint, locate_checkpoint, parse_checkpoint
 from upfusion.presets import PRESETS
 
@@ -15,7 +16,7 @@ UNREACHABLE = (OSError, ImportError)
 REGISTERED = "models:/"
 
 
-@storage.waiting_at_most(storage.PATIENCE_PLANNING)
+@waiting_at_most(PATIENCE_PLANNING)
 def read_model(model: str, tracking_uri: str | None = None) -> tuple[Checkpoint, bytes]:
     """Read a checkpoint that ships under the name of its preset, lies in a file, local or in a store, or is registered.
 

@@ -86,16 +86,6 @@ SEGMENT_RESULT = [
 
 FAILURE = [pa.field("error_code", pa.string()), pa.field("error", pa.string())]
 
-FETCHED = pa.schema(
-    [
-        *MANIFEST_SCHEMA,
-        *FAILURE,
-        pa.field("a_file", pa.large_binary()),
-        pa.field("b_file", pa.large_binary()),
-        pa.field("fetch_ms", pa.float64()),
-    ]
-)
-
 DECODED = pa.schema(
     [
         *MANIFEST_SCHEMA,

@@ -20,19 +20,27 @@ class Progress:
     failed: int = 0
     stalled: str | None = None
     """Why nothing has moved for long."""
+    unit: str = "pairs"
+    """What the rows are."""
 
 
 class StoreLostError(JobStoppedError):
     """A store that can no longer be read or written."""
 
 
-def run_graph(graph: ray.data.Dataset, total: int, workers: Workers, on_progress: Callable[[Progress], None]) -> None:
-    """Run a graph whose last stage returns OUTCOME of each row.
+def run_graph(
+    graph: ray.data.Dataset,
+    total: int,
+    workers: Workers,
+    on_progress: Callable[[Progress], None],
+    unit: str = "pairs",
+) -> None:
+    """Run a graph whose last stage returns OUTCOME of each row, one for each of so many `unit`.
 
     Raises StoreLostError as soon as a row could not be written, and what Ray raises when work is lost more often than
     it is begun again.
     """
-    progress = Progress(total)
+    progress = Progress(total, unit=unit)
     on_progress(progress)
 
     def on_quiet(seconds: float) -> None:
@@ -49,5 +57,5 @@ def run_graph(graph: ray.data.Dataset, total: int, workers: Workers, on_progress
                 )
             done = progress.done + written.num_rows
             failed = progress.failed + written.num_rows - written["error_code"].null_count
-            progress = Progress(total, done, failed)
+            progress = replace(progress, done=done, failed=failed)
             on_progress(progress)

@@ -7,12 +7,16 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.rows import DECODED, FETCHED, STORE_LOST, fail, milliseconds_since, pack_image, size_of
+from pipelines.rows import DECODED, STORE_LOST, fail, milliseconds_since, pack_image, size_of
+from pipelines.store_trouble import CredentialsError
+from upfusion.image_guard import quiet_pillow
 from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
 
 # Pairs that are fetched side by side: 16 have as many files as a store has connections.
 FEWEST_TOGETHER, MOST_TOGETHER = 4, 16
 BYTES_TOGETHER = 32 << 20
+
+Rows = list[dict[str, Any]]
 
 
 def load_sources(pairs: pa.Table, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[pa.Table]:
@@ -29,38 +33,38 @@ def load_sources(pairs: pa.Table, max_bytes: int | None = None, max_pixels: int 
         yield loaded
 
 
-def fetch(pairs: pa.Table, max_bytes: int | None = None) -> pa.Table:
-    """Read the source files of a block side by side, none of more than `max_bytes`."""
+def fetch(pairs: pa.Table, max_bytes: int | None = None) -> Rows:
+    """Read the source files of a block side by side, none of more than `max_bytes`, as `a_file` and `b_file`."""
     started = time.perf_counter()
     rows = pairs.to_pylist()
     files = storage.read_many([row[side] for row in rows for side in ("a_uri", "b_uri")], max_bytes)
     milliseconds = milliseconds_since(started) / max(1, len(rows))
     for row, file_a, file_b in zip(rows, files[::2], files[1::2], strict=True):
-        row |= {"a_file": None, "b_file": None, "fetch_ms": milliseconds}
+        row |= {"error_code": None, "error": None, "a_file": None, "b_file": None, "fetch_ms": milliseconds}
         for side, data in (("a", file_a), ("b", file_b)):
             if isinstance(data, Exception):
                 fail(row, *fetch_failure(row[f"{side}_uri"], data))
             else:
                 row[f"{side}_file"] = data
-    return pa.Table.from_pylist(rows, FETCHED)
+    return rows
 
 
-def decode(pairs: pa.Table, max_pixels: int = MAX_PIXELS) -> pa.Table:
-    """Turn source files of at most `max_pixels` into arrays of one size."""
-    rows = pairs.to_pylist()
-    for row in rows:
-        started = time.perf_counter()
-        if row["error_code"] is None:
-            _decode_pair(row, max_pixels)
-        if row["error_code"] is not None:
-            row |= {"a": None, "b": None}  # pixels that nobody will look at
-        row["decode_ms"] = milliseconds_since(started)
+def decode(rows: Rows, max_pixels: int = MAX_PIXELS) -> pa.Table:
+    """Turn source files of at most `max_pixels` into arrays of one size; the files are let go of."""
+    with quiet_pillow:  # once for all of them
+        for row in rows:
+            started = time.perf_counter()
+            if row["error_code"] is None:
+                _decode_pair(row, max_pixels)
+            if row["error_code"] is not None:
+                row |= {"a": None, "b": None}  # pixels that nobody will look at
+            row["decode_ms"] = milliseconds_since(started)
     return pa.Table.from_pylist(rows, DECODED)
 
 
 def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
     """Say by code and in a sentence why a file could not be read."""
-    if isinstance(error, storage.CredentialsError):
+    if isinstance(error, CredentialsError):
         return STORE_LOST, f"{uri} cannot be read: the store refuses the credentials ({error.strerror})"
     if isinstance(error, FileNotFoundError):
         return "source_missing", f"{uri} is not there"

@@ -13,28 +13,23 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, EFBIG, EINVAL, EIO, ENOENT, ETIMEDOUT
-from http.client import IncompleteRead
+from errno import EFBIG, EINVAL
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
-import aiohttp
-import botocore.exceptions
-import botocore.parsers
 import fsspec
 import tenacity
 from fsspec import AbstractFileSystem
 
 # Whoever says what a store said needs it.
 from pipelines.confidential import without_secrets as without_secrets
+from pipelines.store_trouble import ask, is_passing, naming, patient
 from pipelines.web import one_host
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-Answer = TypeVar("Answer")
 
 # Unbounded connections wedge a stage for ever.
 S3_OPTIONS: dict[str, Any] = {
@@ -52,67 +47,14 @@ S3_OPTIONS: dict[str, Any] = {
 # s3fs would repeat in a third loop what the other two have given up on.
 S3_ROUNDS = 1
 
-PATIENCE = 60.0
-"""Seconds that a job waits for a store that is down, overloaded or breaks connections off."""
-PATIENCE_PLANNING = 10.0
-"""The same while a request is checked: somebody looks at the screen, and the address may be wrong."""
-_patience = PATIENCE
-
-# A store's word that asking again later may help; any status from 500 on says so too.
-PASSING_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
-PASSING_ERRORS: tuple[type[Exception], ...] = (
-    botocore.exceptions.ConnectionError,
-    botocore.exceptions.HTTPClientError,
-    botocore.parsers.ResponseParserError,
-    aiohttp.ClientConnectionError,
-    aiohttp.ClientPayloadError,
-    IncompleteRead,
-    ConnectionError,
-    TimeoutError,
-)
-# No object can be read or written any more, whichever it is.
-CREDENTIAL_CODES = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestExpired",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-}
-CREDENTIAL_ERRORS: tuple[type[Exception], ...] = (
-    botocore.exceptions.NoCredentialsError,
-    botocore.exceptions.PartialCredentialsError,
-    botocore.exceptions.CredentialRetrievalError,
-    botocore.exceptions.TokenRetrievalError,
-)
-
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
-# s3fs raises these without a number.
-NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
 # S3's answer where a range of an empty object is asked for.
 EMPTY_OBJECT = "(InvalidRange)"
 
 
 class TooLargeError(OSError):
     """An object has more bytes than the reader wants."""
-
-
-class CredentialsError(PermissionError):
-    """The store knows who asks no longer, or never did: expired, unknown or wrong credentials."""
-
-
-@contextmanager
-def waiting_at_most(seconds: float) -> Iterator[None]:
-    """Wait no longer than this for a store in trouble while the block runs, in this process."""
-    global _patience
-    before, _patience = _patience, min(seconds, _patience)
-    try:
-        yield
-    finally:
-        _patience = before
 
 
 def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -137,8 +79,9 @@ def absolute(uri: str) -> str:
     """Make a local path absolute, without its `file://`; leave a remote URI as it is, less its last slash."""
     if is_remote(uri):
         return uri.rstrip("/")
-    path = Path(uri.removeprefix("file://").removeprefix("local://")).expanduser()
-    return os.path.abspath(path)  # noqa: PTH100  # resolve() would follow links
+    path = uri.removeprefix("file://").removeprefix("local://")
+    # resolve() would follow links, and pathlib takes as long as reading a small file.
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def join(uri: str, *names: str) -> str:
@@ -153,7 +96,7 @@ def exists(uri: str) -> bool:
         return Path(path).exists()
     filesystem.invalidate_cache()
     with suppress(FileNotFoundError):
-        _ask(uri, lambda: filesystem.info(path))
+        ask(uri, lambda: filesystem.info(path))
         return True
     return False
 
@@ -168,7 +111,7 @@ def list_files(uri: str) -> list[str]:
         return sorted(_local_files(path)) if Path(path).is_dir() else [path] * Path(path).exists()
     filesystem.invalidate_cache()
     # An empty object whose name ends in a slash is how consoles make a folder.
-    paths = [found for found in _ask(uri, lambda: filesystem.find(path)) if not found.endswith("/")]
+    paths = [found for found in ask(uri, lambda: filesystem.find(path)) if not found.endswith("/")]
     return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
 
 
@@ -178,7 +121,7 @@ def list_versions(uri: str) -> dict[str, str]:
         return {path: _version_of(path) for path in list_files(uri)}
     filesystem, path = open_store(uri)
     filesystem.invalidate_cache()
-    found = _ask(uri, lambda: filesystem.find(path, detail=True))
+    found = ask(uri, lambda: filesystem.find(path, detail=True))
     return {
         str(filesystem.unstrip_protocol(name)): f"{about.get('size')} {about.get('ETag') or about.get('LastModified')}"
         for name, about in sorted(found.items())
@@ -189,7 +132,7 @@ def list_versions(uri: str) -> dict[str, str]:
 def read_bytes(uri: str) -> bytes:
     """Read one object; raises FileNotFoundError, PermissionError or another OSError, naming the URI."""
     filesystem, path = open_store(uri)
-    return _ask(uri, lambda: bytes(filesystem.cat_file(path)))
+    return ask(uri, lambda: bytes(filesystem.cat_file(path)))
 
 
 def read_head(uri: str, size: int) -> bytes:
@@ -205,7 +148,7 @@ def read_head(uri: str, size: int) -> bytes:
                 return b""
             raise
 
-    return _ask(uri, read)
+    return ask(uri, read)
 
 
 @contextmanager
@@ -216,7 +159,7 @@ def open_to_read(uri: str, block: int | None = None) -> Iterator[IO[bytes]]:
     """
     filesystem, path = open_store(uri)
     options = {} if block is None else {"block_size": block}
-    with _ask(uri, lambda: filesystem.open(path, "rb", **options)) as file:
+    with ask(uri, lambda: filesystem.open(path, "rb", **options)) as file:
         yield io.BufferedReader(_PatientFile(uri, file)) if is_remote(uri) else file
 
 
@@ -229,10 +172,10 @@ def read_many(uris: list[str], limit: int | None = None) -> list[bytes | Excepti
 
     def ask_again() -> bool:
         """Ask for what was not asked for yet, or might answer now; return whether something still might."""
-        found.update(_read_once([uri for uri in uris if uri not in found or _is_passing(found[uri])], limit))
-        return any(map(_is_passing, found.values()))
+        found.update(_read_once([uri for uri in uris if uri not in found or is_passing(found[uri])], limit))
+        return any(map(is_passing, found.values()))
 
-    _patient(retry=tenacity.retry_if_result(bool), retry_error_callback=lambda _: False)(ask_again)
+    patient(retry=tenacity.retry_if_result(bool), retry_error_callback=lambda _: False)(ask_again)
     return [found[uri] for uri in uris]
 
 
@@ -240,12 +183,13 @@ def _read_once(uris: list[str], limit: int | None) -> dict[str, bytes | Exceptio
     found: dict[str, bytes | Exception] = {}
     paths: dict[AbstractFileSystem, dict[str, str]] = {}
     for uri in uris:
+        if not is_remote(uri):
+            found[uri] = _checked(_read_local(uri, limit), uri, limit)
+            continue
         try:
             filesystem, path = open_store(uri)
-            _refuse_devices(uri, path)
             paths.setdefault(filesystem, {})[uri] = path
-        # A scheme that fsspec does not know or has no driver for, or a device.
-        except (ValueError, ImportError, OSError) as error:
+        except (ValueError, ImportError) as error:  # a scheme that fsspec does not know or has no driver for
             found[uri] = error
     for filesystem, path_of in paths.items():
         # cat() would read `*`, `?` and `[` as patterns.
@@ -256,11 +200,22 @@ def _read_once(uris: list[str], limit: int | None) -> dict[str, bytes | Exceptio
     return found
 
 
+def _read_local(uri: str, limit: int | None) -> bytes | Exception:
+    """Read a file of this machine, or return why not; by way of fsspec a small image takes half as long as decoding."""
+    path = absolute(uri)
+    try:
+        _refuse_devices(uri, path)
+        with open(path, "rb") as file:  # noqa: PTH123  # as in absolute()
+            return file.read(-1 if limit is None else limit + 1)
+    except Exception as error:  # noqa: BLE001  # memory may end, and a name may be none
+        return error
+
+
 def write_bytes(uri: str, data: bytes) -> None:
     """Put one object whole: a reader sees the old bytes or the new ones, never a part."""
     filesystem, path = open_store(uri)
     if is_remote(uri):
-        _ask(uri, lambda: filesystem.pipe_file(path, data))
+        ask(uri, lambda: filesystem.pipe_file(path, data))
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -280,7 +235,7 @@ def move_here(uri: str, file: Path) -> None:
     """
     filesystem, path = open_store(uri)
     if is_remote(uri):
-        _ask(uri, lambda: filesystem.put_file(str(file), path))
+        ask(uri, lambda: filesystem.put_file(str(file), path))
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -296,7 +251,7 @@ def delete(uri: str) -> None:
     """Delete one object; one that is not there is fine."""
     filesystem, path = open_store(uri)
     with suppress(FileNotFoundError):
-        _ask(uri, lambda: filesystem.rm_file(path))
+        ask(uri, lambda: filesystem.rm_file(path))
 
 
 class _PatientFile(io.RawIOBase):
@@ -320,7 +275,7 @@ class _PatientFile(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         into = memoryview(buffer)
-        found = _ask(self._uri, lambda: self._read_here(len(into)))
+        found = ask(self._uri, lambda: self._read_here(len(into)))
         into[: len(found)] = found
         self._at += len(found)
         return len(found)
@@ -332,7 +287,7 @@ class _PatientFile(io.RawIOBase):
 
 def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | Exception:
     if isinstance(answer, Exception):
-        error = _naming(answer, uri)
+        error = naming(answer, uri)
         return b"" if limit is not None and EMPTY_OBJECT in str(error) else error
     if limit is not None and len(answer) > limit:
         return TooLargeError(EFBIG, f"it has more than {limit} bytes", uri)
@@ -376,65 +331,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     with suppress(OSError):  # a link that leads to itself
         return entry.is_dir()
     return False
-
-
-def _ask(uri: str, call: Callable[[], Answer]) -> Answer:
-    """Call a store, again for as long as trouble that passes may pass; errors are OSErrors that name the URI."""
-
-    def once() -> Answer:
-        try:
-            return call()
-        except Exception as error:  # noqa: BLE001  # a driver raises what it likes
-            named = _naming(error, uri)
-            raise named from named.__cause__
-
-    return _patient(retry=tenacity.retry_if_exception(_is_passing), reraise=True)(once)
-
-
-def _patient(**how: Any) -> tenacity.Retrying:
-    # Waits grow and are drawn at random, so that a thousand workers do not come back at the same moment.
-    wait = tenacity.wait_random_exponential(multiplier=0.2, max=8)
-    return tenacity.Retrying(stop=tenacity.stop_after_delay(_patience), wait=wait, **how)
-
-
-def _is_passing(found: object) -> bool:
-    """Tell whether what a store gave is an error that may be gone when it is asked again."""
-    return isinstance(found, Exception) and any(
-        isinstance(error, PASSING_ERRORS) or _code(error) in PASSING_CODES or _status(error) >= 500
-        for error in _causes(found)
-    )
-
-
-def _naming(error: Exception, uri: str) -> OSError:
-    """Turn what a store's driver raises into an OSError of the same kind that names the URI."""
-    if isinstance(error, OSError) and error.filename:
-        return error
-    number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or EIO
-    # What caused it has the store's code (NoSuchBucket); the message beside it may be empty.
-    reason = str(error.__cause__ or getattr(error, "strerror", None) or error)
-    reason = without_secrets(reason) or type(error).__name__
-    unknown = any(isinstance(e, CREDENTIAL_ERRORS) or _code(e) in CREDENTIAL_CODES for e in _causes(error))
-    named = CredentialsError(EACCES, reason, uri) if unknown else OSError(number, reason, uri)
-    named.__cause__ = error
-    return named
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def _code(error: BaseException) -> str:
-    """Return a store's own word for an error, `SlowDown`."""
-    return str(_answer(error).get("Error", {}).get("Code", ""))
-
-
-def _status(error: BaseException) -> int:
-    """Return the HTTP status that a store answered with, 0 where it gave no answer."""
-    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _answer(error: BaseException) -> dict[str, Any]:
-    return error.response if isinstance(error, botocore.exceptions.ClientError) else {}

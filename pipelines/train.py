@@ -28,6 +28,7 @@ from pipelines.run_workers import run_workers
 from pipelines.shared_places import check_shared
 from pipelines.source_tree import git_commit
 from pipelines.splits import TRAIN, VAL
+from pipelines.store_trouble import PATIENCE_PLANNING, waiting_at_most
 from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
 from pipelines.train_callback import MLflowTarget, Report
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
@@ -81,7 +82,7 @@ class Listener:
         """The workers, or Ray Train about them, have told something."""
 
 
-@storage.waiting_at_most(storage.PATIENCE_PLANNING)
+@waiting_at_most(PATIENCE_PLANNING)
 def plan_train(config: TrainConfig) -> TrainPlan:
     """Check a request and raise RequestError if it cannot work."""
     check_shared(config)

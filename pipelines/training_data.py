@@ -132,7 +132,7 @@ def refuse_bad(pairs: TrainingPairs, config: TrainConfig) -> None:
 def _check(pairs: pa.Table, crop: int) -> pa.Table:
     """Tell of every pair in a block its size and what its files hold, or why it cannot be used."""
     fetched = fetch(pairs.select(MANIFEST_SCHEMA.names))
-    digests = [[_sha256(row["a_file"]), _sha256(row["b_file"])] for row in fetched.to_pylist()]
+    digests = [[_sha256(row["a_file"]), _sha256(row["b_file"])] for row in fetched]
     rows = pairs.to_pylist()
     for row, seen, (a_sha256, b_sha256) in zip(rows, decode(fetched).to_pylist(), digests, strict=True):
         row |= {name: seen[name] for name in ("error_code", "error")}

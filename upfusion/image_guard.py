@@ -64,7 +64,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Imag
     if not data:
         raise ImageError("empty_file", "the file is empty (0 bytes)")
     try:
-        with _quiet_pillow, Image.open(_File(data), formats=FORMATS_READ) as image:
+        with quiet_pillow, Image.open(_File(data), formats=FORMATS_READ) as image:
             _check_size(image.size, max_pixels)
             if image.format in ("JPEG", "MPO"):
                 _check_scans(data)
@@ -130,7 +130,7 @@ class _QuietPillow:
                 self._filters.__exit__(None, None, None)
 
 
-_quiet_pillow = _QuietPillow()
+quiet_pillow = _QuietPillow()
 
 
 def _image_error(error: Exception, data: bytes) -> ImageError:

@@ -24,7 +24,7 @@ def write_output(evaluation: Evaluation, tracked: TrackedRun, hear: Listener) ->
     pictures = []
     for name, figure in () if evaluation.plan.config.no_pictures else draw_pictures(evaluation):
         pictures.append(save_figure(figure, storage.join(folder.pictures, name))[0])
-        hear("drawing", Progress(count_pictures(evaluation.plan), len(pictures)))
+        hear("drawing", Progress(count_pictures(evaluation.plan), len(pictures), unit="pictures"))
     folder.write_text(folder.page, write_page(evaluation, pictures))
     folder.write_json(folder.success, evaluation.counts)
     track(evaluation, tracked)

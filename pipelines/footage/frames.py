@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from pipelines import storage
 from pipelines.footage.container import Film, RecordingError, open_film
 from pipelines.footage.names import is_frame_folder
+from pipelines.store_trouble import CredentialsError
 from upfusion.color import Pixels
 from upfusion.images import SUFFIXES, ImageError, decode_image
 
@@ -190,7 +191,7 @@ class FrameFolder(Source):
             group = numbers[at : at + FILES_AT_ONCE]
             for number, data in zip(group, storage.read_many([self.files[n] for n in group]), strict=True):
                 try:
-                    if isinstance(data, storage.CredentialsError):
+                    if isinstance(data, CredentialsError):
                         raise data
                     pixels = decode_image(data, self.max_pixels).pixels if isinstance(data, bytes) else None
                 except ImageError:

@@ -136,7 +136,7 @@ def join_complete(
         cluster()
         blocks = [pa.Table.from_pylist([row], TO_JOIN) for row in todo]
         graph = add_tasks(begin_with(blocks), Joiner(config, destination))
-        run_graph(graph, len(todo), workers, on_progress)
+        run_graph(graph, len(todo), workers, on_progress, "recordings")
     return [json.loads(storage.read_bytes(about_uri(destination, name))) for name in sorted(complete)]
 
 

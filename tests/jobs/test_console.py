@@ -98,6 +98,16 @@ def test_without_a_terminal_a_line_is_said_now_and_then(monkeypatch):
     ]
 
 
+def test_a_line_says_what_is_counted():
+    console = Console(file=io.StringIO(), width=120)
+    with ProgressLine(console) as line:
+        line.update(Progress(total=2, unit="segments"))
+        line.update(Progress(total=2, done=2, unit="segments"))
+        line.update(Progress(total=1, done=1, unit="recordings"))
+    said = console.file.getvalue().splitlines()
+    assert [one.split(",")[0] for one in said] == ["fused 2 / 2 segments", "fused 1 / 1 recordings"]
+
+
 def test_on_a_terminal_one_line_moves():
     console = terminal()
     with ProgressLine(console) as line:
@@ -189,6 +199,12 @@ def test_an_outcome_says_what_failed_was_there_before_and_was_left_out():
     assert "2 images without a partner" in rows["Left"]
     assert rows["MLflow"] == "run 1 in http://mlflow"
     assert "Speed" not in table(fused_now=0)
+
+
+def test_an_outcome_of_recordings_counts_segments():
+    rows = table(unit="segments", pairs=12, fused_now=4)
+    assert rows["Result"] == "10 of 12 segments fused (8 of the segments were done before)"
+    assert rows["Speed"] == "1.00 segments a second, start included"
 
 
 def test_an_outcome_shows_every_metric_with_its_name():

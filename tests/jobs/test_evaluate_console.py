@@ -65,8 +65,8 @@ def test_without_a_terminal_each_stage_has_lines_of_its_own(monkeypatch):
     console = Console(file=io.StringIO(), width=100)
     with EvaluationLine(console) as line:
         line.update("fusing with tiny", Progress(4, 4))
-        line.update("measuring", Progress(8))
-        line.update("measuring", Progress(8, 8, 1))
+        line.update("measuring", Progress(8, unit="fusions"))
+        line.update("measuring", Progress(8, 8, 1, unit="fusions"))
     said = console.file.getvalue().splitlines()
     assert said[0].startswith("fusing with tiny: 4 / 4 pairs")
     assert said[-1].startswith("measuring: 8 / 8 fusions")

@@ -29,8 +29,9 @@ def manifest(**sources: tuple[str, str]) -> pa.Table:
     return pa.Table.from_pylist(rows, MANIFEST_SCHEMA)
 
 
-def errors(table: pa.Table) -> dict[str, tuple[str | None, str | None]]:
-    return {row["pair_id"]: (row["error_code"], row["error"]) for row in table.to_pylist()}
+def errors(block: pa.Table | list[dict[str, Any]]) -> dict[str, tuple[str | None, str | None]]:
+    rows = block if isinstance(block, list) else block.to_pylist()
+    return {row["pair_id"]: (row["error_code"], row["error"]) for row in rows}
 
 
 def raising(error: Exception) -> Callable[..., Any]:

@@ -4,7 +4,6 @@ import pytest
 
 from pipelines.rows import (
     DECODED,
-    FETCHED,
     IMAGE,
     STAGES,
     fail,
@@ -55,12 +54,11 @@ def test_rows_have_a_column_for_every_metric_and_stage():
 
 def test_what_one_stage_gives_the_next_one_passes_on():
     kept = {"pair_id", "a_uri", "b_uri", "task", "prompt", "error_code", "error", "fetch_ms"}
-    for schema in (FETCHED, DECODED, fused_schema(()), output_schema(())):
+    for schema in (DECODED, fused_schema(()), output_schema(())):
         assert kept <= set(schema.names)
 
 
 def test_a_block_of_decoded_images_may_pass_two_gibibytes():
-    assert FETCHED.field("a_file").type == pa.large_binary()
     assert IMAGE.field("data").type == pa.large_binary()
 
 

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from pipelines import sources, storage
-from pipelines.rows import DECODED, FETCHED, STORE_LOST, unpack_image
+from pipelines.rows import DECODED, STORE_LOST, unpack_image
 from pipelines.sources import decode, fetch, load_sources
+from pipelines.store_trouble import CredentialsError
 from upfusion.images import decode_image
 
 from .blocks import MARKER, encoded, errors, manifest, noise, raising
@@ -26,11 +27,10 @@ def test_sources_are_fetched_each_into_its_own_row(place):
             z=(f"{place}/vi/1.png", f"{place}/vi/1.png"),
         )
     )
-    assert fetched.schema == FETCHED
-    files = {row["pair_id"]: (row["a_file"], row["b_file"]) for row in fetched.to_pylist()}
+    files = {row["pair_id"]: (row["a_file"], row["b_file"]) for row in fetched}
     assert files == {"x": (b"vi1", b"ir1"), "y": (b"vi[1]", b"ir2"), "z": (b"vi1", b"vi1")}
     assert set(errors(fetched).values()) == {(None, None)}
-    assert all(value > 0 for value in fetched["fetch_ms"].to_pylist())
+    assert all(row["fetch_ms"] > 0 for row in fetched)
 
 
 def test_a_missing_source_fails_its_own_pair_and_is_named(place):
@@ -81,7 +81,7 @@ def test_denied_access_is_said_without_what_the_store_answers(monkeypatch):
 
 
 def test_refused_credentials_are_no_pairs_failure(monkeypatch):
-    refused = storage.CredentialsError(13, "ExpiredToken", "s3://b/1")
+    refused = CredentialsError(13, "ExpiredToken", "s3://b/1")
     monkeypatch.setattr(storage, "read_many", lambda uris, _: [refused for _ in uris])
     code, sentence = errors(fetch(manifest(x=("s3://b/1", "s3://b/2"))))["x"]
     assert code == STORE_LOST
@@ -104,13 +104,12 @@ def test_a_file_that_is_too_large_fails_its_own_pair_and_says_which_limit(place)
     }
 
 
-def fetched(*files: tuple[bytes, bytes]) -> pa.Table:
-    rows = [
+def fetched(*files: tuple[bytes, bytes]) -> list[dict[str, Any]]:
+    return [
         {"pair_id": str(i), "a_uri": f"/vi/{i}.png", "b_uri": f"/ir/{i}.png", "task": "ir_visible", "fetch_ms": 1.0}
-        | {"a_file": a, "b_file": b}
+        | {"error_code": None, "error": None, "a_file": a, "b_file": b}
         for i, (a, b) in enumerate(files)
     ]
-    return pa.Table.from_pylist(rows, FETCHED)
 
 
 def test_files_become_pixels():
@@ -199,8 +198,8 @@ def test_no_more_pixels_are_decoded_than_are_allowed():
 
 
 def test_a_pair_that_failed_before_is_passed_on():
-    table = fetch(manifest(x=("/nowhere/1.png", "/nowhere/2.png")))
-    assert errors(decode(table)) == errors(table)
+    failed = fetch(manifest(x=("/nowhere/1.png", "/nowhere/2.png")))
+    assert errors(decode(failed)) == errors(failed) == {"x": ("source_missing", "/nowhere/1.png is not there")}
 
 
 @pytest.mark.parametrize(

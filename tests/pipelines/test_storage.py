@@ -14,6 +14,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from pipelines import storage
+from pipelines.store_trouble import waiting_at_most
 
 # Each name beside one that a pattern, a query or a percent code in it would stand for.
 NAMES = {
@@ -65,7 +66,7 @@ def impatient(monkeypatch) -> Iterator[None]:
     quick = {"connect_timeout": 0.2, "read_timeout": 0.2, "retries": once}
     monkeypatch.setitem(storage.S3_OPTIONS, "config_kwargs", quick)
     S3FileSystem.clear_instance_cache()
-    with storage.waiting_at_most(0):
+    with waiting_at_most(0):
         yield
     S3FileSystem.clear_instance_cache()
 

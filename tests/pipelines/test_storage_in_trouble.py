@@ -9,7 +9,8 @@ from io import SEEK_END
 import pytest
 from s3fs import S3FileSystem
 
-from pipelines import storage
+from pipelines import storage, store_trouble
+from pipelines.store_trouble import CredentialsError, waiting_at_most
 from tests.fault_proxy import Fault, FaultProxy, at_random, outage
 from tests.object_store import ObjectStore
 
@@ -70,14 +71,14 @@ def test_an_outage_that_does_not_end_is_given_up_on_with_its_reason(proxy, objec
     proxy.choose = outage(1000)
     began = time.monotonic()
     uri = next(iter(objects))
-    with storage.waiting_at_most(1.0):
+    with waiting_at_most(1.0):
         with pytest.raises(OSError, match=proxy.endpoint) as caught:
             storage.read_bytes(uri)
         assert caught.value.filename == uri
         errors = storage.read_many([uri, f"{uri}.other"])
     assert [error.filename for error in errors if isinstance(error, OSError)] == [uri, f"{uri}.other"]
     assert time.monotonic() - began < 20
-    assert storage._patience == storage.PATIENCE
+    assert store_trouble._patience == store_trouble.PATIENCE
 
 
 def test_what_waiting_cannot_help_is_said_at_once(proxy, objects):
@@ -91,7 +92,7 @@ def test_what_waiting_cannot_help_is_said_at_once(proxy, objects):
     proxy.choose = lambda request: "read_only" if request.startswith("PUT") else None
     with pytest.raises(PermissionError) as caught:
         storage.write_bytes(uri, b"other")
-    assert not isinstance(caught.value, storage.CredentialsError)
+    assert not isinstance(caught.value, CredentialsError)
     assert proxy.met["read_only"] == 1
     assert storage.read_bytes(uri) == objects[uri]
 
@@ -99,10 +100,10 @@ def test_what_waiting_cannot_help_is_said_at_once(proxy, objects):
 def test_credentials_that_are_no_longer_good_are_told_from_an_object_that_may_not_be_read(proxy, objects):
     proxy.choose = lambda _: "expired"
     uri = next(iter(objects))
-    with pytest.raises(storage.CredentialsError, match="ExpiredToken") as caught:
+    with pytest.raises(CredentialsError, match="ExpiredToken") as caught:
         storage.read_bytes(uri)
     assert (caught.value.errno, caught.value.filename) == (EACCES, uri)
-    assert isinstance(storage.read_many([uri])[0], storage.CredentialsError)
-    with pytest.raises(storage.CredentialsError):
+    assert isinstance(storage.read_many([uri])[0], CredentialsError)
+    with pytest.raises(CredentialsError):
         storage.write_bytes(uri, b"other")
     assert proxy.met["expired"] == 3
