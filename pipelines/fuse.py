@@ -55,11 +55,12 @@ from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
 
-# Pairs that one task fetches and decodes. What it yields are blocks of a few megabytes, whatever the size of the
-# images: they bound the memory of the stages, and what a killed job loses of its work. With `tiny` on a core
-# 8 MiB of pixels are five to ten seconds, and on a GPU 128 MiB are about as much with `paper`.
-PAIRS_A_TASK, TASKS_AN_ACTOR = 128, 8
-BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 8 << 20, 128 << 20
+# Pairs that one task fetches and decodes; each task takes tens of milliseconds of CPU, whatever is in it. It yields
+# blocks of some megabytes, whatever the size of the images: they bound the memory of the stages, and what a killed job
+# loses of its work. 16 MiB of pixels are about thirteen seconds with `tiny` on a core, 128 MiB as much with `paper` on
+# a GPU.
+PAIRS_A_TASK, TASKS_AN_ACTOR = 512, 8
+BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 16 << 20, 128 << 20
 
 Texts = dict[tuple[str, str | None], list[float]]
 """Embeddings by task and prompt of the row."""

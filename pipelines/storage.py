@@ -140,7 +140,8 @@ def read_head(uri: str, size: int) -> bytes:
     filesystem, path = open_store(uri)
 
     def read() -> bytes:
-        _refuse_devices(uri, path)
+        if not is_remote(uri):
+            _size_unless_device(uri, path)
         try:
             return bytes(filesystem.cat_file(path, start=0, end=size))
         except OSError as error:
@@ -204,9 +205,11 @@ def _read_local(uri: str, limit: int | None) -> bytes | Exception:
     """Read a file of this machine, or return why not; by way of fsspec a small image takes half as long as decoding."""
     path = absolute(uri)
     try:
-        _refuse_devices(uri, path)
+        size = _size_unless_device(uri, path)
         with open(path, "rb") as file:  # noqa: PTH123  # as in absolute()
-            return file.read(-1 if limit is None else limit + 1)
+            # Room for so many bytes is made before the first is read.
+            data = file.read(size + 1 if limit is None else min(size, limit) + 1)
+            return data if len(data) <= size else data + file.read(-1 if limit is None else limit + 1 - len(data))
     except Exception as error:  # noqa: BLE001  # memory may end, and a name may be none
         return error
 
@@ -294,16 +297,15 @@ def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | 
     return bytes(answer)
 
 
-def _refuse_devices(uri: str, path: str) -> None:
-    """Refuse what is neither file nor folder: a named pipe can be waited on for ever, and `/dev/zero` has no end."""
-    if is_remote(uri):
-        return
+def _size_unless_device(uri: str, path: str) -> int:
+    """Return the size of a file, 0 of what is not there; a named pipe, which can be waited on for ever, is refused."""
     try:
-        kind = os.stat(path).st_mode  # noqa: PTH116  # pathlib takes as long as reading a small file
+        about = os.stat(path)  # noqa: PTH116  # pathlib takes as long as reading a small file
     except OSError:  # whoever reads it says what is wrong
-        return
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        return 0
+    if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
         raise OSError(EINVAL, "it is a device or a named pipe", uri)
+    return about.st_size
 
 
 def _version_of(path: str) -> str:

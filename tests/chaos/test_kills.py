@@ -23,7 +23,7 @@ from tests.tally import COUNTED
 
 pytestmark = pytest.mark.slow
 
-FEW, MANY, BROKEN = 96, 240, "street_017"
+FEW, MANY, BROKEN = 96, 200, "street_017"
 SEEDS = range(9)
 
 BETWEEN = "all, between image and row,"

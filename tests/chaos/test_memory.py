@@ -16,7 +16,7 @@ from tests.tally import LINES
 pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(900)]
 
 # Ray takes a third of a machine's memory for objects otherwise, and with it much could pile up unnoticed.
-STORE = 100_000_000
+STORE = 80_000_000
 ALLOWED = 1.2
 LOOK_SECONDS = 1.0  # the memory of a Ray takes a tenth of a second to add up
 
@@ -30,7 +30,7 @@ def test_ten_times_the_pairs_take_no_more_memory(tmp_path: Path, monkeypatch: py
 
 
 def test_large_pairs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few, many = 8, 32
+    few, many = 6, 24
     width, height = 1600, 1200
     make_archive(tmp_path / "in", many, size=(width, height))
     decoded = many * width * height * 4  # A in colour and B in grey

@@ -59,7 +59,7 @@ def share_of_steps(run: RunFolder) -> float:
     return max(steps, default=0) / STEPS
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 2])  # between them they kill everything, and begin with different victims
 def test_kills_at_random(seed: int, folder: Path, object_store: Any) -> None:
     bucket = object_store.new_bucket()
     for file in (folder / "pairs").rglob("*.png"):
