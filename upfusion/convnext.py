@@ -6,6 +6,7 @@ which every copy of the network would wait for.
 Shape suffixes: B batch, C channels, S channels of the last stage, H height, W width.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -61,10 +62,10 @@ class _Block(nn.Module):
         super().__init__()
         self.conv_dw = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, EPSILON)
-        self.mlp = nn.Sequential()
-        self.mlp.add_module("fc1", nn.Linear(channels, 4 * channels))
-        self.mlp.add_module("act", nn.GELU())
-        self.mlp.add_module("fc2", nn.Linear(4 * channels, channels))
+        layers = OrderedDict(
+            fc1=nn.Linear(channels, 4 * channels), act=nn.GELU(), fc2=nn.Linear(4 * channels, channels)
+        )
+        self.mlp = nn.Sequential(layers)
         self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
