@@ -31,14 +31,15 @@ from infra.stack.ray_nodes import WORKERS
 from infra.stack.stack import Stack, start_stack
 from jobs.command_line import main
 from pipelines import storage, submission
+from pipelines.destination import Destination
 from pipelines.submission import Submission, follow
 from tests.archives import make_archive
 from tests.object_store import AWS_SETTINGS_IN_THE_WAY, chosen_kind
 from tests.tally import COUNTED, LINES
 from tests.training import make_start
 
-# The whole day is one fixture, which waits on busy machines.
-pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1200)]
+# The whole day is one fixture, which waits on busy machines, and is not to be lived through by two processes.
+pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1200), pytest.mark.xdist_group("stack")]
 
 PAIRS, TRAINED_ON = 48, 8
 MODEL = "models:/streets@champion"
@@ -176,12 +177,11 @@ def wait_for_rows(sent: Submission, *, more_than: int) -> None:
     deadline = time.monotonic() + 400
     while count_rows() <= more_than:
         assert time.monotonic() < deadline, followed(sent).output
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def count_rows() -> int:
-    """Count rows by their images, of which each is put before its row."""
-    return len(storage.list_files("s3://data/fused/images"))
+    return Destination("s3://data/fused").finished().rows.num_rows
 
 
 def worker_at_work(stack: Stack) -> str:
