@@ -35,7 +35,9 @@ test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some:
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about 40 minutes)
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m extended tests/chaos tests/end_to_end/test_stack.py $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m extended tests/chaos $(ARGS)
+	@# One process: all of its tests look back at the same day.
+	$(BIN)/pytest -m extended tests/end_to_end/test_stack.py $(ARGS)
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
 	$(BIN)/ruff check

@@ -30,7 +30,7 @@ def test_ten_times_the_pairs_take_no_more_memory(tmp_path: Path, monkeypatch: py
 
 
 def test_large_pairs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few, many = 6, 24
+    few, many = 4, 22
     width, height = 1600, 1200
     make_archive(tmp_path / "in", many, size=(width, height))
     decoded = many * width * height * 4  # A in colour and B in grey

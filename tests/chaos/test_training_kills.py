@@ -14,7 +14,7 @@ from tests.processes import start_job
 from tests.tally import COUNTED
 from tests.training import SETTINGS, make_start
 
-pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.xdist_group("training")]  # one undisturbed run
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 STEPS = 48
 VICTIMS: dict[str, Strike] = {

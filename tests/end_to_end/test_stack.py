@@ -38,8 +38,8 @@ from tests.object_store import AWS_SETTINGS_IN_THE_WAY, chosen_kind
 from tests.tally import COUNTED, LINES
 from tests.training import make_start
 
-# The whole day is one fixture, which waits on busy machines, and is not to be lived through by two processes.
-pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1200), pytest.mark.xdist_group("stack")]
+# The whole day is one fixture, which waits on busy machines.
+pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1200)]
 
 PAIRS, TRAINED_ON = 48, 8
 MODEL = "models:/streets@champion"
