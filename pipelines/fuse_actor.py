@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from pipelines.device_memory import DeviceMemory, fitting
-from pipelines.rows import fail, fused_schema, milliseconds_since, pack_image, size_of, unpack_image
+from pipelines.rows import Rows, fail, fused_schema, milliseconds_since, pack_image, size_of, unpack_image
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels
 from upfusion.color_tensors import luma8, send
@@ -27,7 +26,6 @@ PASSES_AT_ONCE_GPU = 3
 # Sides of the pair that an actor warms up with: the smallest that every metric has a value on.
 WARM_UP_SIDE = 192
 
-Rows = list[dict[str, Any]]
 Size = tuple[int, int]
 """Height and width."""
 

@@ -14,6 +14,8 @@ from pipelines import storage
 from pipelines.discover import MANIFEST_SCHEMA
 from upfusion.color import Pixels
 
+Rows = list[dict[str, Any]]
+
 ERROR_CODES: dict[str, str] = {
     "source_missing": "a source image is not there",
     "source_unreadable": "the store did not give a source image",
@@ -156,9 +158,7 @@ def lose(row: dict[str, Any], place: str, error: OSError) -> None:
     row |= {"error_code": STORE_LOST, "error": storage.without_secrets(f"{place} cannot be written: {error}")}
 
 
-def put_or_tell(
-    rows: list[dict[str, Any]], put: Callable[[list[dict[str, Any]]], None], place: str
-) -> list[dict[str, Any]]:
+def put_or_tell(rows: Rows, put: Callable[[Rows], None], place: str) -> Rows:
     """Put the rows that are to be kept, and return all with OUTCOME: where that fails, none is written."""
     kept = [row for row in rows if row["error_code"] != STORE_LOST]
     if kept:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.rows import DECODED, STORE_LOST, fail, milliseconds_since, pack_image, size_of
+from pipelines.rows import DECODED, STORE_LOST, Rows, fail, milliseconds_since, pack_image, size_of
 from pipelines.store_trouble import CredentialsError
 from upfusion.image_guard import quiet_pillow
 from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
@@ -15,8 +15,6 @@ from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
 # Pairs that are fetched side by side: 16 have as many files as a store has connections.
 FEWEST_TOGETHER, MOST_TOGETHER = 4, 16
 BYTES_TOGETHER = 32 << 20
-
-Rows = list[dict[str, Any]]
 
 
 def load_sources(pairs: pa.Table, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[pa.Table]:

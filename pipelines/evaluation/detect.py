@@ -68,10 +68,8 @@ class Detector:
 
 def architectures() -> list[str]:
     """Return the names of torchvision's detectors, sorted."""
-    from torchvision.models import (
-        detection,
-        list_models,
-    )  # here: it takes seconds to import, and few evaluations detect
+    # Here: torchvision takes seconds to import, and few evaluations detect.
+    from torchvision.models import detection, list_models
 
     return sorted(list_models(module=detection))
 
