@@ -2,12 +2,10 @@
 
 import sys
 
-from jobs.ablate_console import AblationLine, say_ablation
 from jobs.command_line import job_command
 from jobs.console import quiet
 from jobs.endings import EXIT_OK, explained
 from jobs.terminal import Terminal
-from pipelines.ablate import ablate, plan_ablation
 from pipelines.ablate_config import AblateConfig
 
 
@@ -18,6 +16,9 @@ def command(config: AblateConfig, verbose: bool) -> int:
     Variants that are trained already are given with --variants. The same command again goes on where the last one
     stopped. Exit codes: 0 done, 2 a wrong request, 1 a crash.
     """
+    from jobs.ablate_console import AblationLine, say_ablation
+    from pipelines.ablate import ablate, plan_ablation
+
     console = Terminal(stderr=True)
     plan = plan_ablation(config)
     with (

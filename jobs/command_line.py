@@ -33,6 +33,9 @@ def job_command(
 
     Every field becomes a flag and `--config FILE.yaml` gives any of them; flags win over the file. The flag of a
     field in `several` takes words with blanks between, up to the next flag, beside commas.
+
+    The function itself imports what it works with: PyTorch and Ray take seconds, which neither --help nor the refusal
+    of a mistyped option is to wait for.
     """
 
     def decorate(run: Callable[[Config, bool], int]) -> click.Command:

@@ -18,13 +18,12 @@ from rich.text import Text
 
 from jobs.terminal import Terminal
 from pipelines import storage
-from pipelines.discover import Discovery
 from pipelines.printable import printable
 from pipelines.request import JobStoppedError, RequestError
-from upfusion.metrics import METRICS
 
 if TYPE_CHECKING:
     from pipelines import fuse, run_graph
+    from pipelines.discover import Discovery
 
 PLAIN_LINE_SECONDS = 10.0
 NAMES_SHOWN = 5
@@ -144,7 +143,7 @@ class _Failures(ProgressColumn):
         return Text(f"{failed} failed" if failed else "", style="red")
 
 
-def say_unpaired(console: Console, found: Discovery) -> None:
+def say_unpaired(console: Console, found: "Discovery") -> None:
     """Tell which images have no partner."""
     if not found.unpaired:
         return
@@ -201,6 +200,8 @@ def missing_spans(recording: dict[str, Any]) -> str:
 
 def metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:
     """Show how metrics are spread over many pairs."""
+    from upfusion.metrics import METRICS
+
     table = Table(box=None, pad_edge=False)
     table.add_column("metric", min_width=max(map(len, aggregates)))
     for heading in ("mean", "p5", "median", "p95"):

@@ -10,7 +10,6 @@ from jobs.fuse import run_fuse
 from jobs.terminal import Terminal
 from pipelines.fuse_config import FuseConfig
 from pipelines.job_config import JobConfig
-from pipelines.night_street import write_archive
 
 
 class DemoConfig(JobConfig):
@@ -26,6 +25,8 @@ class DemoConfig(JobConfig):
 @job_command(DemoConfig, name="demo")
 def command(config: DemoConfig, verbose: bool) -> int:
     """Draw synthetic infrared-visible pairs of a night street and fuse them: no data, no network, no GPU."""
+    from pipelines.night_street import write_archive
+
     archive, fused = Path(config.out) / "archive", Path(config.out) / "fused"
     if config.recording:
         return _fuse_recording(Path(config.out), verbose=verbose)

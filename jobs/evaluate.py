@@ -5,11 +5,8 @@ import sys
 from jobs.command_line import job_command
 from jobs.console import quiet
 from jobs.endings import EXIT_OK, EXIT_SOME_FAILED, explained
-from jobs.evaluate_console import EvaluationLine, say_evaluation, say_plan
 from jobs.terminal import Terminal
-from pipelines.evaluate import evaluate
 from pipelines.evaluate_config import EvaluateConfig
-from pipelines.evaluation.plan import plan_evaluation
 
 
 @job_command(EvaluateConfig, name="evaluate", positional=("sets",), several=("methods",))
@@ -19,6 +16,10 @@ def command(config: EvaluateConfig, verbose: bool) -> int:
     The same command again, also with more sets or methods, measures only what is new. Exit codes: 0 everything
     measured, 3 some images could not be, 2 a wrong request, 1 a crash.
     """
+    from jobs.evaluate_console import EvaluationLine, say_evaluation, say_plan
+    from pipelines.evaluate import evaluate
+    from pipelines.evaluation.plan import plan_evaluation
+
     console = Terminal(stderr=True)
     plan = plan_evaluation(config)
     say_plan(console, plan)

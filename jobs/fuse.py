@@ -6,7 +6,6 @@ from jobs.command_line import job_command
 from jobs.console import ProgressLine, quiet, say_outcome, say_unpaired
 from jobs.endings import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
 from jobs.terminal import Terminal
-from pipelines.fuse import fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 
 
@@ -22,6 +21,8 @@ def command(config: FuseConfig, verbose: bool) -> int:
 
 def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     """Fuse, show how it goes and what came out, and return the exit code."""
+    from pipelines.fuse import fuse, plan_fuse
+
     console = Terminal(stderr=True)
     plan = plan_fuse(config)
     say_unpaired(console, plan.found)

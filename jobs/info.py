@@ -3,15 +3,16 @@
 import json
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from jobs.command_line import job_command
-from jobs.model_card import say_model
 from jobs.terminal import Terminal
-from pipelines.info import ModelInfo, describe_model
 from pipelines.job_config import JobConfig
+
+if TYPE_CHECKING:
+    from pipelines.info import ModelInfo
 
 
 class InfoConfig(JobConfig):
@@ -27,6 +28,9 @@ class InfoConfig(JobConfig):
 @job_command(InfoConfig, name="info", positional=("model",))
 def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Show what a model is, what it costs and where its weights come from."""
+    from jobs.model_card import say_model
+    from pipelines.info import describe_model
+
     info = describe_model(config.model)
     if config.as_json:
         sys.stdout.write(json.dumps(_to_json(info), indent=2) + "\n")
@@ -35,7 +39,7 @@ def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every 
     return 0
 
 
-def _to_json(info: ModelInfo) -> dict[str, Any]:
+def _to_json(info: "ModelInfo") -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": info.name,
         "config": asdict(info.config),

@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -13,8 +13,10 @@ from jobs.command_line import job_command
 from jobs.console import metrics_table
 from jobs.endings import EXIT_OK, EXIT_SOME_FAILED
 from jobs.terminal import Terminal
-from pipelines.measure import MeasureConfig, Measured, Measurement, measure_images
-from upfusion.metrics import METRICS, METRICS_VERSION
+from pipelines.measure_config import MeasureConfig
+
+if TYPE_CHECKING:
+    from pipelines.measure import Measured, Measurement
 
 NAMES_SHOWN = 5
 
@@ -25,6 +27,8 @@ def command(config: MeasureConfig, verbose: bool) -> int:  # noqa: ARG001  # eve
 
     Exit codes: 0 all measured, 3 some images could not be, 2 a wrong request.
     """
+    from pipelines.measure import measure_images
+
     errors = Terminal(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("measuring", total=None)
@@ -40,7 +44,7 @@ def command(config: MeasureConfig, verbose: bool) -> int:  # noqa: ARG001  # eve
     return EXIT_SOME_FAILED if measurement.failed else EXIT_OK
 
 
-def _say(console: Console, measurement: Measurement) -> None:
+def _say(console: Console, measurement: "Measurement") -> None:
     measured = [one for one in measurement.measured if not one.error]
     if len(measurement.measured) == 1 and measured:
         console.print(_values_table(measured[0]))
@@ -53,7 +57,9 @@ def _say(console: Console, measurement: Measurement) -> None:
             console.print(f"  {uri}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _values_table(one: Measured) -> Table:
+def _values_table(one: "Measured") -> Table:
+    from upfusion.metrics import METRICS
+
     table = Table("metric", box=None, pad_edge=False)
     table.add_column("value", justify="right")
     table.add_column("", style="dim")
@@ -63,7 +69,9 @@ def _values_table(one: Measured) -> Table:
     return table
 
 
-def _to_json(measurement: Measurement) -> dict[str, Any]:
+def _to_json(measurement: "Measurement") -> dict[str, Any]:
+    from upfusion.metrics import METRICS_VERSION
+
     return {
         "metrics_version": METRICS_VERSION,
         "images": [

@@ -7,7 +7,6 @@ from rich.table import Table
 from jobs.command_line import job_command
 from jobs.console import say_unpaired
 from jobs.terminal import Terminal
-from pipelines.discover import count_sizes, discover
 from pipelines.fuse_config import ArchiveConfig
 from upfusion.prompts import TASKS
 
@@ -17,6 +16,8 @@ SIZES_SHOWN = 20
 @job_command(ArchiveConfig, name="pairs", positional=("source",))
 def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     """Show which pairs an archive holds: counts by task and size, and what has no partner. Starts nothing."""
+    from pipelines.discover import count_sizes, discover
+
     # Long URIs stay on one line, for whoever copies or pipes them.
     console = Terminal(soft_wrap=True)
     found = discover(config, recordings=True)

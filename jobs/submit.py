@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,8 +10,10 @@ from jobs.command_line import say_error
 from jobs.endings import EXIT_INTERRUPTED, EXIT_OK, EXIT_REQUEST
 from jobs.terminal import Terminal
 from pipelines.request import RequestError
-from pipelines.shared_places import check_shared
-from pipelines.submission import DEFAULT_ADDRESS, NO_WORKING_DIR, Submission, follow, submit
+from pipelines.submit_defaults import DEFAULT_ADDRESS, NO_WORKING_DIR
+
+if TYPE_CHECKING:
+    from pipelines.submission import Submission
 
 SUBMITTED = ("fuse", "train", "evaluate", "ablate")
 
@@ -36,6 +39,9 @@ def command(job: str, words: tuple[str, ...], wait: bool, metadata: tuple[str, .
     They are checked here, before anything is sent. The same command again goes on where the job stopped. Exit codes:
     0 the cluster has the job, 2 a wrong request; with --wait those of the job, and 130 where it was stopped.
     """
+    from pipelines.shared_places import check_shared
+    from pipelines.submission import submit
+
     try:
         config, said = import_module(f"jobs.{job}").command.request(words)
         check_shared(config, remote=True)
@@ -54,7 +60,7 @@ def _pairs(given: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in split}
 
 
-def _say(console: Terminal, submission: Submission, tracking: str | None) -> None:
+def _say(console: Terminal, submission: "Submission", tracking: str | None) -> None:
     to = f"--address {submission.address} {submission.id}"
     lines = {"Submitted": submission.id, "Command": submission.entrypoint, "Dashboard": submission.dashboard}
     if tracking:
@@ -64,8 +70,10 @@ def _say(console: Terminal, submission: Submission, tracking: str | None) -> Non
         console.print(f"{heading:9s} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _wait(submission: Submission) -> int:
+def _wait(submission: "Submission") -> int:
     """Show what the job says, and return its exit code."""
+    from pipelines.submission import follow
+
     try:
         code, said = follow(submission, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:

@@ -6,8 +6,6 @@ from jobs.command_line import job_command
 from jobs.console import quiet
 from jobs.endings import EXIT_OK, explained
 from jobs.terminal import Terminal
-from jobs.train_console import TrainingLine, say_trained
-from pipelines.train import plan_train, train
 from pipelines.train_config import TrainConfig
 
 
@@ -18,6 +16,9 @@ def command(config: TrainConfig, verbose: bool) -> int:
     The same command again goes on where the last one stopped. Exit codes: 0 trained to the end, 2 a wrong request,
     1 a crash or losses that are no numbers.
     """
+    from jobs.train_console import TrainingLine, say_trained
+    from pipelines.train import plan_train, train
+
     console = Terminal(stderr=True)
     plan = plan_train(config)
     kept = "What is done up to the last checkpoint is kept"

@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -85,6 +87,21 @@ def _start_patiently(options: dict[str, Any]) -> None:
     start(ray.init, **options)
 
 
+@contextmanager
+def _in_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started in a `with` block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 class Cluster:
     """Connects to Ray for the duration of a `with` block; a connection that is there already is used and kept."""
 
@@ -106,19 +123,21 @@ class Cluster:
         environment = {"OMP_WAIT_POLICY": "PASSIVE"}
         if "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ:
             environment |= {name: os.environ.get(name, value) for name, value in PLAIN_CHECKSUMS.items()}
-        # Ray refuses what the runtime environment of a submitted job says already, which is for whoever submits to say.
-        said = (submitted().get("runtime_env") or {}).get("env_vars") or {}
-        environment = {name: value for name, value in environment.items() if name not in said}
         options: dict[str, Any] = {
             "log_to_driver": self.verbose,
             "logging_level": logging.INFO if self.verbose else logging.ERROR,
-            "runtime_env": {"env_vars": environment},
         }
-        if not is_remote():
-            cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
-            options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        _start_patiently(options)
+        if is_remote():
+            # Ray refuses what the environment of a submitted job says already, which is for whoever submits to say.
+            said = (submitted().get("runtime_env") or {}).get("env_vars") or {}
+            environment = {name: value for name, value in environment.items() if name not in said}
+            _start_patiently(options | {"runtime_env": {"env_vars": environment}})
+        else:
+            cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
+            # Workers inherit the environment; to those that it has started, Ray gives no runtime environment.
+            with _in_environment(environment):
+                _start_patiently(options | {"address": "local", "num_cpus": cpus, "include_dashboard": False})
         if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word
 

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pydantic import Field
-
-from pipelines.job_config import JobConfig
+from pipelines.convert_config import ConvertConfig
 from pipelines.models import local_copy, read_object, refuse_existing, write_model
 from pipelines.request import RequestError
 from pipelines.source_tree import git_commit
@@ -16,21 +14,6 @@ from upfusion.priors import PriorUnavailableError
 from upfusion.prompts import PROMPTS
 from upfusion.text import embed_bank
 from upfusion.weights_file import parse_weights
-
-
-class ConvertConfig(JobConfig):
-    """What a conversion is told."""
-
-    source: str = Field(description="The authors' checkpoint (.pth), local or s3://.")
-    out: str = Field(description="Checkpoint file to write (.safetensors), local or s3://.")
-    prompt: str | None = Field(
-        None,
-        description="The one text that the weights were trained with (the authors' stands in their test script); it "
-        "becomes the prompt of every task. By default every task has its built-in prompt.",
-    )
-    text_encoder: str | None = Field(
-        None, description="File or folder (local or s3://) holding the text encoder, where no model hub can be reached."
-    )
 
 
 @dataclass(frozen=True)

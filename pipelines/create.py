@@ -1,27 +1,11 @@
 """A checkpoint to start training from, made where the priors can be had."""
 
-from pydantic import Field
-
-from pipelines.job_config import JobConfig
+from pipelines.create_config import CreateConfig
 from pipelines.models import local_copy, refuse_existing, write_model
 from pipelines.request import RequestError
 from upfusion.checkpoint import Checkpoint
 from upfusion.create import create_checkpoint
-from upfusion.presets import PRESETS
 from upfusion.priors import PriorUnavailableError
-
-
-class CreateConfig(JobConfig):
-    """What is told to make an untrained checkpoint."""
-
-    preset: str = Field(description=f"One of {', '.join(PRESETS)}.")
-    out: str = Field(description="Checkpoint file to write (.safetensors), local or s3://.")
-    weights: str | None = Field(
-        None, description="File (local or s3://) with the ConvNeXt's weights, where no model hub can be reached."
-    )
-    text_encoder: str | None = Field(
-        None, description="File or folder (local or s3://) holding the text encoder, where no model hub can be reached."
-    )
 
 
 def create_untrained(config: CreateConfig) -> Checkpoint:

@@ -8,32 +8,15 @@ from pathlib import PurePosixPath
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from pipelines import storage
-from pipelines.job_config import JobConfig
-from pipelines.metric_choice import MetricNames
+from pipelines.measure_config import MeasureConfig
 from pipelines.request import RequestError
 from pipelines.summary import summarise
 from upfusion.color import Pixels, luma8
 from upfusion.images import SUFFIXES, decode_image
 from upfusion.metrics import measure, why_none
-
-
-class MeasureConfig(JobConfig):
-    """What is to be measured."""
-
-    a: str = Field(description="Image of source A, or a folder of them (local or s3://).")
-    b: str = Field(description="Image of source B, or a folder of them.")
-    fused: str = Field(description="Fused image, or a folder of them; files of one path and name belong together.")
-    metrics: MetricNames = Field(
-        ("default",),
-        validate_default=True,
-        description="Metrics to measure, with commas, such as vif,ssim; 'default' is all but the costly qp, "
-        "'all' and 'none' what they say.",
-    )
-    as_json: bool = Field(False, alias="json", description="Print JSON for machines.")
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from pipelines.cluster import DESTINATION
 from pipelines.confidential import BY_ENVIRONMENT, holds_credentials, names_secret, without_secrets
 from pipelines.request import RequestError
 from pipelines.source_tree import git_commit
+from pipelines.submit_defaults import DEFAULT_ADDRESS, NO_WORKING_DIR
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-NO_WORKING_DIR = "none"
 CHECKOUT = Path(__file__).parents[1]
 # What a job does not need of a checkout, beside what .gitignore names.
 NOT_SENT = ["/tests", "/docs", "/benchmarks", "/infra", "/.ci"]

@@ -54,7 +54,7 @@ def _names(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
-@pytest.mark.parametrize("room", ["jobs.fuse", "jobs.evaluate", "pipelines.fuse_actor", "upfusion.model"])
+@pytest.mark.parametrize("room", ["pipelines.fuse", "pipelines.evaluate", "pipelines.fuse_actor", "upfusion.model"])
 def test_who_fuses_waits_for_no_timm(room: str) -> None:
     """timm and torchvision take as long to import as PyTorch, and only training from pretrained priors needs them."""
     driver = f"import sys, {room}; print({{'timm', 'torchvision', 'mlflow', 'sklearn'}} & set(sys.modules))"

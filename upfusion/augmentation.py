@@ -7,8 +7,6 @@ makes its change in a share of the cases only.
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 Luma = NDArray[np.float32]
@@ -89,6 +87,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 def _shrink_and_enlarge(x: Luma, rng: np.random.Generator) -> Luma:
     """Blur by shrinking to a half to a fifth."""
+    import torch  # here: a training job's --help names the augmentations, and is not to wait for PyTorch
+    import torch.nn.functional as F
+
     shrunk = F.interpolate(
         torch.from_numpy(x.copy())[None, None], scale_factor=1 / float(rng.uniform(2, 5)), mode="area"
     )

@@ -95,12 +95,22 @@ def test_an_unknown_job_is_refused_beside_the_known_ones():
     assert "No such command 'fues'" in result.stderr
 
 
-def test_nothing_heavy_is_imported_before_a_job_is_known():
-    """Nor any job, which would make a circle: every job imports the command line."""
-    heavy = (
-        "import sys, jobs.command_line; print({'ray', 'torch', 'mlflow', 'jobs.fuse', 'jobs.pairs'} & set(sys.modules))"
+def test_nothing_heavy_is_imported_for_help_or_the_refusal_of_a_request():
+    """Nor is a job before it is asked for, which would make a circle: every job imports the command line."""
+    look = (
+        "import sys\nfrom jobs.command_line import JOBS, main\n"
+        "print([job for job in JOBS if f'jobs.{job}' in sys.modules])\n"
+        "for words in (['--help'], *([job, '--no-such-option'] for job in JOBS)):\n"
+        "    try: main(words)\n"
+        "    except SystemExit as ended:\n"
+        "        print(words, ended.code, {'ray', 'torch', 'mlflow', 'cv2'} & set(sys.modules))\n"
     )
-    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "set()\n"
+    said = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0] == "[]"
+    assert "['--help'] 0 set()" in said
+    assert [line for line in said if line.startswith("[")][2:] == [
+        f"['{job}', '--no-such-option'] 2 set()" for job in JOBS
+    ]
 
 
 # Where values come from

@@ -181,7 +181,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[EvaluateConfig]:
         configs.append(config)
         raise KeyError("stop")
 
-    monkeypatch.setattr("jobs.evaluate.plan_evaluation", stop)
+    monkeypatch.setattr("pipelines.evaluation.plan.plan_evaluation", stop)
     return configs
 
 

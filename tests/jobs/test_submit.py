@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 import jobs.submit
 from jobs.command_line import main
 from jobs.submit import SUBMITTED
+from pipelines import submission
 from pipelines.request import RequestError
 from pipelines.submission import Submission
 
@@ -33,7 +34,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
         there.append(Sent([job, *words], destination, where))
         return Submission("fuse-out-1", "http://head:8265", f"python -m jobs.{job}")
 
-    monkeypatch.setattr(jobs.submit, "submit", keep)
+    monkeypatch.setattr(submission, "submit", keep)
     return there
 
 
@@ -108,7 +109,7 @@ def test_with_wait_the_jobs_code_is_the_commands(sent: list[Sent], monkeypatch, 
         write("fused 2 / 2 pairs\n")
         return code, "the head is gone" if code == 1 else ""
 
-    monkeypatch.setattr(jobs.submit, "follow", say)
+    monkeypatch.setattr(submission, "follow", say)
     result = invoke(*FUSE, "--wait")
     assert result.exit_code == code
     assert "fused 2 / 2 pairs" in result.stdout
@@ -119,7 +120,7 @@ def test_who_stops_waiting_does_not_stop_the_job(sent: list[Sent], monkeypatch) 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs.submit, "follow", interrupted)
+    monkeypatch.setattr(submission, "follow", interrupted)
     result = invoke(*FUSE, "--wait")
     assert result.exit_code == 130
     assert "fuse-out-1 goes on without you" in result.stderr
@@ -129,7 +130,7 @@ def test_a_cluster_that_is_not_there_is_a_sentence(monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RequestError("no Ray cluster takes jobs at http://head:8265")
 
-    monkeypatch.setattr(jobs.submit, "submit", refuse)
+    monkeypatch.setattr(submission, "submit", refuse)
     result = invoke(*FUSE)
     assert (result.exit_code, result.stderr) == (2, "Error: no Ray cluster takes jobs at http://head:8265\n")
 

@@ -18,8 +18,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     def stop(*_: Any, **__: Any) -> None:
         raise TrainingStoppedError("the gradient of step 3 is no number. The last good checkpoint is s3://b/step_2")
 
-    monkeypatch.setattr("jobs.train.plan_train", configs.append)
-    monkeypatch.setattr("jobs.train.train", stop)
+    monkeypatch.setattr("pipelines.train.plan_train", configs.append)
+    monkeypatch.setattr("pipelines.train.train", stop)
     return configs
 
 

@@ -1,6 +1,7 @@
 """How copies of the network are spread over what a cluster has."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -85,17 +86,47 @@ def test_a_cluster_is_remote_when_the_environment_names_one(monkeypatch: pytest.
     assert is_remote()
 
 
+NAMES = {"OMP_WAIT_POLICY", "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"}
+
+
 def test_what_a_submitted_jobs_environment_says_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, object]] = []
     monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["runtime_env"]["env_vars"]))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
     Cluster()._connect()
-    names = {"OMP_WAIT_POLICY", "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"}
-    assert set(asked[0]) == names
+    assert set(asked[0]) == NAMES
     told = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "ACTIVE", "A": "b"}}}
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(told))
     Cluster()._connect()
-    assert set(asked[1]) == names - {"OMP_WAIT_POLICY"}
+    assert set(asked[1]) == NAMES - {"OMP_WAIT_POLICY"}
+
+
+def test_workers_on_this_machine_inherit_what_they_need_and_nothing_of_it_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Processes that Ray has started beforehand know of no runtime environment, and would be started in vain."""
+    asked: list[dict[str, str | None]] = []
+
+    def init(**options: object) -> None:
+        assert "runtime_env" not in options
+        asked.append({name: os.environ.get(name) for name in NAMES})
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("AWS_RESPONSE_CHECKSUM_VALIDATION", raising=False)
+    before = dict(os.environ)
+    Cluster()._connect()
+    assert asked == [
+        {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_supported",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        }
+    ]
+    assert dict(os.environ) == before
 
 
 def test_a_node_that_is_slow_to_start_gets_another_chance(monkeypatch: pytest.MonkeyPatch) -> None:

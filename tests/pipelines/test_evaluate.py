@@ -20,7 +20,8 @@ from pipelines.evaluate import evaluate
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import plan_evaluation
-from pipelines.measure import MeasureConfig, measure_images
+from pipelines.measure import measure_images
+from pipelines.measure_config import MeasureConfig
 from pipelines.request import RequestError
 from pipelines.run_graph import Progress
 from tests.archives import make_archive

@@ -6,7 +6,8 @@ from PIL import Image
 
 from pipelines import measure as measuring
 from pipelines import storage
-from pipelines.measure import MeasureConfig, Measurement, measure_images
+from pipelines.measure import Measurement, measure_images
+from pipelines.measure_config import MeasureConfig
 from pipelines.request import RequestError
 from upfusion.images import encode_image
 from upfusion.metrics import METRICS, measure

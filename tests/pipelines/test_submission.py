@@ -8,7 +8,8 @@ import pytest
 from pipelines import submission
 from pipelines.cluster import DESTINATION
 from pipelines.request import RequestError
-from pipelines.submission import CHECKOUT, NO_WORKING_DIR, Submission, follow, make_runtime_env, submit
+from pipelines.submission import CHECKOUT, Submission, follow, make_runtime_env, submit
+from pipelines.submit_defaults import NO_WORKING_DIR
 
 ADDRESS = "http://head:8265"
 SECRET = "hunter2hunter2"

@@ -9,7 +9,8 @@ from pipelines import storage
 from pipelines.evaluation import measure_actor
 from pipelines.evaluation.measure_actor import MeasureActor, fetch_fusions, fuse_by_baseline
 from pipelines.evaluation.rows import FAILED, FETCHED, OK, WORK, measured_schema
-from pipelines.measure import MeasureConfig, measure_images
+from pipelines.measure import measure_images
+from pipelines.measure_config import MeasureConfig
 from pipelines.schema_version import SCHEMA_VERSION
 from tests.pipelines.blocks import encoded, noise, raising
 from upfusion.baselines import BASELINES
