@@ -35,9 +35,11 @@ test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some:
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about 40 minutes)
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m extended tests/chaos $(ARGS)
-	@# One process: all of its tests look back at the same day.
-	$(BIN)/pytest -m extended tests/end_to_end/test_stack.py $(ARGS)
+	@# Both halves, whatever the first comes to. The second is one process: all of its tests look back at the same day.
+	@status=0; \
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m extended tests/chaos $(ARGS) || status=$$?; \
+	$(BIN)/pytest -m extended tests/end_to_end/test_stack.py $(ARGS) || status=$$?; \
+	exit $$status
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
 	$(BIN)/ruff check

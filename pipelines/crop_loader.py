@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.crops import Crop, CropRules, Order
 from pipelines.image_cache import GIGABYTE, ImageCache
-from pipelines.training_data import Row
+from pipelines.rows import Row
 from upfusion.color import luma
 from upfusion.images import decode_image
 

@@ -23,9 +23,10 @@ from pipelines.evaluation.fusions import Fusions, Listener, find_fusions
 from pipelines.evaluation.measure_actor import MeasureActor, fetch_fusions
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import EvaluationPlan, join_manifests
-from pipelines.evaluation.rows import FAILED, WORK, Row, key_of, measured_schema, to_values
+from pipelines.evaluation.rows import FAILED, WORK, key_of, measured_schema, to_values
 from pipelines.parquet_files import write_table
 from pipelines.request import RequestError
+from pipelines.rows import Row
 from pipelines.run_graph import run_graph
 from pipelines.stages import add_actors, add_tasks, begin_with
 from pipelines.tracking import InputData, open_run

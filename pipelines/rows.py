@@ -14,7 +14,8 @@ from pipelines import storage
 from pipelines.discover import MANIFEST_SCHEMA
 from upfusion.color import Pixels
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 
 ERROR_CODES: dict[str, str] = {
     "source_missing": "a source image is not there",
@@ -147,13 +148,13 @@ def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
     )
 
 
-def fail(row: dict[str, Any], code: str, sentence: str) -> None:
+def fail(row: Row, code: str, sentence: str) -> None:
     """Mark a pair as failed; the first failure of a pair is the one that is kept. Secrets are blanked."""
     if row.get("error_code") is None:
         row["error_code"], row["error"] = code, storage.without_secrets(sentence)
 
 
-def lose(row: dict[str, Any], place: str, error: OSError) -> None:
+def lose(row: Row, place: str, error: OSError) -> None:
     """Mark a pair that a store keeps from being finished: STORE_LOST instead of a failure of its own."""
     row |= {"error_code": STORE_LOST, "error": storage.without_secrets(f"{place} cannot be written: {error}")}
 

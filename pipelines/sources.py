@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.rows import DECODED, STORE_LOST, Rows, fail, milliseconds_since, pack_image, size_of
+from pipelines.rows import DECODED, STORE_LOST, Row, Rows, fail, milliseconds_since, pack_image, size_of
 from pipelines.store_trouble import CredentialsError
 from upfusion.image_guard import quiet_pillow
 from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
@@ -73,7 +72,7 @@ def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
     return "source_unreadable", f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
-def _decode_pair(row: dict[str, Any], max_pixels: int) -> None:
+def _decode_pair(row: Row, max_pixels: int) -> None:
     notes = []
     for side in ("a", "b"):
         uri = row[f"{side}_uri"]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.rows import Row
 from pipelines.train_config import TrainConfig
-from pipelines.training_data import Row
 from upfusion.checkpoint import Provenance
 
 

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ from pipelines.allowed import allowed_by_person, allowed_by_place, allowed_by_so
 from pipelines.discover import MANIFEST_SCHEMA, discover
 from pipelines.fuse_config import ArchiveConfig
 from pipelines.request import RequestError
-from pipelines.rows import FAILURE, fail, size_of
+from pipelines.rows import FAILURE, Row, fail, size_of
 from pipelines.sources import decode, fetch
 from pipelines.splits import TRAIN, VAL, split_of
 from pipelines.stages import add_tasks, begin_with
@@ -42,8 +41,6 @@ CHECKED = pa.schema(
 PAIRS_A_BLOCK = 8
 WEIGHTED = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
 BAD_PAIRS_NAMED = 10
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.image_cache import ImageCache
-from pipelines.training_data import Row
+from pipelines.rows import Row
 from pipelines.triptych import join_panels
 from upfusion.checkpoint import Checkpoint
 from upfusion.color import Pixels, luma8

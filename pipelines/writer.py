@@ -7,14 +7,24 @@ import re
 import time
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse_config import FuseConfig
-from pipelines.rows import STORE_LOST, WRITTEN, fail, lose, milliseconds_since, output_schema, put_or_tell, unpack_image
+from pipelines.rows import (
+    STORE_LOST,
+    WRITTEN,
+    Row,
+    Rows,
+    fail,
+    lose,
+    milliseconds_since,
+    output_schema,
+    put_or_tell,
+    unpack_image,
+)
 from pipelines.schema_version import SCHEMA_VERSION
 from upfusion.color import Pixels
 from upfusion.images import FORMATS, ImageError, encode_image
@@ -42,12 +52,12 @@ class Writer:
             if row["error_code"] == STORE_LOST:  # the others would wait as long, to be lost as well
                 return pa.Table.from_pylist([one | {"stopped": row["error"]} for one in rows], WRITTEN)
 
-        def put(kept: list[dict[str, Any]]) -> None:
+        def put(kept: Rows) -> None:
             self.destination.write_pairs(pa.Table.from_pylist(kept, output_schema(self.config.metrics)))
 
         return pa.Table.from_pylist(put_or_tell(rows, put, self.destination.uri), WRITTEN)
 
-    def _finish(self, row: dict[str, Any]) -> None:
+    def _finish(self, row: Row) -> None:
         started = time.perf_counter()
         image, row["fused"] = row["fused"], None
         row["prompt"] = row["prompt"] or self.config.prompt
@@ -66,7 +76,7 @@ class Writer:
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["encode_ms"] = milliseconds_since(started)
 
-    def _keep(self, row: dict[str, Any], pixels: Pixels) -> None:
+    def _keep(self, row: Row, pixels: Pixels) -> None:
         """Encode an image and keep it as a file, in the row, or both."""
         data = encode_image(pixels, self.config.format)
         name = image_name(row["pair_id"], FORMATS[self.config.format])

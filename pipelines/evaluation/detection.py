@@ -10,10 +10,11 @@ from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.average_precision import AveragePrecision, average_precision, require_evaluator
 from pipelines.evaluation.boxes import FoundBoxes, People, find_boxes, parse_boxes
 from pipelines.evaluation.detect import DetectorConfig, detector_digest, load_detector
-from pipelines.evaluation.rows import OK, Row
+from pipelines.evaluation.rows import OK
 from pipelines.evaluation.sets import EvaluationSet
 from pipelines.models import read_object
 from pipelines.request import RequestError
+from pipelines.rows import Row
 
 
 @dataclass(frozen=True)

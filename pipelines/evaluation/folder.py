@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from pipelines import storage
 from pipelines.claim import read_claim, run_file, write_claim
-from pipelines.evaluation.rows import WRITTEN, Row, measured_schema
+from pipelines.evaluation.rows import WRITTEN, measured_schema
 from pipelines.parquet_files import list_tables, read_table, write_table
 from pipelines.request import RequestError
-from pipelines.rows import put_or_tell
+from pipelines.rows import Row, put_or_tell
 
 
 class EvaluationFolder:

@@ -9,10 +9,11 @@ from pipelines.discover import Discovery
 from pipelines.evaluation.folder import EvaluationFolder
 from pipelines.evaluation.methods import Method
 from pipelines.evaluation.plan import EvaluationPlan, join_manifests
-from pipelines.evaluation.rows import FAILED, MISSING, Row
+from pipelines.evaluation.rows import FAILED, MISSING
 from pipelines.evaluation.sets import EvaluationSet
 from pipelines.fuse import fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.rows import Row
 from pipelines.run_graph import Progress
 
 Listener = Callable[[str, Progress], None]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipelines import storage
 from pipelines.evaluation.detect import Detector, DetectorConfig, load_detector
-from pipelines.evaluation.rows import FAILED, FETCHED, OK, Row, measured_schema
-from pipelines.rows import fail, milliseconds_since
+from pipelines.evaluation.rows import FAILED, FETCHED, OK, measured_schema
+from pipelines.rows import Row, fail, milliseconds_since
 from pipelines.schema_version import SCHEMA_VERSION
 from pipelines.sources import fetch_failure
 from upfusion.baselines import BASELINES, COPIES

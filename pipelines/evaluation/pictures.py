@@ -15,8 +15,8 @@ from pipelines.evaluation.measure_actor import fuse_by_baseline
 from pipelines.evaluation.outcome import Evaluation
 from pipelines.evaluation.plan import EvaluationPlan
 from pipelines.evaluation.plots import Effect, draw_distributions, draw_effects
-from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sets import EvaluationSet
+from pipelines.rows import Row
 from pipelines.writer import image_name
 from upfusion.baselines import COPIES
 from upfusion.color import Pixels

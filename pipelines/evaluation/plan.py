@@ -14,9 +14,9 @@ from pipelines.discover import MANIFEST_SCHEMA
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.detection import Detection, plan_detection
 from pipelines.evaluation.methods import Matched, Method, find_methods, match_images
-from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sets import EvaluationSet, find_sets
 from pipelines.request import RequestError
+from pipelines.rows import Row
 from pipelines.shared_places import check_shared
 from pipelines.source_tree import git_commit
 from pipelines.tracking import check_tracking

@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.rows import FAILURE, OUTCOME
-
-Row = dict[str, Any]
 
 OK, FAILED, MISSING = "ok", "failed", "missing"
 

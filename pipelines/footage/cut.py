@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import av
 from av.container import InputContainer
@@ -12,6 +11,7 @@ from pipelines.footage.container import Film, RecordingError
 from pipelines.footage.frames import Recording, Source, open_source
 from pipelines.footage.sync import LEAST_CONFIDENCE, Offset, estimate_offset, motion_energy, tolerance
 from pipelines.fuse_config import FuseConfig
+from pipelines.rows import Row
 from pipelines.sources import fetch_failure
 
 RECORDINGS_AT_ONCE = 8
@@ -19,8 +19,6 @@ RECORDINGS_AT_ONCE = 8
 LONGEST_FOR_A_KEY = 2.0
 FEWEST_FRAMES = 4  # of a segment, so that also its last one has some
 SHORTEST_LAST = 0.5  # of a nominal length; a shorter end belongs to the segment before
-
-Row = dict[str, Any]
 Failure = tuple[str, str]
 
 

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,14 +20,12 @@ from pipelines.footage.rows import TO_JOIN
 from pipelines.footage.segment_actor import SegmentActor
 from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
-from pipelines.rows import FAILURE, JOB_MANIFEST
+from pipelines.rows import FAILURE, JOB_MANIFEST, Row
 from pipelines.run_graph import Progress, run_graph
 from pipelines.stages import add_actors, add_tasks, begin_with
 
 if TYPE_CHECKING:
     from pipelines.fuse import Plan, Texts
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from pipelines.footage.container import BLOCK, READ
 from pipelines.footage.encode import CONTAINERS
 from pipelines.footage.rows import JOINED
 from pipelines.parquet_files import read_table
+from pipelines.rows import Row
 from pipelines.writer import check_inside, image_name
-
-Row = dict[str, Any]
 
 
 class Joiner:

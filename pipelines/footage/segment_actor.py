@@ -26,7 +26,17 @@ from pipelines.footage.sync import Paired, choose_frames, pair_by_time, toleranc
 from pipelines.fuse_actor import FuseActor, is_out_of_memory
 from pipelines.fuse_config import FuseConfig
 from pipelines.parquet_files import write_table
-from pipelines.rows import SEGMENT_COUNTS, STAGES, WRITTEN, fail, lose, milliseconds_since, output_schema, put_or_tell
+from pipelines.rows import (
+    SEGMENT_COUNTS,
+    STAGES,
+    WRITTEN,
+    Row,
+    fail,
+    lose,
+    milliseconds_since,
+    output_schema,
+    put_or_tell,
+)
 from pipelines.schema_version import SCHEMA_VERSION
 from pipelines.sources import fetch_failure
 from pipelines.writer import check_inside
@@ -37,8 +47,6 @@ from upfusion.metrics import METRICS_VERSION, measure
 
 # Frames of one pass: three of 1280x1024, some dozens of a surveillance camera's. They wait in queues for each other.
 PIXELS_A_PASS_GPU = 4_000_000
-
-Row = dict[str, Any]
 
 
 class Ready(NamedTuple):

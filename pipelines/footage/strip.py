@@ -20,6 +20,7 @@ from pipelines.footage.config import FootageConfig
 from pipelines.footage.frames import open_source
 from pipelines.footage.join import about_uri, frames_uri, segment_uri
 from pipelines.parquet_files import read_as
+from pipelines.rows import Row
 from upfusion.color import Pixels
 from upfusion.image_guard import PILLOWS_LIMIT
 from upfusion.images import to_8_bits
@@ -29,8 +30,6 @@ STRIP, WORST = 8, 3
 STRIP_SIDE, WORST_SIDE = 240, 420  # pixels
 POINTS = 240
 WIDTH, HEIGHT = 900.0, 80.0  # of a chart, in SVG units
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
