@@ -16,11 +16,12 @@ def command(config: AblateConfig, verbose: bool) -> int:
     Variants that are trained already are given with --variants. The same command again goes on where the last one
     stopped. Exit codes: 0 done, 2 a wrong request, 1 a crash.
     """
-    from jobs.ablate_console import AblationLine, say_ablation
-    from pipelines.ablate import ablate, plan_ablation
-
     console = Terminal(stderr=True)
-    plan = plan_ablation(config)
+    with console.status("getting ready"):
+        from jobs.ablate_console import AblationLine, say_ablation
+        from pipelines.ablate import ablate, plan_ablation
+
+        plan = plan_ablation(config)
     with (
         explained(console, "The ablation", "What is done is kept", verbose=verbose),
         quiet(verbose) as terminal,

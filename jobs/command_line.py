@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from jobs.endings import EXIT_CRASH, EXIT_REQUEST, traceback_of
+from jobs.terminal import Terminal
 from pipelines import storage
 from pipelines.printable import printable
 from pipelines.request import RequestError
@@ -42,7 +43,9 @@ def job_command(
         def callback(**given: Any) -> None:
             verbose = given.pop("verbose")
             try:
-                code = run(made.read(click.get_current_context())[0], verbose)
+                with Terminal(stderr=True).status("getting ready"):  # PyTorch knows the names of metrics
+                    settings = made.read(click.get_current_context())[0]
+                code = run(settings, verbose)
             except RequestError as error:
                 code = say_error(error, EXIT_REQUEST)
             except Exception as error:  # noqa: BLE001  # Python would print it with whatever it holds

@@ -16,12 +16,13 @@ def command(config: EvaluateConfig, verbose: bool) -> int:
     The same command again, also with more sets or methods, measures only what is new. Exit codes: 0 everything
     measured, 3 some images could not be, 2 a wrong request, 1 a crash.
     """
-    from jobs.evaluate_console import EvaluationLine, say_evaluation, say_plan
-    from pipelines.evaluate import evaluate
-    from pipelines.evaluation.plan import plan_evaluation
-
     console = Terminal(stderr=True)
-    plan = plan_evaluation(config)
+    with console.status("getting ready"):
+        from jobs.evaluate_console import EvaluationLine, say_evaluation, say_plan
+        from pipelines.evaluate import evaluate
+        from pipelines.evaluation.plan import plan_evaluation
+
+        plan = plan_evaluation(config)
     say_plan(console, plan)
     with (
         explained(console, "The evaluation", "What is measured is kept", verbose=verbose),

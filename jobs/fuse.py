@@ -21,10 +21,11 @@ def command(config: FuseConfig, verbose: bool) -> int:
 
 def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     """Fuse, show how it goes and what came out, and return the exit code."""
-    from pipelines.fuse import fuse, plan_fuse
-
     console = Terminal(stderr=True)
-    plan = plan_fuse(config)
+    with console.status("getting ready"):
+        from pipelines.fuse import fuse, plan_fuse
+
+        plan = plan_fuse(config)
     say_unpaired(console, plan.found)
     with (
         explained(console, "The job", "What is done is kept", verbose=verbose),

@@ -28,10 +28,11 @@ class InfoConfig(JobConfig):
 @job_command(InfoConfig, name="info", positional=("model",))
 def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Show what a model is, what it costs and where its weights come from."""
-    from jobs.model_card import say_model
-    from pipelines.info import describe_model
+    with Terminal(stderr=True).status("counting what it costs"):
+        from jobs.model_card import say_model
+        from pipelines.info import describe_model
 
-    info = describe_model(config.model)
+        info = describe_model(config.model)
     if config.as_json:
         sys.stdout.write(json.dumps(_to_json(info), indent=2) + "\n")
     else:

@@ -16,12 +16,13 @@ SIZES_SHOWN = 20
 @job_command(ArchiveConfig, name="pairs", positional=("source",))
 def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     """Show which pairs an archive holds: counts by task and size, and what has no partner. Starts nothing."""
-    from pipelines.discover import count_sizes, discover
-
     # Long URIs stay on one line, for whoever copies or pipes them.
     console = Terminal(soft_wrap=True)
-    found = discover(config, recordings=True)
-    sizes, looked_at = count_sizes(found.pairs)
+    with Terminal(stderr=True).status("looking for pairs"):
+        from pipelines.discover import count_sizes, discover
+
+        found = discover(config, recordings=True)
+        sizes, looked_at = count_sizes(found.pairs)
     table = Table("task", "size", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
     for (task, size), count in sizes.most_common(SIZES_SHOWN):
         table.add_row(f"{task} [dim]({TASKS[task]})[/]", size, str(count))

@@ -16,11 +16,12 @@ def command(config: TrainConfig, verbose: bool) -> int:
     The same command again goes on where the last one stopped. Exit codes: 0 trained to the end, 2 a wrong request,
     1 a crash or losses that are no numbers.
     """
-    from jobs.train_console import TrainingLine, say_trained
-    from pipelines.train import plan_train, train
-
     console = Terminal(stderr=True)
-    plan = plan_train(config)
+    with console.status("getting ready"):
+        from jobs.train_console import TrainingLine, say_trained
+        from pipelines.train import plan_train, train
+
+        plan = plan_train(config)
     kept = "What is done up to the last checkpoint is kept"
     with (
         explained(console, "The run", kept, verbose=verbose),

@@ -178,6 +178,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
             if todo.num_rows:
                 # It speaks of the rows there were before; while others are made it would be a lie.
                 storage.delete(destination.success)
+                say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
                 _run_graphs(todo, found, plan, destination, cluster(), say)
             recordings = join_complete(manifest, config, destination, cluster, say)
         return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)

@@ -1,7 +1,10 @@
+import os
+import pty
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -403,3 +406,19 @@ def test_an_archive_without_pairs_is_refused_with_what_to_try_and_nothing_is_sta
     assert "--a PATTERN --b PATTERN" in result.stderr
     assert not (tmp_path / "out").exists()
     assert ray.is_initialized() == ray_was_there
+
+
+def test_a_person_sees_that_something_happens_and_a_log_does_not(tmp_path):
+    words = [sys.executable, "-m", "jobs.fuse", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
+    error = f"Error: SOURCE {tmp_path / 'nowhere'} does not exist"
+    assert subprocess.run(words, capture_output=True, text=True, check=False).stderr == f"{error}\n"
+    ours, theirs = pty.openpty()
+    said = ""
+    with subprocess.Popen(words, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(theirs)
+        with suppress(OSError):  # Linux's way to say that the other end is closed
+            while part := os.read(ours, 1000):
+                said += part.decode(errors="replace")
+    os.close(ours)
+    assert process.returncode == 2
+    assert said.index("getting ready") < said.index("Error: SOURCE")

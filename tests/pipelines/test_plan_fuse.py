@@ -8,11 +8,13 @@ import pytest
 import ray
 import torch
 
+from pipelines.cluster import Cluster
 from pipelines.destination import Destination
 from pipelines.discover import MANIFEST_SCHEMA
 from pipelines.fuse import Plan, _run_of_all_shards, check_others, fuse, plan_fuse
 from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
+from pipelines.run_graph import Progress
 from tests.archives import make_archive
 from tests.upfusion.small_priors import CLIP, TEXT_DIM, encode_by, make_clip, write_clip
 from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, parse_checkpoint
@@ -24,6 +26,18 @@ TINY = parse_checkpoint((EMBEDDED / "tiny.safetensors").read_bytes(), "tiny")
 def plan(folder: Path, **settings: object) -> Plan:
     make_archive(folder / "in", 2)
     return plan_fuse(FuseConfig(source=str(folder / "in"), out=str(folder / "out"), no_tracking=True, **settings))
+
+
+def test_how_much_there_is_to_do_is_said_before_ray_starts(tmp_path, monkeypatch):
+    heard: list[Progress] = []
+
+    def start(_: Cluster) -> None:
+        assert heard == [Progress(2)]
+        raise ConnectionError("as far as this goes")
+
+    monkeypatch.setattr(Cluster, "__enter__", start)
+    with pytest.raises(ConnectionError, match="as far as this goes"):
+        fuse(plan(tmp_path), heard.append)
 
 
 @pytest.fixture
