@@ -48,10 +48,10 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("commands")
     archive, out = folder / "in", folder / "out"
-    ids = make_archive(archive, 25, size=(640, 480))
+    ids = make_archive(archive, 25, size=(480, 360))
     (archive / "visible" / f"{BROKEN}.png").write_text("not an image")
     (archive / "infrared" / f"{ALONE}.png").unlink()
-    # A pair takes more than a second with the costly qp, so that each signal arrives with some of them left.
+    # A pair takes about a second with the costly qp, so that each signal arrives with some of them left.
     words = (archive, "--out", out, "--no-tracking", "--metrics", "vif,qp", "--images", "both")
 
     stopped = end(start_job("fuse", *words), out, signal.SIGINT)
