@@ -43,7 +43,7 @@ def job_command(
         def callback(**given: Any) -> None:
             verbose = given.pop("verbose")
             try:
-                with Terminal(stderr=True).status("getting ready"):  # PyTorch knows the names of metrics
+                with Terminal(stderr=True).status("getting ready"):  # choosing metrics imports PyTorch
                     settings = made.read(click.get_current_context())[0]
                 code = run(settings, verbose)
             except RequestError as error:
