@@ -62,7 +62,7 @@ def _pairs(given: tuple[str, ...]) -> dict[str, str]:
 
 def _say(console: Terminal, submission: "Submission", tracking: str | None) -> None:
     to = f"--address {submission.address} {submission.id}"
-    lines = {"Submitted": submission.id, "Command": submission.entrypoint, "Dashboard": submission.dashboard}
+    lines = {"Submitted": submission.id, "Command": submission.command, "Dashboard": submission.dashboard}
     if tracking:
         lines["MLflow"] = f"{tracking}; the run has the tag ray.submission_id = {submission.id}"
     lines |= {"Logs": f"ray job logs --follow {to}", "Stop": f"ray job stop {to}"}

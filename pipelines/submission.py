@@ -40,7 +40,7 @@ class Submission:
     id: str
     address: str
     """Of the cluster's dashboard."""
-    entrypoint: str
+    command: str
 
     @property
     def dashboard(self) -> str:
@@ -64,9 +64,9 @@ def submit(
     from, or nothing where upfusion is installed. Raises RequestError when something is wrong with the request or with
     the way to the cluster.
     """
-    entrypoint = shlex.join(["python", "-m", f"jobs.{job}", *words])
+    command = shlex.join(["python", "-m", f"jobs.{job}", *words])
     told = dict(metadata or {})
-    _refuse_secrets("the job's words", [("", entrypoint)])
+    _refuse_secrets("the job's words", [("", command)])
     _refuse_secrets("--metadata", told.items())
     environment = make_runtime_env(runtime_env, working_dir)
     client, address = _connect(address)
@@ -76,14 +76,16 @@ def submit(
     submission_id = "-".join(part for part in (job, name, secrets.token_hex(4)) if part)
     try:
         client.submit_job(
-            entrypoint=entrypoint,
+            # In the shell's place, which ends at once when the job is stopped: where nobody then waits for its child,
+            # as in a container without an init process, Ray would take the job for running until time is up.
+            entrypoint=f"exec {command}",
             submission_id=submission_id,
             runtime_env=environment,
             metadata={**told, DESTINATION: destination},
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise RequestError(f"the cluster at {address} did not take the job: {without_secrets(str(error))}") from error
-    return Submission(submission_id, address, entrypoint)
+    return Submission(submission_id, address, command)
 
 
 def follow(submission: Submission, write: Callable[[str], None]) -> tuple[int, str]:

@@ -84,7 +84,8 @@ class RayNodes:
         command += ["--node-ip-address", address, "--object-store-memory", OBJECT_STORE_BYTES, *options]
         if self._network:
             # Not with --block, which ends a node when a part of it starts too slowly that nobody needs here.
-            script = f"{_until_it_works(command)}; exec sleep infinity"
+            # The host's first process waits, so that no process that has lost its parent stays as a zombie.
+            script = f"{_until_it_works(command)}; sleep infinity & wait"
             self._network.serve(number, name, script, folder, self._processes, env)
             return
         command += ["--block"]

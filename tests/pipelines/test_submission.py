@@ -57,7 +57,8 @@ def test_the_same_command_again_has_an_id_of_its_own_once_the_first_has_ended(cl
     words = ["s3://data/in", "--out", "s3://data/out put", "--prompt", "it's dark"]
     first = submit("fuse", words, "s3://data/out put", address=ADDRESS, metadata={"team": "night"})
     (job,) = cluster.jobs
-    assert job.entrypoint == """python -m jobs.fuse s3://data/in --out 's3://data/out put' --prompt 'it'"'"'s dark'"""
+    assert first.command == """python -m jobs.fuse s3://data/in --out 's3://data/out put' --prompt 'it'"'"'s dark'"""
+    assert job.entrypoint == f"exec {first.command}"
     assert job.metadata == {"team": "night", DESTINATION: "s3://data/out put"}
     assert first.id == job.submission_id
     assert first.id.startswith("fuse-out-put-")
