@@ -1,6 +1,7 @@
-"""SIGKILL for parts of a job at moments that a seed chooses, and the same command again until it ends."""
+"""Kills for parts of a job at moments that a seed chooses, and the same command again until it ends."""
 
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,13 +12,14 @@ import psutil
 
 from tests.processes import start_job
 
+INTERRUPTED = 130
 Strike = Callable[[subprocess.Popen[str], random.Random], bool]
 """Kills a victim of a job if there is one at this moment, and says whether there was."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One SIGKILL, as soon as a share of the work is done."""
+    """One kill, as soon as a share of the work is done."""
 
     victim: str
     share: float
@@ -27,11 +29,19 @@ class Kill:
 class Ended:
     """A job that has ended by itself, at last."""
 
-    code: int = -1
-    said: str = ""
+    ends: list[tuple[int, str]] = field(default_factory=list)
+    """What each of its processes returned and said."""
     killed: list[str] = field(default_factory=list)
-    begun: int = 0
-    """How often the command was given."""
+
+    @property
+    def code(self) -> int:
+        """What the last one returned."""
+        return self.ends[-1][0] if self.ends else -1
+
+    @property
+    def said(self) -> str:
+        """What the last one said."""
+        return self.ends[-1][1] if self.ends else ""
 
 
 def plan_kills(seed: int, victims: Sequence[str], early: Collection[str] = ()) -> list[Kill]:
@@ -64,23 +74,23 @@ class Killer:
         """Carry out the kills in their order, each as soon as it can be; the job may end before the last ones."""
         dice, ended, waiting = random.Random(self.seed), Ended(), list(kills)
         while ended.code not in (0, 3):
-            assert ended.begun <= len(ended.killed), f"it ended without being killed: {ended.code}\n{ended.said}"
-            ended.begun += 1
+            assert len(ended.ends) <= len(ended.killed), f"it ended without being killed: {ended.code}\n{ended.said}"
             process = start_job(*self.command, store=self.store)
             while waiting and self._carry_out(process, waiting[0], dice):
                 ended.killed.append(waiting.pop(0).victim)
-            ended.said, _ = process.communicate(timeout=400)
-            ended.code = process.returncode
+            said, _ = process.communicate(timeout=400)
+            ended.ends.append((process.returncode, said))
         return ended
 
     def _carry_out(self, process: subprocess.Popen[str], kill: Kill, dice: random.Random) -> bool:
         """Wait for the moment of a kill; False when the process ends before."""
         deadline = time.monotonic() + 400
-        while self.done() < kill.share or not self.strikes[kill.victim](process, dice):
+        while (early := self.done() < kill.share) or not self.strikes[kill.victim](process, dice):
             assert time.monotonic() < deadline, f"no moment came for {kill}"
             if process.poll() is not None:
                 return False
-            time.sleep(0.02)
+            # To look at all that is done takes the job's own time; the moment itself may be short.
+            time.sleep(0.2 if early else 0.02)
         return True
 
 
@@ -88,6 +98,12 @@ def kill_driver(process: subprocess.Popen[str], _: random.Random) -> bool:
     """Kill the process that the person started, and nothing that it has started."""
     process.kill()
     return process.wait() < 0
+
+
+def press_ctrl_c(process: subprocess.Popen[str], _: random.Random) -> bool:
+    """Stop a job as the person does who started it, and wait for its end."""
+    process.send_signal(signal.SIGINT)
+    return process.wait(timeout=60) == INTERRUPTED
 
 
 def kill_node(process: subprocess.Popen[str], dice: random.Random) -> bool:

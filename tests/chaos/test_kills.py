@@ -1,7 +1,9 @@
-"""Whatever of a fuse job is killed, the same command again ends as if nothing had been."""
+"""Whatever of a fuse job is stopped or killed, the same command again ends as if nothing had been."""
 
 import json
 import random
+import re
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +17,19 @@ import pytest
 from pipelines import storage
 from pipelines.destination import Destination
 from tests.archives import make_archive
-from tests.chaos.killing import Ended, Kill, Killer, Strike, kill_all, kill_driver, kill_node, kill_titled, plan_kills
+from tests.chaos.killing import (
+    INTERRUPTED,
+    Ended,
+    Kill,
+    Killer,
+    Strike,
+    kill_all,
+    kill_driver,
+    kill_node,
+    kill_titled,
+    plan_kills,
+    press_ctrl_c,
+)
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.fault_proxy import Fault, FaultProxy, at_random
 from tests.processes import start_job
@@ -23,10 +37,11 @@ from tests.tally import COUNTED
 
 pytestmark = pytest.mark.slow
 
-FEW, MANY, BROKEN = 96, 200, "street_017"
+FEW, MANY = 97, 200
+BROKEN, ALONE = "street_017", "street_018"
 SEEDS = range(9)
 
-BETWEEN = "all, between image and row,"
+BETWEEN, CTRL_C = "all, between image and row,", "Ctrl-C"
 PARTS: dict[str, Strike] = {
     "driver": kill_driver,
     "node": kill_node,
@@ -46,6 +61,7 @@ class Undisturbed:
     archive: Path
     out: Path
     rows: list[dict[str, Any]]
+    said: str
 
 
 @pytest.fixture(scope="module", params=[MANY], ids="{} pairs".format)
@@ -53,10 +69,11 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("kills")
     make_archive(folder / "in", request.param, size=(40, 32))
     (folder / "in" / "visible" / f"{BROKEN}.png").write_text("not an image")
+    (folder / "in" / "infrared" / f"{ALONE}.png").unlink()
     process = start_job(*command(folder / "in", folder / "out"))
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 3, said
-    return Undisturbed(folder / "in", folder / "out", rows_of(folder / "out"))
+    return Undisturbed(folder / "in", folder / "out", rows_of(folder / "out"), said)
 
 
 @pytest.fixture
@@ -75,7 +92,7 @@ def killer(undisturbed: Undisturbed, out: str, proxy: FaultProxy | None, seed: i
     return Killer(
         command(undisturbed.archive, out),
         done=lambda: rows_in(out) / len(undisturbed.rows),
-        strikes=PARTS | {BETWEEN: between},
+        strikes=PARTS | {BETWEEN: between, CTRL_C: press_ctrl_c},
         seed=seed,
         store=proxy and proxy.endpoint,
     )
@@ -123,14 +140,37 @@ def kill_between_in_store(proxy: FaultProxy) -> Strike:
     return strike
 
 
-@pytest.mark.parametrize("undisturbed", [FEW], indirect=True, ids="{} pairs".format)
-def test_three_kills_on_a_store_with_faults(undisturbed: Undisturbed, store: tuple[FaultProxy, str]) -> None:
+few = pytest.mark.parametrize("undisturbed", [FEW], indirect=True, ids="{} pairs".format)
+
+
+@few
+def test_a_dirty_archive_ends_with_a_table_the_report_and_exit_code_3(undisturbed: Undisturbed) -> None:
+    said, pairs = undisturbed.said, FEW - 1
+    assert [row["pair_id"] for row in undisturbed.rows if row["status"] == "failed"] == [BROKEN]
+    assert "1 images have no partner" in said
+    assert f"{ALONE}.png" in said
+    assert f"{pairs - 1} of {pairs} pairs fused, 1 failed" in said
+    assert "report.html" in said
+    assert "Structural similarity" in said
+    # Nothing but our own words: no word of Ray, no warning, no traceback.
+    assert not [line for line in said.splitlines() if "ray" in line.lower() or "Warning" in line or "Traceback" in line]
+
+
+@few
+def test_ctrl_c_and_three_kills_on_a_store_with_faults(undisturbed: Undisturbed, store: tuple[FaultProxy, str]) -> None:
     proxy, bucket = store
     proxy.choose = at_random({"slow_down": 0.02, "reset": 0.02, "lost_answer": 0.02, "half_body": 0.02}, seed=7)
-    kills = [Kill("actor", 0.1), Kill("writer", 0.2), Kill(BETWEEN, 0.3)]
+    kills = [Kill("actor", 0.1), Kill("writer", 0.2), Kill(CTRL_C, 0.3), Kill(BETWEEN, 0.4)]
     ended = killer(undisturbed, bucket, proxy, seed=1).run(kills)
     assert ended.killed == [kill.victim for kill in kills]
-    assert ended.begun == 2
+    (interrupted, said), (killed, _), (_, last) = ended.ends
+    assert interrupted == INTERRUPTED
+    assert "Stopped. What is done is kept; the same command again goes on from there." in said
+    assert "Traceback" not in said
+    assert killed == -signal.SIGKILL
+    before = re.search(r"\((\d+) of the pairs were done before\)", last)
+    assert before, last
+    assert 0.4 * FEW < int(before[1]) < FEW - 1
     assert len(proxy.met) == 4
     check(undisturbed, bucket, ended)
 
