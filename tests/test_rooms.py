@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+WAITED_FOR = {"timm", "torchvision", "mlflow", "sklearn"}
 FORBIDDEN = {
     "upfusion": {"ray", "mlflow", "fsspec", "s3fs", "pyarrow", "pydantic", "click", "rich", "pipelines", "jobs"},
     "pipelines": {"click", "rich", "jobs"},
@@ -54,10 +55,9 @@ def _names(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
-@pytest.mark.parametrize("room", ["pipelines.fuse", "pipelines.evaluate", "pipelines.fuse_actor", "upfusion.model"])
-def test_who_fuses_waits_for_no_timm(room: str) -> None:
+def test_who_fuses_waits_for_no_timm() -> None:
     """timm and torchvision take as long to import as PyTorch, and only training from pretrained priors needs them."""
-    driver = f"import sys, {room}; print({{'timm', 'torchvision', 'mlflow', 'sklearn'}} & set(sys.modules))"
-    assert (
-        subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, check=True).stdout == "set()\n"
-    )
+    rooms = "pipelines.fuse, pipelines.evaluate, pipelines.fuse_actor, upfusion.model"
+    driver = f"import sys, {rooms}; print({WAITED_FOR} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -19,7 +19,6 @@ from pipelines.fuse_config import FuseConfig
 from pipelines.request import RequestError
 from pipelines.rows import output_schema
 from tests.archives import make_archive, make_pair
-from tests.object_store import ObjectStore
 from upfusion.metrics import DEFAULT_METRICS, METRICS
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -74,7 +73,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Fused:
 
     # What an interrupted run leaves that had found one pair more.
     make_pair(source, "gone", seed=14)
-    config = FuseConfig(source=str(source), out=str(folder / "out"), images="both", no_tracking=True)
+    config = FuseConfig(source=str(source), out=str(folder / "out"), images="both", no_tracking=True, actors=1)
     interrupted = plan_fuse(config)
     Destination(config.out).claim(interrupted.run)
     Destination(config.out).merge_manifest(interrupted.found.pairs)
@@ -257,21 +256,3 @@ def test_images_as_files_alone_leave_their_place_in_the_row(from_manifest: Fused
         assert row["fused"]["bytes"] is None
         assert Path(row["fused_uri"]).parent == from_manifest.out / "images"
         assert open_fused(Path(row["fused_uri"]).read_bytes()).shape == (48, 64, 3)
-
-
-def test_from_and_to_an_object_store(tmp_path: Path, object_store: ObjectStore) -> None:
-    ids = make_archive(tmp_path, 4)
-    bucket = object_store.new_bucket()
-    for path in tmp_path.rglob("*.png"):
-        storage.write_bytes(f"{bucket}/archive/{path.relative_to(tmp_path)}", path.read_bytes())
-
-    outcome = run(f"{bucket}/archive", f"{bucket}/fused", images="both")
-
-    rows = rows_of(f"{bucket}/fused")
-    assert [row["pair_id"] for row in rows] == ids
-    assert outcome.ok == 4
-    assert all(row["a_uri"].startswith(f"{bucket}/archive/visible/") for row in rows)
-    for row in rows:
-        assert storage.read_bytes(row["fused_uri"]) == row["fused"]["bytes"]
-    assert b"street_000" in storage.read_bytes(f"{bucket}/fused/report.html")
-    assert run(f"{bucket}/archive", f"{bucket}/fused", images="both").fused_now == 0

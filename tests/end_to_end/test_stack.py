@@ -5,6 +5,7 @@ machine allows that.
 """
 
 import io
+import json
 import subprocess
 import sys
 import tempfile
@@ -30,19 +31,31 @@ from s3fs import S3FileSystem
 from infra.stack.ray_nodes import WORKERS
 from infra.stack.stack import Stack, start_stack
 from jobs.command_line import main
+from jobs.train import command as train_command
 from pipelines import storage, submission
 from pipelines.destination import Destination
+from pipelines.models import read_model
+from pipelines.request import RequestError
+from pipelines.run_folder import RunFolder
 from pipelines.submission import Submission, follow
+from pipelines.train import plan_train, train
 from tests.archives import make_archive
 from tests.object_store import AWS_SETTINGS_IN_THE_WAY, chosen_kind
 from tests.tally import COUNTED, LINES
 from tests.training import make_start
+from upfusion.model import FusionModel
 
 # The whole day is one fixture, which waits on busy machines.
-pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PAIRS, TRAINED_ON = 48, 8
+PAIRS, TRAINED_ON = 32, 8
 MODEL = "models:/streets@champion"
+TRAIN = [
+    *("s3://data/pairs", "--out", "s3://data/run", "--start", "s3://data/start.safetensors"),
+    *("--register-as", "streets", "--alias", "champion"),
+    *("--epochs=2", "--batch=4", "--crop=48", "--val-share=0.25", "--log-every=1", "--loaders=1", "--threads=1"),
+]
+STEPS = 3  # 2 epochs of 6 crops, 4 in a step
 FUSE = ["fuse", "s3://data/night", "--out", "s3://data/fused", "--model", MODEL, "--images", "both"]
 
 
@@ -71,7 +84,7 @@ class Day:
 
     def run(self, kind: str) -> Run:
         """The one MLflow run of a kind of job."""
-        client = mlflow.MlflowClient(self.stack.environment["MLFLOW_TRACKING_URI"])
+        client = mlflow.MlflowClient()
         experiment = client.get_experiment_by_name("upfusion")
         assert experiment
         (run,) = [one for one in client.search_runs([experiment.experiment_id]) if one.info.run_name.startswith(kind)]
@@ -113,14 +126,11 @@ def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
     for path in (path for path in folder.rglob("*") if path.is_file()):
         storage.write_bytes(f"s3://data/{path.relative_to(folder)}", path.read_bytes())
 
-    training = ["--epochs=2", "--batch=4", "--crop=48", "--val-share=0.25", "--loaders=1", "--threads=1"]
-    register = ["--start", "s3://data/start.safetensors", "--register-as", "streets", "--alias", "champion"]
-    words = ["train", "s3://data/pairs", "--out", "s3://data/run", *training, *register, "--wait"]
-    trained = run("jobs.submit", *words)
+    trained = submit("train", *TRAIN, "--wait")
     assert trained.code == 0, trained.output
 
     # qp costs enough for blocks to be left at any moment.
-    fusing = [*FUSE, "--metrics", "vif,qp", "--actors", "2"]
+    fusing = [*FUSE, "--metrics", "vif,qp", "--actors", "1"]
     sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
     wait_for_rows(sent, more_than=0)
     submission.JobSubmissionClient(sent.address).stop_job(sent.id)
@@ -136,7 +146,7 @@ def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
     fused = followed(sent)
 
     sets = ["s3://data/night", "--methods", MODEL, "mean", "--limit", "6", "--metrics", "vif", "--no-pictures"]
-    words = ["python", "-m", "jobs.evaluate", *sets, "--out", "s3://data/compared", "--gpus-per-actor", "0"]
+    words = ["python", "-m", "jobs.evaluate", *sets, "--out", "s3://data/compared", "--actors", "1"]
     checkout = Path(__file__).parents[2]
     evaluated = ray("job", "submit", "--working-dir", str(checkout), "--", *words)
     return Day(
@@ -150,11 +160,7 @@ def submit(*words: str) -> Said:
 
 
 def ray(*words: str) -> Said:
-    return run("ray.scripts.scripts", *words)
-
-
-def run(module: str, *words: str) -> Said:
-    command = [sys.executable, "-m", module, *words]
+    command = [sys.executable, "-m", "ray.scripts.scripts", *words]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500, check=False
     )
@@ -177,7 +183,7 @@ def wait_for_rows(sent: Submission, *, more_than: int) -> None:
     deadline = time.monotonic() + 400
     while count_rows() <= more_than:
         assert time.monotonic() < deadline, followed(sent).output
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 def count_rows() -> int:
@@ -199,12 +205,41 @@ def rows_of_duckdb(query: str) -> list[Any]:
         return database.sql(query).fetchall()
 
 
-def test_the_best_model_of_a_training_is_registered_with_its_alias(day: Day) -> None:
+def test_a_training_leaves_its_best_model_its_pairs_and_its_last_checkpoint(day: Day) -> None:
+    run, data = RunFolder("s3://data/run"), storage.read_bytes("s3://data/run/model.safetensors")
+    summary = json.loads(storage.read_bytes(run.success))
+    assert summary["steps"] == STEPS
+    assert summary["registered"] == "models:/streets/1"
+    model, registered = read_model(MODEL)
+    assert registered == data
+    assert model.provenance.training["step"] == summary["best"]["step"]
+    assert model.provenance.metrics["validation"]["vif_balanced"] == summary["best"]["value"]
+    assert model.provenance.data == "pairs (6 pairs)"
+    assert rows_of_duckdb("select count(*) from 's3://data/run/data.parquet'") == [(TRAINED_ON,)]
+    assert any(f"/step_{STEPS:07d}/" in uri for uri in storage.list_files(run.checkpoints))
+    image = np.full((40, 40), 128, dtype=np.uint8)
+    assert FusionModel(model, "cpu").fuse(image, image).shape == (40, 40)
     assert "models:/streets/1" in day.trained.output
-    client = mlflow.MlflowClient(day.stack.environment["MLFLOW_TRACKING_URI"])
+
+
+def test_a_training_is_one_mlflow_run_with_curves_pictures_and_its_data(day: Day) -> None:
+    client, tracked = mlflow.MlflowClient(), day.run("train")
     version = client.get_model_version_by_alias("streets", "champion")
-    assert version.run_id == day.run("train").info.run_id
+    assert version.run_id == tracked.info.run_id
     assert version.tags["upfusion.digest"]
+    assert [loss.step for loss in client.get_metric_history(tracked.info.run_id, "loss")] == [1, 2, 3]
+    assert client.get_metric_history(tracked.info.run_id, "val_vif_balanced")
+    assert tracked.data.params["crop"] == "48"
+    assert [one.dataset.name for one in tracked.inputs.dataset_inputs] == ["data"]
+    assert artifacts_of(tracked, "/images/")
+
+
+@pytest.mark.usefixtures("day")
+def test_a_finished_training_is_not_done_again_and_no_other_one_goes_there() -> None:
+    outcome = train(plan_train(train_command.request(TRAIN)[0]))
+    assert (outcome.seconds, outcome.steps) == (0, STEPS)
+    with pytest.raises(RequestError, match=r"belongs to a run with other settings \(learning_rate: .* there, 0.5"):
+        plan_train(train_command.request([*TRAIN, "--learning-rate=0.5"])[0])
 
 
 def test_a_stopped_job_says_so_and_the_next_submission_goes_on(day: Day) -> None:
@@ -224,6 +259,7 @@ def test_a_lost_host_loses_no_pair_and_doubles_none(day: Day) -> None:
     assert sorted(row["pair_id"] for row in rows) == day.ids
     assert {row["status"] for row in rows} == {"ok"}
     for row in rows:
+        assert row["a_uri"] == f"s3://data/night/visible/{row['pair_id']}.png"
         assert filesystem.cat_file(row["fused_uri"]) == row["fused"]["bytes"]
     # What the evaluation fused anew, undisturbed, is the same image.
     again = {Path(uri).stem: uri for uri in storage.list_files("s3://data/compared/fused") if uri.endswith(".png")}
@@ -262,8 +298,7 @@ def test_runs_tell_their_submission_and_what_it_was_told(day: Day) -> None:
     assert fused.data.tags["ray.submission_id"].startswith("fuse-fused-")
     assert fused.data.metrics["ok"] == PAIRS
     assert fused.info.artifact_uri.startswith("mlflow-artifacts:")
-    artifacts = storage.list_files(f"s3://mlflow/artifacts/{fused.info.experiment_id}/{fused.info.run_id}")
-    assert any(uri.endswith("report.html") for uri in artifacts)
+    assert artifacts_of(fused, "report.html")
 
 
 @pytest.mark.usefixtures("stack")
@@ -276,6 +311,12 @@ def test_a_wrong_request_is_refused_before_it_is_sent_and_a_failed_job_has_its_c
     status = ray("job", "status", submission_of(Said(0, "\n".join(failed.output.splitlines()[:4]))).id)
     assert "failed" in status.output
     assert "exit code 2" in status.output
+
+
+def artifacts_of(run: Run, named: str) -> list[str]:
+    """List those artifacts of a run that have this in their URI."""
+    uris = storage.list_files(f"s3://mlflow/artifacts/{run.info.experiment_id}/{run.info.run_id}")
+    return [uri for uri in uris if named in uri]
 
 
 def pixels(data: bytes) -> np.ndarray:

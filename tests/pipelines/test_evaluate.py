@@ -45,7 +45,13 @@ class Evaluated:
 
 
 def config(folder: Path, out: str, methods: tuple[str, ...], **settings: Any) -> EvaluateConfig:
-    told = {"sets": (f"streets={folder / 'in'}",), "metrics": METRICS, "sheet_pairs": 2, "gpus_per_actor": 0}
+    told = {
+        "sets": (f"streets={folder / 'in'}",),
+        "metrics": METRICS,
+        "sheet_pairs": 2,
+        "actors": 1,
+        "gpus_per_actor": 0,
+    }
     tracking = f"sqlite:///{folder}/mlflow.db"
     return EvaluateConfig(**told | {"out": out, "methods": methods, "tracking_uri": tracking} | settings)
 
