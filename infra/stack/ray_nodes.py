@@ -84,8 +84,9 @@ class RayNodes:
         command += ["--node-ip-address", address, "--object-store-memory", OBJECT_STORE_BYTES, *options]
         if self._network:
             # Not with --block, which ends a node when a part of it starts too slowly that nobody needs here.
-            # The host's first process waits, so that no process that has lost its parent stays as a zombie.
-            script = f"{_until_it_works(command)}; sleep infinity & wait"
+            # What a start that failed has left would fail the next one. The host's first process waits, so that none
+            # that has lost its parent stays as a zombie.
+            script = f"{_until_it_works(command, 'kill -9 -1; ')}; sleep infinity & wait"
             self._network.serve(number, name, script, folder, self._processes, env)
             return
         command += ["--block"]
@@ -100,6 +101,6 @@ class RayNodes:
         return self._network.address_of(number) if self._network else "127.0.0.1"
 
 
-def _until_it_works(command: list[str]) -> str:
-    """Repeat a command of the shell: a worker gives up on a head that takes long to start."""
-    return f"until {shlex.join(command)}; do sleep 1; done"
+def _until_it_works(command: list[str], clean_up: str = "") -> str:
+    """Repeat a command of the shell: a worker gives up on a head that takes long, a node on itself after 30 seconds."""
+    return f"until {shlex.join(command)}; do {clean_up}sleep 1; done"

@@ -23,8 +23,7 @@ from tests.archives import make_archive
 from tests.training import Heard, make_start, train_mini
 from upfusion.model import FusionModel
 
-# A training that nothing happens to is part of the day in tests/end_to_end/test_stack.py, too.
-pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.slow, pytest.mark.extended]
+pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.slow]
 
 PAIRS, STEPS = 30, 24  # 6 pairs validate, 4 epochs of 24 crops, 4 in a step
 
@@ -137,6 +136,7 @@ def test_the_best_model_is_registered_under_its_alias(folder: Path, whole: tuple
     assert json.loads(storage.read_bytes(whole[0].success))["registered"] == "models:/mini/1"
 
 
+@pytest.mark.extended
 def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
     folder: Path, whole: tuple[RunFolder, Heard], bucket: str
 ) -> None:
@@ -154,6 +154,7 @@ def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
     assert storage.read_bytes(f"{bucket}/run/model.safetensors") == storage.read_bytes(whole[0].model)
 
 
+@pytest.mark.extended
 def test_two_workers_take_the_steps_of_one(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
     heard = Heard()
     train_mini(folder / "pairs", folder / "two", heard, start=start_of(folder), workers="2")
@@ -180,6 +181,7 @@ def test_another_configuration_is_refused_with_what_differs(folder: Path) -> Non
         train_mini(folder / "pairs", folder / "whole", start=start_of(folder), learning_rate=0.5)
 
 
+@pytest.mark.extended
 def test_losses_that_are_no_numbers_stop_the_run_with_the_last_good_checkpoint(folder: Path) -> None:
     settings = {"learning_rate": 1e18, "clip": None, "warm_up": 0, "checkpoint_every": 1, "val_share": 0.0}
     with pytest.raises(TrainingStoppedError, match=r"is no number\. The last good checkpoint is .*/step_000000\d"):
