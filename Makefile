@@ -57,15 +57,14 @@ results: $(VENV)/.installed-runtime ## write docs/results.md anew: evaluations, 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/results.py
 
 $(VENV)/.installed-runtime: pyproject.toml $(MADE)
-	@echo "installing upfusion and what it runs on into $(VENV): a few minutes the first time, 6 GB"
-	@# Without compiling all of it, which takes as long again: Python compiles what is imported, the first time that it is.
+	@echo "installing upfusion and what it runs on into $(VENV): about 4 minutes the first time, 6 GB"
 	@# setuptools warns of folders that an editable installation could take for packages; they are meant to be.
-	@PYTHONWARNINGS="ignore:Editable installation." $(BIN)/python -m pip install --quiet --no-compile --editable .
+	@PYTHONWARNINGS="ignore:Editable installation." $(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.installed-test $(VENV)/.installed-quality $(VENV)/.installed-bench $(VENV)/.installed-stack: $(VENV)/.installed-%: pyproject.toml $(MADE)
 	@echo "installing the tools of the group '$*' into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --no-compile --group $*
+	@$(BIN)/python -m pip install --quiet --group $*
 	@touch $@
 
 $(MADE):

@@ -61,9 +61,10 @@ EARLY = {"fetch task"}
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """An archive, and the rows of it that nothing happens to."""
+    """An archive, and the destination and the rows of it that nothing happens to."""
 
     archive: Path
+    out: Path
     rows: list[dict[str, Any]]
 
 
@@ -82,7 +83,7 @@ def of_a_job(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     process = start_job(*command(folder / "in", folder / "out"))
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 3, said
-    return Undisturbed(folder / "in", rows_of(folder / "out"))
+    return Undisturbed(folder / "in", folder / "out", rows_of(folder / "out"))
 
 
 @pytest.fixture
@@ -92,10 +93,11 @@ def of_the_stages(tmp_path: Path) -> Undisturbed:
     _, source, *words = command(tmp_path / "in", tmp_path / "out")
     plan = plan_fuse(fuse_command.request(list(map(str, [source, *words])))[0])
     actor = FuseActor(plan.checkpoint_bytes, plan.texts, plan.config.metrics, threads=1, on_gpu=False)
+    Destination(plan.config.out).claim(plan.run)
     write = Writer(plan.config, plan.checkpoint.name)
     for block in load_sources(plan.found.pairs):
         write(actor(block))
-    return Undisturbed(tmp_path / "in", rows_of(tmp_path / "out"))
+    return Undisturbed(tmp_path / "in", tmp_path / "out", rows_of(tmp_path / "out"))
 
 
 @pytest.fixture
@@ -222,6 +224,10 @@ def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
     assert set(storage.list_files(storage.join(out, "images"))) == set(named)
     for uri, row in named.items():
         assert storage.read_bytes(uri) == row["fused"]["bytes"]
+    there, whole = (
+        json.loads(storage.read_bytes(storage.join(str(place), "run.json"))) for place in (out, undisturbed.out)
+    )
+    assert there | {"config": None} == whole | {"config": None}
     success = json.loads(storage.read_bytes(storage.join(out, "_SUCCESS.json")))
     assert (success["pairs"], success["ok"], success["failed"]) == (len(ids), len(ids) - 1, 1)
     if not storage.is_remote(out):  # as somebody reads them who does not know what a killed process may leave
