@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from jobs.endings import EXIT_INTERRUPTED
 from tests.processes import start_job
 
-INTERRUPTED = 130
 Strike = Callable[[subprocess.Popen[str], random.Random], bool]
 """Kills a victim of a job if there is one at this moment, and says whether there was."""
 
@@ -103,7 +103,7 @@ def kill_driver(process: subprocess.Popen[str], _: random.Random) -> bool:
 def press_ctrl_c(process: subprocess.Popen[str], _: random.Random) -> bool:
     """Stop a job as the person does who started it, and wait for its end."""
     process.send_signal(signal.SIGINT)
-    return process.wait(timeout=60) == INTERRUPTED
+    return process.wait(timeout=60) == EXIT_INTERRUPTED
 
 
 def kill_node(process: subprocess.Popen[str], dice: random.Random) -> bool:

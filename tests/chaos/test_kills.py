@@ -14,16 +14,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.endings import EXIT_INTERRUPTED
 from jobs.fuse import command as fuse_command
 from pipelines import storage
 from pipelines.destination import Destination
 from pipelines.fuse import plan_fuse
-from pipelines.fuse_actor import FuseActor
-from pipelines.sources import load_sources
-from pipelines.writer import Writer
 from tests.archives import make_archive
 from tests.chaos.killing import (
-    INTERRUPTED,
     Ended,
     Kill,
     Killer,
@@ -38,6 +35,7 @@ from tests.chaos.killing import (
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.fault_proxy import Fault, FaultProxy, at_random
 from tests.processes import start_job
+from tests.stages import run_stages
 from tests.tally import COUNTED
 
 pytestmark = pytest.mark.slow
@@ -91,12 +89,7 @@ def of_the_stages(tmp_path: Path) -> Undisturbed:
     """What the stages of a job make of a few pairs, one after the other and without Ray."""
     make_dirty_archive(tmp_path / "in", FEW)
     _, source, *words = command(tmp_path / "in", tmp_path / "out")
-    plan = plan_fuse(fuse_command.request(list(map(str, [source, *words])))[0])
-    actor = FuseActor(plan.checkpoint_bytes, plan.texts, plan.config.metrics, threads=1, on_gpu=False)
-    Destination(plan.config.out).claim(plan.run)
-    write = Writer(plan.config, plan.checkpoint.name)
-    for block in load_sources(plan.found.pairs):
-        write(actor(block))
+    run_stages(plan_fuse(fuse_command.request(list(map(str, [source, *words])))[0]))
     return Undisturbed(tmp_path / "in", tmp_path / "out", rows_of(tmp_path / "out"))
 
 
@@ -116,7 +109,7 @@ def killer(undisturbed: Undisturbed, out: str, proxy: FaultProxy | None, seed: i
     return Killer(
         command(undisturbed.archive, out),
         done=lambda: rows_in(out) / len(undisturbed.rows),
-        strikes=PARTS | {BETWEEN: between, CTRL_C: press_ctrl_c},
+        strikes=PARTS | {BETWEEN: between, CTRL_C: stop_on_the_way(out)},
         seed=seed,
         store=proxy and proxy.endpoint,
     )
@@ -129,6 +122,11 @@ def rows_in(out: str) -> int:
 
 def images_in(out: str) -> int:
     return len(storage.list_files(storage.join(out, "images")))
+
+
+def stop_on_the_way(out: str) -> Strike:
+    """Press Ctrl-C; nothing that is left may say that all is done."""
+    return lambda process, dice: press_ctrl_c(process, dice) and not storage.exists(storage.join(out, "_SUCCESS.json"))
 
 
 def kill_between_on_disk(out: str) -> Strike:
@@ -176,7 +174,7 @@ def test_ctrl_c_and_three_kills_on_a_store_with_faults(
     check(of_the_stages, bucket, ended)
 
     (interrupted, stopped), (killed, _), (_, said) = ended.ends
-    assert interrupted == INTERRUPTED
+    assert interrupted == EXIT_INTERRUPTED
     assert "Stopped. What is done is kept; the same command again goes on from there." in stopped
     assert "Traceback" not in stopped
     assert killed == -signal.SIGKILL
@@ -230,6 +228,7 @@ def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
     assert there | {"config": None} == whole | {"config": None}
     success = json.loads(storage.read_bytes(storage.join(out, "_SUCCESS.json")))
     assert (success["pairs"], success["ok"], success["failed"]) == (len(ids), len(ids) - 1, 1)
+    assert storage.exists(storage.join(out, "report.html"))
     if not storage.is_remote(out):  # as somebody reads them who does not know what a killed process may leave
         assert pq.read_table(f"{out}/pairs").num_rows == len(ids)
 

@@ -82,14 +82,6 @@ class Day:
     fused: Said
     evaluated: Said
 
-    def run(self, kind: str) -> Run:
-        """The one MLflow run of a kind of job."""
-        client = mlflow.MlflowClient()
-        experiment = client.get_experiment_by_name("upfusion")
-        assert experiment
-        (run,) = [one for one in client.search_runs([experiment.experiment_id]) if one.info.run_name.startswith(kind)]
-        return run
-
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
@@ -136,7 +128,7 @@ def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
     submission.JobSubmissionClient(sent.address).stop_job(sent.id)
     stopped = followed(sent)
     rows_when_stopped = count_rows()
-    status_when_stopped = Day.run(Day(stack, ids, *[None] * 8), "fuse").info.status  # type: ignore[arg-type]
+    status_when_stopped = run_of("fuse").info.status
 
     sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
     wait_for_rows(sent, more_than=rows_when_stopped)
@@ -222,8 +214,9 @@ def test_a_training_leaves_its_best_model_its_pairs_and_its_last_checkpoint(day:
     assert "models:/streets/1" in day.trained.output
 
 
-def test_a_training_is_one_mlflow_run_with_curves_pictures_and_its_data(day: Day) -> None:
-    client, tracked = mlflow.MlflowClient(), day.run("train")
+@pytest.mark.usefixtures("day")
+def test_a_training_is_one_mlflow_run_with_curves_pictures_and_its_data() -> None:
+    client, tracked = mlflow.MlflowClient(), run_of("train")
     version = client.get_model_version_by_alias("streets", "champion")
     assert version.run_id == tracked.info.run_id
     assert version.tags["upfusion.digest"]
@@ -288,12 +281,13 @@ def test_an_evaluation_that_ray_submits_says_what_came_out(day: Day) -> None:
     assert "mean" in day.evaluated.output
 
 
-def test_runs_tell_their_submission_and_what_it_was_told(day: Day) -> None:
+@pytest.mark.usefixtures("day")
+def test_runs_tell_their_submission_and_what_it_was_told() -> None:
     for kind in ("train", "fuse", "evaluate"):
-        run = day.run(kind)
+        run = run_of(kind)
         assert run.info.status == "FINISHED", kind
         assert run.data.tags["ray.submission_id"], kind
-    fused = day.run("fuse")
+    fused = run_of("fuse")
     assert fused.data.tags["ray.metadata.team"] == "streets"
     assert fused.data.tags["ray.submission_id"].startswith("fuse-fused-")
     assert fused.data.metrics["ok"] == PAIRS
@@ -311,6 +305,15 @@ def test_a_wrong_request_is_refused_before_it_is_sent_and_a_failed_job_has_its_c
     status = ray("job", "status", submission_of(Said(0, "\n".join(failed.output.splitlines()[:4]))).id)
     assert "failed" in status.output
     assert "exit code 2" in status.output
+
+
+def run_of(kind: str) -> Run:
+    """The one MLflow run of a kind of job."""
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("upfusion")
+    assert experiment
+    (run,) = [one for one in client.search_runs([experiment.experiment_id]) if one.info.run_name.startswith(kind)]
+    return run
 
 
 def artifacts_of(run: Run, named: str) -> list[str]:

@@ -11,19 +11,16 @@ from markdown_it import MarkdownIt
 from jobs import endings
 from pipelines.destination import Destination
 from pipelines.discover import Discovery, discover
-from pipelines.fuse_actor import FuseActor
+from pipelines.fuse import plan_fuse
 from pipelines.fuse_config import ArchiveConfig, FuseConfig
-from pipelines.models import read_model
 from pipelines.parquet_files import read_table
 from pipelines.request import RequestError
 from pipelines.rows import ERROR_CODES
-from pipelines.sources import decode, fetch
-from pipelines.writer import Writer
 from tests.image_files import BAD, MAX_PIXELS, ORDINARY, Builder, coloured, png
-from upfusion.guidance import Guidance
+from tests.stages import run_stages
 
 PAGE = Path(__file__).parents[2] / "docs" / "failures.md"
-MAX_BYTES = 16_000_000
+MAX_FILE_MB = 16
 
 GOOD = coloured("PNG")
 
@@ -90,7 +87,7 @@ MADE_SOURCES: dict[str, Callable[[Path], dict[str, bytes]]] = {
     "a link to nowhere": linked_to("nowhere.png"),
     "a link to itself": linked_to("x.png"),
     "a named pipe": a_named_pipe,
-    "a file larger than `--max-file-mb`": lambda _: pair(GOOD + bytes(MAX_BYTES)),
+    "a file larger than `--max-file-mb`": lambda _: pair(GOOD + bytes(MAX_FILE_MB * 1_000_000)),
     **{kind: built(builder) for kind, builder in ORDINARY.items()},
     **{kind: built(builder) for kind, (builder, _) in BAD.items()},
 }
@@ -125,14 +122,9 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 
 def fused(found: Discovery, out: Path) -> dict[str, dict]:
     """Run the stages of a job over an archive, one after the other, and return its rows."""
-    config = FuseConfig(source="in", out=str(out), metrics="none", images="both", max_pixels=MAX_PIXELS)
-    checkpoint, data = read_model("tiny", None)
-    text = Guidance(checkpoint, None).embed("ir_visible", None).tolist()
-    actor = FuseActor(data, {("ir_visible", None): text}, config.metrics, threads=1, on_gpu=False)
-    write = Writer(config, "tiny")
-    for start in range(0, found.pairs.num_rows, 4):
-        fetched = fetch(found.pairs.slice(start, 4), MAX_BYTES)
-        write(actor(decode(fetched, config.max_pixels)))
+    limits = {"max_pixels": MAX_PIXELS, "max_file_mb": MAX_FILE_MB}
+    config = FuseConfig(source="in", out=str(out), metrics="none", images="both", no_tracking=True, **limits)
+    run_stages(plan_fuse(config, found))
     rows = pa.concat_tables(read_table(uri) for uri in Destination(str(out)).pair_files()).to_pylist()
     assert sorted(row["pair_id"] for row in rows) == found.pairs["pair_id"].to_pylist()
     return {row["pair_id"]: row for row in rows}

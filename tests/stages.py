@@ -1,0 +1,17 @@
+"""The stages of a fuse job, one after the other in this process and without Ray."""
+
+from pipelines.destination import Destination
+from pipelines.fuse import Plan
+from pipelines.fuse_actor import FuseActor
+from pipelines.sources import load_sources
+from pipelines.writer import Writer
+
+
+def run_stages(plan: Plan) -> None:
+    """Carry out a plan as far as rows and images go."""
+    config = plan.config
+    Destination(config.out).claim(plan.run)
+    actor = FuseActor(plan.checkpoint_bytes, plan.texts, config.metrics, threads=1, on_gpu=False)
+    write = Writer(config, plan.checkpoint.name)
+    for block in load_sources(plan.found.pairs, config.max_bytes, config.max_pixels):
+        write(actor(block))
