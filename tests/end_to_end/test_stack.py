@@ -46,7 +46,7 @@ from tests.training import make_start
 from upfusion.model import FusionModel
 
 # The whole day is one fixture, which waits on busy machines.
-pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PAIRS, TRAINED_ON = 32, 8
 MODEL = "models:/streets@champion"
