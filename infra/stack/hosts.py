@@ -1,8 +1,12 @@
 """Hosts on one machine: network namespaces on a bridge, with processes, /tmp/ray and /dev/shm of their own.
 
+The bridge has a namespace to itself, where no rules of this machine's firewall hold: Docker's, for one, let nothing
+pass from one end of a bridge to another.
+
 Where a machine does not allow that, a host is no more than a process with ports of its own.
 """
 
+import os
 import random
 import shlex
 import shutil
@@ -17,7 +21,10 @@ PACKAGES = "iproute2 util-linux"
 
 
 class Network:
-    """A bridge of this machine; its own address is `address`, hosts get those behind it."""
+    """A bridge and hosts on it; this machine's own end of it has `address`, hosts get those behind it.
+
+    Its name is that of the bridge's namespace and of this machine's end.
+    """
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
@@ -36,12 +43,15 @@ class Network:
         for number in random.sample(range(1, 255), 20):
             network = cls(f"upfusion{number}", number)
             try:
-                # Only one of several can make a link of this name.
-                _ip("link", "add", network.name, "type", "bridge")
+                # Only one of several can make a namespace of this name.
+                _ip("netns", "add", network.name)
             except (subprocess.CalledProcessError, FileNotFoundError) as error:
                 said = _said(error)
                 continue
             try:
+                _ip("-n", network.name, "link", "add", "bridge", "type", "bridge")
+                _ip("-n", network.name, "link", "set", "bridge", "up")
+                network._plug("machine", network.name, os.getpid())
                 _ip("addr", "add", f"{network.address}/24", "dev", network.name)
                 _ip("link", "set", network.name, "up")
                 _run("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "true")
@@ -52,9 +62,16 @@ class Network:
         raise StackError(said)
 
     def remove(self) -> None:
-        """Remove the bridge; the hosts' ends went with their hosts."""
-        with suppress(subprocess.CalledProcessError):
-            _ip("link", "del", self.name)
+        """Remove the bridge and what is plugged in."""
+        # First this end: the kernel clears a namespace after it has said that it is gone.
+        for words in (("link", "del", self.name), ("netns", "del", self.name)):
+            with suppress(subprocess.CalledProcessError):
+                _ip(*words)
+
+    def _plug(self, port: str, end: str, pid: int) -> None:
+        """Connect the network namespace of a process, where the cable's end has the name `end`, to a port."""
+        _ip("-n", self.name, "link", "add", port, "type", "veth", "peer", "name", end, "netns", str(pid))
+        _ip("-n", self.name, "link", "set", port, "master", "bridge", "up")
 
     def serve(
         self, host: int, name: str, command: str, folder: Path, processes: Processes, env: Mapping[str, str]
@@ -70,9 +87,8 @@ class Network:
         server = processes.serve(name, *apart, "sh", "-c", script, environment=env, stdin=subprocess.PIPE)
         assert server.stdin is not None
         processes.wait(f"the network of {name}", lambda: _is_apart(server.pid))
-        inside, outside = ("nsenter", "-t", str(server.pid), "-n"), f"{self.name}h{host}"
-        _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", str(server.pid))
-        _ip("link", "set", outside, "master", self.name, "up")
+        self._plug(f"host{host}", "eth0", server.pid)
+        inside = ("nsenter", "-t", str(server.pid), "-n")
         for words in (
             ("link", "set", "lo", "up"),
             ("addr", "add", f"{self.address_of(host)}/24", "dev", "eth0"),
