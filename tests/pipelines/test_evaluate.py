@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 METRICS = ("vif", "vif_balanced", "ssim_balanced", "en")
 BASELINES = ("mean", "max", "laplacian", "a")
-COUNT = 8
+COUNT = 16  # enough for the evaluation to be stopped before it is through
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def test_a_file_that_was_put_again_is_measured_again(evaluated: Evaluated) -> No
 def test_tables_pictures_and_findings_lie_in_the_folder(evaluated: Evaluated) -> None:
     folder = evaluated.second.folder
     page = storage.read_bytes(folder.page).decode()
-    assert "## streets (ir\\_visible), 8 of 8 pairs" in page or "## streets (ir_visible), 8 of 8 pairs" in page
-    assert "6 of 8 pairs" in page
+    assert f"## streets (ir_visible), {COUNT} of {COUNT} pairs" in page
+    assert f"{COUNT - 2} of {COUNT} pairs" in page
     assert "nobody.png" in page
     findings = storage.read_bytes(folder.findings).decode()
     for name in ("street_000", "street_001", "street_002", "nobody.png"):
