@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from pipelines.fuse import Plan, plan_fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import Plan, plan_fuse
 from pipelines.night_street import draw_pair
 from pipelines.run_graph import Progress
 

@@ -23,7 +23,8 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     """Fuse, show how it goes and what came out, and return the exit code."""
     console = Terminal(stderr=True)
     with console.status("getting ready"):
-        from pipelines.fuse import fuse, plan_fuse
+        from pipelines.fuse import fuse
+        from pipelines.fuse_plan import plan_fuse
 
         plan = plan_fuse(config)
     say_unpaired(console, plan.found)

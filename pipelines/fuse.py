@@ -11,8 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -29,31 +28,19 @@ from pipelines.allowed import (
     check_places,
     is_allowed,
 )
-from pipelines.claim import digest_of
 from pipelines.cluster import Cluster, Workers
-from pipelines.confidential import blanked
 from pipelines.destination import Destination, as_job_manifest, without
-from pipelines.discover import Discovery, discover
 from pipelines.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
 from pipelines.fuse_actor import FuseActor
-from pipelines.fuse_config import FuseConfig
-from pipelines.models import local_copy, read_model
+from pipelines.fuse_plan import Plan
 from pipelines.report import write_report
 from pipelines.request import RequestError
 from pipelines.run_graph import Progress, run_graph
-from pipelines.shared_places import check_shared
-from pipelines.source_tree import git_commit
 from pipelines.sources import load_sources
 from pipelines.stages import add_actors, add_tasks, begin_with
-from pipelines.store_trouble import PATIENCE_PLANNING, waiting_at_most
 from pipelines.summary import aggregate
-from pipelines.tracking import InputData, TrackedRun, check_tracking, open_run
+from pipelines.tracking import InputData, TrackedRun, open_run
 from pipelines.writer import Writer
-from upfusion.checkpoint import Checkpoint
-from upfusion.guidance import Guidance
-from upfusion.metrics import METRICS_VERSION
-from upfusion.priors import PriorUnavailableError
-from upfusion.version import __version__
 
 # Pairs that one task fetches and decodes; each task takes tens of milliseconds of CPU, whatever is in it. It yields
 # blocks of some megabytes, whatever the size of the images: they bound the memory of the stages, and what a killed job
@@ -61,9 +48,6 @@ from upfusion.version import __version__
 # a GPU.
 PAIRS_A_TASK, TASKS_AN_ACTOR = 512, 8
 BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 16 << 20, 128 << 20
-
-Texts = dict[tuple[str, str | None], list[float]]
-"""Embeddings by task and prompt of the row."""
 
 
 @dataclass(frozen=True)
@@ -91,59 +75,6 @@ class Outcome:
         return self.failed / self.pairs
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A request that was found to be possible; making one writes and starts nothing."""
-
-    config: FuseConfig
-    checkpoint: Checkpoint
-    checkpoint_bytes: bytes
-    found: Discovery
-    texts: Texts
-    run: dict[str, Any]
-
-
-@waiting_at_most(PATIENCE_PLANNING)
-def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
-    """Check a request against the archive, the model and the tracking, and raise RequestError if it cannot work.
-
-    `found` are the pairs of SOURCE where they are known and checked already.
-    """
-    check_shared(config)
-    check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    checkpoint, data = read_model(config.model, config.tracking_uri)
-    if not checkpoint.provenance.trained:
-        raise RequestError(f"model {config.model!r} is untrained and would give noise")
-    try:
-        found = found or discover(config, recordings=True)
-    except OSError as error:
-        raise RequestError(f"SOURCE cannot be read: {storage.without_secrets(str(error))}") from error
-    texts = _embed_prompts(config, checkpoint, found.pairs, {})
-    result = {
-        "model": checkpoint.digest,
-        "prompt": config.prompt,
-        "metrics": list(config.metrics),
-        "metrics_version": METRICS_VERSION,
-        "images": config.images,
-        "format": config.format,
-        "precision": config.precision,
-        "tile": config.tile,
-        "tile_overlap": config.tile_overlap if config.tile else None,
-        "frame_rate": config.frame_rate,
-        **config.footage_result,
-    }
-    run: dict[str, Any] = {
-        "digest": digest_of(result),
-        "result": result,
-        "config": config.model_dump(),
-        "model": {"name": checkpoint.name, "digest": checkpoint.digest} | asdict(checkpoint.provenance),
-        "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "pillow", "numpy", "av")}
-        | {"upfusion": __version__},
-        "git_commit": git_commit(),
-    }
-    return Plan(config, checkpoint, data, found, texts, blanked(run))
-
-
 def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, verbose: bool = False) -> Outcome:
     """Carry out a plan: every pair of the manifest ends as exactly one row, whatever was there before.
 
@@ -154,7 +85,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
     config, destination = plan.config, Destination(plan.config.destination)
     try:
         if config.shard:
-            Destination(config.out).claim(_run_of_all_shards(plan))
+            Destination(config.out).claim(plan.run_of_all_shards)
         destination.claim(plan.run)
         finished = destination.finished()
     except OSError as error:
@@ -215,16 +146,8 @@ def _run_graphs(
         workers = cluster.workers(
             plan.config.actors, plan.config.gpus_per_actor, segments.num_rows, pairs_worth_a_copy=1
         )
-        texts = _embed_prompts(plan.config, plan.checkpoint, segments, plan.texts)
-        graph = segment_graph(segments, found.failures, plan, texts, workers)
+        graph = segment_graph(segments, found.failures, plan, workers)
         run_graph(graph, segments.num_rows, workers, on_progress, "segments")
-
-
-def _run_of_all_shards(plan: Plan) -> dict[str, Any]:
-    """Return what claims DEST for shards, so that it takes neither another number of them nor the whole archive."""
-    result = plan.run["result"] | {"shards": plan.config.part.count}
-    config = plan.run["config"] | {"shard": None}
-    return plan.run | {"digest": digest_of(result), "result": result, "config": config}
 
 
 def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
@@ -266,7 +189,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset
         FuseActor,
         workers,
         checkpoint=plan.checkpoint_bytes,
-        texts=_embed_prompts(plan.config, plan.checkpoint, todo, plan.texts),
+        texts=plan.texts_of(todo),
         metrics=plan.config.metrics,
         threads=workers.threads,
         on_gpu=workers.gpus > 0,
@@ -274,20 +197,6 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset
         tiles=plan.config.tiles,
     )
     return add_tasks(fused, Writer(plan.config, plan.checkpoint.name))
-
-
-def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, known: Texts) -> Texts:
-    """Embed what guides each pair and is not known yet, here on the driver, by (task, prompt of the row)."""
-    guided = pairs.group_by(["task", "prompt"]).aggregate([]).to_pylist()
-    missing = {(row["task"], row["prompt"]) for row in guided} - set(known)
-    if not missing:
-        return known
-    with local_copy(config.text_encoder, "--text-encoder") as text_encoder:
-        guidance = Guidance(checkpoint, text_encoder)
-        try:
-            return known | {key: guidance.embed(key[0], key[1] or config.prompt).tolist() for key in missing}
-        except (PriorUnavailableError, ValueError) as error:
-            raise RequestError(str(error)) from error
 
 
 def _digest_of_ids(manifest: pa.Table) -> str:

@@ -1,8 +1,8 @@
 """The stages of a fuse job, one after the other in this process and without Ray."""
 
 from pipelines.destination import Destination
-from pipelines.fuse import Plan
 from pipelines.fuse_actor import FuseActor
+from pipelines.fuse_plan import Plan
 from pipelines.sources import load_sources
 from pipelines.writer import Writer
 

@@ -11,8 +11,9 @@ from pipelines.evaluation.methods import Method
 from pipelines.evaluation.plan import EvaluationPlan, join_manifests
 from pipelines.evaluation.rows import FAILED, MISSING
 from pipelines.evaluation.sets import EvaluationSet
-from pipelines.fuse import fuse, plan_fuse
+from pipelines.fuse import fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.rows import Row
 from pipelines.run_graph import Progress
 

@@ -4,7 +4,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,13 +18,11 @@ from pipelines.footage.names import is_recording
 from pipelines.footage.rows import TO_JOIN
 from pipelines.footage.segment_actor import SegmentActor
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import Plan
 from pipelines.request import RequestError
 from pipelines.rows import FAILURE, JOB_MANIFEST, Row
 from pipelines.run_graph import Progress, run_graph
 from pipelines.stages import add_actors, add_tasks, begin_with
-
-if TYPE_CHECKING:
-    from pipelines.fuse import Plan, Texts
 
 
 @dataclass(frozen=True)
@@ -77,9 +74,7 @@ def cut_found(pairs: pa.Table, config: FuseConfig, destination: Destination, fin
     )
 
 
-def segment_graph(
-    todo: pa.Table, failures: dict[str, Failure], plan: "Plan", texts: "Texts", workers: Workers
-) -> ray.data.Dataset:
+def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, workers: Workers) -> ray.data.Dataset:
     """Build the graph whose rows (WRITTEN) say what became of each segment."""
     rows = [
         row | dict(zip(("error_code", "error"), failures.get(row["pair_id"], (None, None)), strict=True))
@@ -93,7 +88,7 @@ def segment_graph(
         config=plan.config,
         model=plan.checkpoint.name,
         checkpoint=plan.checkpoint_bytes,
-        texts=texts,
+        texts=plan.texts_of(todo),
         threads=workers.threads,
         on_gpu=workers.gpus > 0,
     )

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pipelines import storage
-from pipelines.fuse import fuse, plan_fuse
+from pipelines.fuse import fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.request import RequestError
 from pipelines.run_graph import StoreLostError
 from tests.archives import make_archive

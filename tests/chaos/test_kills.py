@@ -18,7 +18,7 @@ from jobs.endings import EXIT_INTERRUPTED
 from jobs.fuse import command as fuse_command
 from pipelines import storage
 from pipelines.destination import Destination
-from pipelines.fuse import plan_fuse
+from pipelines.fuse_plan import plan_fuse
 from tests.archives import make_archive
 from tests.chaos.killing import (
     Ended,

@@ -11,8 +11,9 @@ from PIL import Image
 
 from pipelines import storage
 from pipelines.footage.frames import open_source
-from pipelines.fuse import Outcome, fuse, plan_fuse
+from pipelines.fuse import Outcome, fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.parquet_files import list_tables, read_table
 from pipelines.request import RequestError
 from pipelines.rows import output_schema

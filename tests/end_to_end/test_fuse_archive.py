@@ -14,8 +14,9 @@ from PIL import Image
 from pipelines import fuse as fuse_job
 from pipelines import storage
 from pipelines.destination import Destination
-from pipelines.fuse import Outcome, fuse, plan_fuse
+from pipelines.fuse import Outcome, fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.request import RequestError
 from pipelines.rows import output_schema
 from tests.archives import make_archive, make_pair

@@ -11,8 +11,9 @@ import torch
 
 from pipelines import storage
 from pipelines.discover import MANIFEST_SCHEMA, discover
-from pipelines.fuse import fuse, plan_fuse
+from pipelines.fuse import fuse
 from pipelines.fuse_config import ArchiveConfig, FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from tests.archives import real_set
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.object_store import ObjectStore

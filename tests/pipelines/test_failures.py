@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from jobs import endings
 from pipelines.destination import Destination
 from pipelines.discover import Discovery, discover
-from pipelines.fuse import plan_fuse
 from pipelines.fuse_config import ArchiveConfig, FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.parquet_files import read_table
 from pipelines.request import RequestError
 from pipelines.rows import ERROR_CODES

@@ -15,8 +15,8 @@ import torch
 from click.testing import CliRunner
 
 from jobs.command_line import main
-from pipelines.fuse import plan_fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.models import read_model
 from pipelines.registry import read_registered, register_model
 from pipelines.request import RequestError

@@ -11,8 +11,9 @@ import pytest
 from mlflow.entities import Run
 
 from pipelines.cluster import Cluster
-from pipelines.fuse import fuse, plan_fuse
+from pipelines.fuse import fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.request import RequestError
 from pipelines.tracking import check_tracking
 from tests.archives import make_archive

@@ -18,8 +18,9 @@ from pipelines.evaluate import evaluate
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.evaluation.folder import EvaluationFolder
 from pipelines.evaluation.plan import plan_evaluation
-from pipelines.fuse import fuse, plan_fuse
+from pipelines.fuse import fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import plan_fuse
 from pipelines.schema_version import SCHEMA_VERSION
 from pipelines.training_state import write_state
 from tests import training

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import fuse as fuse_job
-from pipelines import storage
+from pipelines import fuse_plan, storage
 from pipelines.evaluation.folder import EvaluationFolder
-from pipelines.fuse import fuse, plan_fuse
+from pipelines.fuse import fuse
+from pipelines.fuse_plan import plan_fuse
 from pipelines.schema_version import SCHEMA_VERSION
 from pipelines.training_state import read_state
 from tests.archives import make_pair
@@ -74,7 +74,7 @@ def test_a_fuse_job_goes_on_and_leaves_what_is_there(
     written: Written, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = json.loads((written.folder / "fused" / "run.json").read_text())["result"]["metrics_version"]
-    monkeypatch.setattr(fuse_job, "METRICS_VERSION", version)
+    monkeypatch.setattr(fuse_plan, "METRICS_VERSION", version)
     before = {uri: storage.read_bytes(uri) for uri in storage.list_files(f"{bucket}/fused/pairs")}
     make_pair(tmp_path, "three", size=(40, 32), seed=3)
     upload_pair(tmp_path, bucket)

@@ -11,8 +11,9 @@ import torch
 from pipelines.cluster import Cluster
 from pipelines.destination import Destination
 from pipelines.discover import MANIFEST_SCHEMA
-from pipelines.fuse import Plan, _run_of_all_shards, check_others, fuse, plan_fuse
+from pipelines.fuse import check_others, fuse
 from pipelines.fuse_config import FuseConfig
+from pipelines.fuse_plan import Plan, plan_fuse
 from pipelines.request import RequestError
 from pipelines.run_graph import Progress
 from tests.archives import make_archive
@@ -114,7 +115,7 @@ def test_shards_and_the_whole_archive_are_not_mixed_in_one_destination(tmp_path)
     Destination(str(tmp_path / "out")).claim(whole.run)
     with pytest.raises(RequestError, match="shards: None there, 2 now"):
         fuse(half)
-    Destination(str(tmp_path / "shards")).claim(_run_of_all_shards(half))
+    Destination(str(tmp_path / "shards")).claim(half.run_of_all_shards)
     config = whole.config.model_copy(update={"out": str(tmp_path / "shards")})
     with pytest.raises(RequestError, match="shards: 2 there, None now"):
         fuse(replace(whole, config=config))
