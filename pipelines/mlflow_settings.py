@@ -2,11 +2,21 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-# MLflow's own seven take four minutes to say that nobody answers.
-FEW_RETRIES = "3"
+from pipelines import storage
+
+# The first retry follows at once, the others after 4, 8, 16 ... seconds: MLflow's own seven take four minutes to say
+# that nobody answers, and each up to two more where a host is not there at all.
+RETRIES, SECONDS = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+AT_ONCE = {RETRIES: "0", SECONDS: "20"}
+SOON = {RETRIES: "3", SECONDS: "20"}
+IN_A_MINUTE = {RETRIES: "5"}
+
+LONGEST_REASON = 300
+_CAUSE = re.compile(r"""Caused by \w+\(['"](.+?)['"]\)\)""")
 
 
 def quiet_mlflow() -> None:
@@ -21,14 +31,19 @@ def quiet_mlflow() -> None:
 
 
 @contextmanager
-def few_retries() -> Iterator[None]:
-    """Give up soon on a server that does not answer, unless the environment says otherwise."""
-    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = FEW_RETRIES
+def giving_up(when: Mapping[str, str]) -> Iterator[None]:
+    """Give up on a server that does not answer, unless the environment says otherwise."""
+    ours = {name: value for name, value in when.items() if name not in os.environ}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        del os.environ[name]
+        for name in ours:
+            del os.environ[name]
+
+
+def reason_of(error: Exception) -> str:
+    """Say in one line why MLflow failed: what was at the bottom of it, without what was tried and how often."""
+    cause = _CAUSE.search(str(error))
+    said = cause[1] if cause else (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return storage.without_secrets(said)[:LONGEST_REASON]

@@ -18,7 +18,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 from pipelines import storage
-from pipelines.mlflow_settings import few_retries, quiet_mlflow
+from pipelines.mlflow_settings import IN_A_MINUTE, SOON, giving_up, quiet_mlflow
 from pipelines.request import RequestError
 from upfusion.checkpoint import Checkpoint, parse_checkpoint
 from upfusion.version import __version__
@@ -41,7 +41,7 @@ def register_model(data: bytes, name: str, *, run_id: str, alias: str | None = N
     if not checkpoint.provenance.trained:
         raise ValueError(f"the model {checkpoint.name} is untrained: it would give noise to whoever loads it")
     quiet_mlflow()
-    with _errors_as_requests(f"model {name!r} cannot be registered", _registry()):
+    with giving_up(IN_A_MINUTE), _errors_as_requests(f"model {name!r} cannot be registered", _registry()):
         client = mlflow.MlflowClient()
         version = _registered_before(client, name, run_id, checkpoint.digest)
         if version is None:
@@ -61,7 +61,7 @@ def read_registered(uri: str, tracking_uri: str | None = None) -> bytes:
     """
     quiet_mlflow()
     registry = _registry(tracking_uri)
-    with few_retries(), _errors_as_requests(f"model {uri!r} cannot be read", registry):
+    with giving_up(SOON), _errors_as_requests(f"model {uri!r} cannot be read", registry):
         client = mlflow.MlflowClient(tracking_uri, registry)
         name, version = _find(client, uri, registry)
         # Not by models:/, which MLflow looks up where its global tracking URI points.

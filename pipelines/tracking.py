@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,9 +16,9 @@ from pipelines.allowed import MayRead, anything
 from pipelines.cluster import DESTINATION, Cluster, submitted
 from pipelines.cluster import is_remote as on_remote_cluster
 from pipelines.destination import Destination
-from pipelines.mlflow_settings import quiet_mlflow
+from pipelines.mlflow_settings import AT_ONCE, IN_A_MINUTE, SOON, giving_up, quiet_mlflow, reason_of
 from pipelines.printable import printable
-from pipelines.request import RequestError
+from pipelines.request import JobStoppedError, RequestError
 from pipelines.triptych import draw_triptychs
 
 if TYPE_CHECKING:
@@ -32,15 +32,26 @@ NOT_IN_A_TAG = re.compile(r"[^\w./ -]")
 Aggregates = dict[str, dict[str, float]]
 
 
+class TrackingLostError(JobStoppedError):
+    """An MLflow that no longer takes what a job has to tell it."""
+
+
 def check_tracking(tracking_uri: str | None, *, no_tracking: bool) -> None:
-    """Raise RequestError where a run would be tracked in a place that nobody finds again."""
-    if no_tracking or tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"):
+    """Raise RequestError where a run would be tracked in a place that nobody finds again, or that does not answer."""
+    if no_tracking:
         return
-    if on_remote_cluster():
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri and on_remote_cluster():
         raise RequestError(
             "this job runs on a remote cluster and no MLflow server is set, so its run would be lost with the "
             "machine. Set MLFLOW_TRACKING_URI, give --tracking-uri URI, or leave tracking out with --no-tracking."
         )
+    if uri and uri.startswith("http"):  # a database would be made by being asked
+        from mlflow import MlflowClient
+
+        quiet_mlflow()
+        with giving_up(SOON), _refusing(uri):
+            MlflowClient(uri).search_experiments(max_results=1)
 
 
 class Tracked(Protocol):
@@ -92,6 +103,7 @@ class MLflowRun(TrackedRun):
         self.where = where
         self.run_id = run_id
 
+    @giving_up(IN_A_MINUTE)
     def tag_ray_job(self, cluster: Cluster) -> None:
         import mlflow
 
@@ -103,6 +115,7 @@ class MLflowRun(TrackedRun):
                 tags["ray.metadata." + NOT_IN_A_TAG.sub("_", name)[:200]] = storage.without_secrets(value)[:5000]
         mlflow.set_tags(tags)
 
+    @giving_up(IN_A_MINUTE)
     def finish(
         self,
         destination: Destination,
@@ -135,37 +148,60 @@ def open_run(
 ) -> Iterator[TrackedRun]:
     """Open the run of a destination, anew or again, and end it as FINISHED, FAILED or KILLED.
 
-    `kind` says what the job does with `data`: fuse, train or evaluate.
+    `kind` says what the job does with `data`: fuse, train or evaluate. Raises RequestError where MLflow cannot be used,
+    and TrackingLostError where that is so later.
     """
     if config.no_tracking:
         yield TrackedRun()
         return
     import mlflow
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
 
     quiet_mlflow()
     if config.tracking_uri:
         mlflow.set_tracking_uri(config.tracking_uri)
-    experiment = _open_experiment(config.experiment)
-    job = hashlib.sha256(f"{uri}\n{run['digest']}".encode()).hexdigest()[:32]
-    known = mlflow.search_runs([experiment], f"tags.`upfusion.job` = '{job}'", max_results=1, output_format="list")
-    started = mlflow.start_run(
-        run_id=known[0].info.run_id if known else None,
-        run_name=f"{kind} {uri.rstrip('/').rsplit('/', 1)[-1]}",
-        log_system_metrics=system_metrics,
-    )
+    with giving_up(SOON), _refusing(mlflow.get_tracking_uri()):
+        experiment = _open_experiment(config.experiment)
+        job = hashlib.sha256(f"{uri}\n{run['digest']}".encode()).hexdigest()[:32]
+        known = mlflow.search_runs([experiment], f"tags.`upfusion.job` = '{job}'", max_results=1, output_format="list")
+        started = mlflow.start_run(
+            run_id=known[0].info.run_id if known else None,
+            run_name=f"{kind} {uri.rstrip('/').rsplit('/', 1)[-1]}",
+            log_system_metrics=system_metrics,
+        )
     tracked = MLflowRun(_where(experiment, started.info.run_id), started.info.run_id)
     try:
-        if not known:
-            _describe(run, uri, job)
-        mlflow.log_input(_dataset(data), context=kind)
+        with giving_up(IN_A_MINUTE):
+            if not known:
+                _describe(run, uri, job)
+            mlflow.log_input(_dataset(data), context=kind)
         yield tracked
-    except KeyboardInterrupt:
-        mlflow.end_run("KILLED")
+        with giving_up(IN_A_MINUTE):
+            mlflow.end_run()
+    except BaseException as error:
+        # What happened matters more than that MLflow may not hear of it.
+        with giving_up(AT_ONCE), suppress(MlflowException, RequestException):
+            mlflow.end_run("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        if isinstance(error, MlflowException | RequestException):
+            raise TrackingLostError(
+                f"MLflow at {storage.without_secrets(mlflow.get_tracking_uri())} does not take what there is to tell: "
+                f"{reason_of(error)}. What was done is kept in {uri}: once MLflow answers, the same command again "
+                "tells it, and does nothing twice; with --no-tracking it does without."
+            ) from error
         raise
-    except BaseException:
-        mlflow.end_run("FAILED")
-        raise
-    mlflow.end_run()
+
+
+@contextmanager
+def _refusing(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow or its database raises into a refusal."""
+    try:
+        yield
+    except Exception as error:
+        raise RequestError(
+            f"MLflow at {storage.without_secrets(uri)} cannot be used: {reason_of(error)}. Start it, name another one "
+            "with --tracking-uri or MLFLOW_TRACKING_URI, or leave tracking out with --no-tracking."
+        ) from error
 
 
 def _open_experiment(name: str) -> str:

@@ -22,7 +22,7 @@ from pipelines.cluster import Cluster
 from pipelines.confidential import blanked
 from pipelines.models import local_copy, read_model
 from pipelines.parquet_files import read_table, write_table
-from pipelines.request import RequestError
+from pipelines.request import JobStoppedError, RequestError
 from pipelines.run_folder import RunFolder
 from pipelines.run_workers import run_workers
 from pipelines.shared_places import check_shared
@@ -136,11 +136,12 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
             job = _job(plan, folder, pairs, steps, config.threads or workers.threads)
             best = run_workers(job, folder, workers, _target(tracked), listener.on_report)
             registered = _register(config, folder, tracked)
-            seconds = time.monotonic() - began
-            summary = {"steps": steps, "best": best, "seconds": seconds, "workers": config.workers}
-            summary |= {"tracked": tracked.where, "registered": registered}
-            storage.write_bytes(folder.success, (json.dumps(summary, indent=2) + "\n").encode())
-            return TrainOutcome(folder, steps, best, pairs, seconds, tracked.where, registered)
+        # Last, for a run that is told of as finished is not looked at again.
+        seconds = time.monotonic() - began
+        summary = {"steps": steps, "best": best, "seconds": seconds, "workers": config.workers}
+        summary |= {"tracked": tracked.where, "registered": registered}
+        storage.write_bytes(folder.success, (json.dumps(summary, indent=2) + "\n").encode())
+        return TrainOutcome(folder, steps, best, pairs, seconds, tracked.where, registered)
 
 
 def _make_start(config: TrainConfig) -> Checkpoint:
@@ -231,7 +232,12 @@ def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> st
 
     assert tracked.run_id is not None
     data = storage.read_bytes(folder.model)
-    number = register_model(data, config.register_as, run_id=tracked.run_id, alias=config.alias)
+    try:
+        number = register_model(data, config.register_as, run_id=tracked.run_id, alias=config.alias)
+    except RequestError as error:
+        raise JobStoppedError(
+            f"{error}. It is kept in {folder.model}, and the same command again registers it."
+        ) from error
     return f"models:/{config.register_as}/{number}"
 
 

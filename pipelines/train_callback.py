@@ -11,7 +11,7 @@ from ray.train import UserCallback
 from ray.util.queue import Empty, Queue
 
 from pipelines import storage
-from pipelines.mlflow_settings import few_retries
+from pipelines.mlflow_settings import SOON, giving_up
 from pipelines.train_worker import PICTURES
 
 Report = dict[str, Any]
@@ -75,7 +75,7 @@ class MLflowTarget:
         Raises what MLflow raises; what it did not take is tried again with the next report.
         """
         self._waiting.append((report, pictures))
-        with few_retries():
+        with giving_up(SOON):
             while self._waiting:
                 self._send(*self._waiting[0])
                 del self._waiting[0]

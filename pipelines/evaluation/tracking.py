@@ -11,12 +11,14 @@ from pipelines import storage
 from pipelines.evaluation.comparison import Comparison, main_comparisons
 from pipelines.evaluation.methods import Method
 from pipelines.evaluation.outcome import Evaluation
+from pipelines.mlflow_settings import IN_A_MINUTE, giving_up
 from pipelines.tracking import TrackedRun
 
 NOT_FOR_MLFLOW = re.compile(r"[^\w.\- /]")
 TEXTS = ("run.json", "results.md", "tables.csv", "tables.tex")
 
 
+@giving_up(IN_A_MINUTE)
 def track(evaluation: Evaluation, tracked: TrackedRun) -> None:
     """Record counts, tables and pictures in the run of the evaluation, and each method's means in a child of it."""
     if tracked.run_id is None:

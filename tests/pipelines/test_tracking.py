@@ -1,7 +1,13 @@
 """The MLflow run of a fuse job, in a real MLflow with its SQLite store."""
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +16,13 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
+from infra.stack.object_store import accepts, free_port
 from pipelines.cluster import Cluster
 from pipelines.fuse import fuse
 from pipelines.fuse_config import FuseConfig
 from pipelines.fuse_plan import plan_fuse
 from pipelines.request import RequestError
-from pipelines.tracking import check_tracking
+from pipelines.tracking import InputData, TrackingLostError, check_tracking, open_run
 from tests.archives import make_archive
 
 SECRET = "a-very-secret-word"
@@ -122,9 +129,83 @@ def test_a_remote_cluster_without_a_tracking_server_is_refused(monkeypatch: pyte
     with pytest.raises(RequestError, match="--tracking-uri"):
         check_tracking(None, no_tracking=False)
     check_tracking(None, no_tracking=True)
-    check_tracking("http://mlflow:5000", no_tracking=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    check_tracking("sqlite:////data/mlflow.db", no_tracking=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////data/mlflow.db")
     check_tracking(None, no_tracking=False)
+
+
+class Server:
+    """An MLflow server that is killed and comes back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "Server":
+        stores = [
+            f"--backend-store-uri=sqlite:///{self.folder}/mlflow.db",
+            f"--artifacts-destination={self.folder}/art",
+        ]
+        address = ["--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
+        with (self.folder / "log").open("ab") as log:
+            command = [sys.executable, "-m", "mlflow", "server", *stores, *address]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while not accepts(self.port):
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def _tracked_elsewhere() -> Iterator[None]:
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_tracked_elsewhere")
+def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_goes_on_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server = Server(tmp_path)
+    config = FuseConfig(source="in", out="out", tracking_uri=server.uri)
+    told = {"digest": "1", "config": {"model": "tiny"}, "versions": {}, "git_commit": None}
+    of = {"kind": "fuse", "uri": "/data/out", "data": InputData("manifest", "/data/out/manifest.parquet", "2")}
+
+    def log(pairs: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        with open_run(config, told, **of):
+            meanwhile()
+            mlflow.log_metric("pairs", pairs)
+
+    with pytest.raises(RequestError, match=r"MLflow at http://127.* cannot be used: .*refused.*--no-tracking"):
+        check_tracking(server.uri, no_tracking=False)
+    with server:
+        check_tracking(server.uri, no_tracking=False)
+        gone = r"does not take what there is to tell: HTTP.*refused\. What was done is kept in /data/out"
+        with pytest.raises(TrackingLostError, match=gone):
+            log(1, server.kill)
+    assert mlflow.active_run() is None
+    with pytest.raises(RequestError, match="cannot be used"):
+        log(2)
+    with server:
+        log(3)
+        client = mlflow.MlflowClient(server.uri)
+        (run,) = client.search_runs([client.get_experiment_by_name("upfusion").experiment_id])
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"pairs": 3})
+    assert run.data.params == {"model": "tiny"}
 
 
 def test_no_secret_reaches_a_tracked_run_or_the_destination(tracked: Tracked) -> None:
