@@ -18,7 +18,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 from pipelines import storage
-from pipelines.mlflow_settings import IN_A_MINUTE, SOON, giving_up, quiet_mlflow
+from pipelines.mlflow_settings import IN_A_MINUTE, SOON, giving_up, quiet_mlflow, reason_of
 from pipelines.request import RequestError
 from upfusion.checkpoint import Checkpoint, parse_checkpoint
 from upfusion.version import __version__
@@ -169,5 +169,5 @@ def _errors_as_requests(what: str, registry: str) -> Iterator[None]:
     except RequestError:
         raise
     except Exception as error:
-        said = storage.without_secrets(f"{what} (MLflow at {registry}): {error}")
+        said = storage.without_secrets(f"{what} (MLflow at {registry}): {reason_of(error)}")
         raise RequestError(said) from error

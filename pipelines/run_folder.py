@@ -11,5 +11,6 @@ class RunFolder:
         self.start = storage.join(self.uri, "start.safetensors")
         self.data = storage.join(self.uri, "data.parquet")
         self.checkpoints = storage.join(self.uri, "checkpoints")
+        self.log = storage.join(self.uri, "log.parquet")
         self.model = storage.join(self.uri, "model.safetensors")
         self.success = storage.join(self.uri, "_SUCCESS.json")

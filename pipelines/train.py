@@ -20,6 +20,7 @@ from pipelines import storage
 from pipelines.claim import digest_of, is_claimed, write_claim
 from pipelines.cluster import Cluster
 from pipelines.confidential import blanked
+from pipelines.mlflow_settings import IN_A_MINUTE, giving_up
 from pipelines.models import local_copy, read_model
 from pipelines.parquet_files import read_table, write_table
 from pipelines.request import JobStoppedError, RequestError
@@ -34,6 +35,7 @@ from pipelines.train_callback import MLflowTarget, Report
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
 from pipelines.train_job import TrainJob
 from pipelines.training_data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
+from pipelines.training_log import read_log
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance
@@ -134,7 +136,10 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
             tracked.tag_ray_job(cluster)
             workers = cluster.trainers(config.worker_range, config.gpus_per_worker)
             job = _job(plan, folder, pairs, steps, config.threads or workers.threads)
-            best = run_workers(job, folder, workers, _target(tracked), listener.on_report)
+            target = _target(tracked)
+            best = run_workers(job, folder, workers, target, listener.on_report)
+            if target:
+                _complete(target, folder)
             registered = _register(config, folder, tracked)
         # Last, for a run that is told of as finished is not looked at again.
         seconds = time.monotonic() - began
@@ -181,6 +186,7 @@ def _job(plan: TrainPlan, folder: RunFolder, pairs: TrainingPairs, steps: int, t
         steps=steps,
         start=folder.start,
         model=folder.model,
+        log=folder.log,
         train_pairs=pairs.of(TRAIN),
         val_pairs=pairs.of(VAL),
         texts=_embed_prompts(plan, pairs),
@@ -223,6 +229,13 @@ def _target(tracked: TrackedRun) -> MLflowTarget | None:
     import mlflow
 
     return MLflowTarget(mlflow.get_tracking_uri(), tracked.run_id)
+
+
+@giving_up(IN_A_MINUTE)
+def _complete(target: MLflowTarget, folder: RunFolder) -> None:
+    """Log what MLflow did not take while the run went on."""
+    for entry in read_log(folder.log):
+        target.log(entry)
 
 
 def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> str | None:

@@ -11,8 +11,9 @@ from ray.train import UserCallback
 from ray.util.queue import Empty, Queue
 
 from pipelines import storage
-from pipelines.mlflow_settings import SOON, giving_up
+from pipelines.mlflow_settings import SOON, giving_up, reason_of
 from pipelines.train_worker import PICTURES
+from pipelines.training_log import numbers_of
 
 Report = dict[str, Any]
 """An entry of the log (step, losses, after a validation val_METRIC and best), and what else there is to tell:
@@ -49,9 +50,10 @@ class Reporter(UserCallback):
         if "validation_seconds" in entry:
             pictures = storage.join(self.checkpoints, f"step_{entry['step']:07d}", PICTURES)
         try:
-            self.mlflow_run.log(entry, pictures)
+            with giving_up(SOON):
+                self.mlflow_run.log(entry, pictures)
         except Exception as error:  # noqa: BLE001  # a tracking server that is away must not end a training run
-            return {"warning": f"MLflow did not take step {entry['step']}: {_say(error)}"}
+            return {"warning": f"MLflow did not take step {entry['step']}: {reason_of(error)}"}
         return {}
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
@@ -65,39 +67,38 @@ class MLflowTarget:
     def __init__(self, tracking_uri: str, run_id: str) -> None:
         self.tracking_uri = tracking_uri
         self.run_id = run_id
-        self._last: int | None = None
+        self._logged: set[int] | None = None
+        """Steps that the server has."""
         self._waiting: list[tuple[Report, str | None]] = []
         """What the server has not taken yet."""
 
-    def log(self, report: Report, pictures: str | None) -> None:
-        """Log a report's numbers and pictures; steps that were logged before a restart are passed by.
+    def log(self, report: Report, pictures: str | None = None) -> None:
+        """Log a report's numbers, and the pictures in a folder; steps that were logged before are passed by.
 
         Raises what MLflow raises; what it did not take is tried again with the next report.
         """
         self._waiting.append((report, pictures))
-        with giving_up(SOON):
-            while self._waiting:
-                self._send(*self._waiting[0])
-                del self._waiting[0]
+        while self._waiting:
+            self._send(*self._waiting[0])
+            del self._waiting[0]
 
     def _send(self, report: Report, pictures: str | None) -> None:
         from mlflow import MlflowClient
         from mlflow.entities import Metric
 
         client = MlflowClient(self.tracking_uri)
-        if self._last is None:
-            known = client.get_metric_history(self.run_id, "loss")
-            self._last = max((metric.step for metric in known), default=-1)
+        if self._logged is None:
+            self._logged = {metric.step for metric in client.get_metric_history(self.run_id, "loss")}
         step = int(report["step"])
-        if step <= self._last:
+        if step in self._logged:
             return
         now = int(time.time() * 1000)
-        numbers = {name: value for name, value in report.items() if isinstance(value, int | float)}
         for number, file in enumerate(storage.list_files(pictures) if pictures else [], start=1):
             picture = Image.open(BytesIO(storage.read_bytes(file)))
             client.log_image(self.run_id, picture, key=f"triptych_{number}", step=step)
-        client.log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in numbers.items()])
-        self._last = step
+        metrics = [Metric(name, value, now, step) for name, value in numbers_of(report).items()]
+        client.log_batch(self.run_id, metrics=metrics)
+        self._logged.add(step)
 
 
 def drain(board: Queue, seconds: float) -> list[Report]:

@@ -19,6 +19,8 @@ class TrainJob:
     """URI of the checkpoint that the run starts from."""
     model: str
     """URI that the best model is written to, or without validation the last."""
+    log: str
+    """URI that everything is written to that was reported up to the last checkpoint."""
     train_pairs: Sequence[Row]
     val_pairs: Sequence[Row]
     texts: dict[tuple[str, str | None], list[float]]

@@ -23,6 +23,7 @@ from pipelines.crop_loader import CropLoader, LumaCache, Sample
 from pipelines.crops import CropRules
 from pipelines.image_cache import ImageCache
 from pipelines.train_job import TrainJob
+from pipelines.training_log import read_log, write_log
 from pipelines.training_state import Best, read_state, write_state
 from pipelines.validation import BEST_BY, TRIPTYCHS, Measured, Validator, mean_of
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
@@ -71,6 +72,8 @@ class Worker:
         self.best: Best | None = None
         self.log: list[dict[str, Any]] = []
         """What is not reported yet."""
+        self.history: list[dict[str, Any]] = []
+        """What there is to report of the whole run."""
         self.reported = time.monotonic()
 
     def run(self) -> None:
@@ -82,10 +85,12 @@ class Worker:
                 window.add(self.learner.learn(self._batches(samples), share))
             except DivergedError as error:
                 # All workers come here together: they have the mean of their gradients in common.
+                self._put_log()
                 ray.train.report({"log": self.log, "diverged": str(error)})
                 return
             if self.job.logs_at(self.learner.step):
                 self.log.append(self._summary(window))
+                self.history.append(self.log[-1])
                 window = _Window()
                 # Reports and checkpoints count as time of the training, validation does not.
                 window.began += self._report()
@@ -97,6 +102,7 @@ class Worker:
         with checkpoint.as_directory() as folder:
             state, self.best = read_state(Path(folder) / STATE)
             self.learner.load_state(state)
+        self.history = read_log(self.job.log, up_to=self.learner.step)
 
     def _batches(self, samples: list[Sample]) -> list[Batch]:
         size = self.job.config.micro_batch or len(samples)
@@ -153,6 +159,7 @@ class Worker:
             self.log[-1] |= {"validation_seconds": seconds, "best": self.best}
         if step == self.job.steps and self.best is None:
             self._put(model)
+        self._put_log()
         with self._written(model, pictures) as checkpoint:
             self._send(checkpoint, f"step_{step:07d}")
         return seconds
@@ -189,6 +196,10 @@ class Worker:
     def _put(self, model: Checkpoint) -> None:
         if self.rank == 0:
             storage.write_bytes(self.job.model, model.to_bytes())
+
+    def _put_log(self) -> None:
+        if self.rank == 0:
+            write_log(self.job.log, self.history)
 
     def _model(self, measured: dict[str, float] | None = None) -> Checkpoint:
         step, told = self.learner.step, self.job.provenance

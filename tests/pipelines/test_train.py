@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from contextlib import suppress
 from itertools import pairwise
@@ -19,6 +20,7 @@ from pipelines.request import RequestError
 from pipelines.run_folder import RunFolder
 from pipelines.run_workers import TrainingStoppedError
 from pipelines.train_callback import Report
+from pipelines.training_log import read_log
 from tests.archives import make_archive
 from tests.training import Heard, make_start, train_mini
 from upfusion.model import FusionModel
@@ -104,9 +106,12 @@ def test_a_run_leaves_its_best_model_its_pairs_and_its_last_checkpoints(whole: t
 
 
 def test_the_losses_fall_and_every_step_is_told_of(whole: tuple[RunFolder, Heard]) -> None:
-    _, heard = whole
+    run, heard = whole
     assert list(heard.losses) == list(range(1, STEPS + 1))
     assert np.mean(list(heard.losses.values())[-6:]) < np.mean(list(heard.losses.values())[:6])
+    assert [(row["step"], row["loss"]) for row in read_log(run.log)] == list(heard.losses.items())
+    validated = [row for row in read_log(run.log) if "val_qp" in row]
+    assert [(row["step"], row["validation_seconds"] > 0) for row in validated] == [(12, True), (24, True)]
     rates = [report["learning_rate"] for report in heard.reports if "loss" in report]
     assert rates[0] == pytest.approx(1e-4)
     assert rates[-1] < 0.2 * max(rates)
@@ -128,6 +133,19 @@ def test_a_run_is_one_mlflow_run_with_curves_pictures_and_its_data(
     assert [one.dataset.name for one in tracked.inputs.dataset_inputs] == ["data"]
     artifacts = Path(tracked.info.artifact_uri.removeprefix("file://"))
     assert len({file.name.split("+")[0] for file in (artifacts / "images").glob("*.png")}) == 4
+
+
+def test_a_run_that_goes_on_tells_mlflow_what_it_missed(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
+    shutil.copytree(whole[0].uri, folder / "moved")
+    (folder / "moved" / "_SUCCESS.json").unlink()
+    settings = {"no_tracking": False, "tracking_uri": f"sqlite:///{folder}/mlflow.db", "experiment": "moved"}
+    heard = Heard()
+    train_mini(folder / "pairs", folder / "moved", heard, start=start_of(folder), **settings)
+    assert heard.losses == {}
+    client = mlflow.MlflowClient(settings["tracking_uri"])
+    (tracked,) = client.search_runs([client.get_experiment_by_name("moved").experiment_id])
+    curve = {metric.step: metric.value for metric in client.get_metric_history(tracked.info.run_id, "loss")}
+    assert curve == whole[1].losses
 
 
 def test_the_best_model_is_registered_under_its_alias(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
@@ -152,6 +170,8 @@ def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
     assert killer.losses == whole[1].losses
     assert last_state(RunFolder(f"{bucket}/run")) == last_state(whole[0])
     assert storage.read_bytes(f"{bucket}/run/model.safetensors") == storage.read_bytes(whole[0].model)
+    assert {row["step"]: row["loss"] for row in read_log(f"{bucket}/run/log.parquet")} == killer.losses
+    assert len(read_log(f"{bucket}/run/log.parquet")) == STEPS
 
 
 @pytest.mark.extended
