@@ -30,8 +30,8 @@ def run_workers(
     workers: Workers,
     mlflow_run: MLflowTarget | None,
     on_report: Callable[[Report], None],
-) -> dict[str, float] | None:
-    """Train to the last step, from the last checkpoint where there is one; return the best validation.
+) -> None:
+    """Train to the last step, from the last checkpoint where there is one.
 
     Raises TrainingStoppedError when losses are no numbers, and what Ray Train raises when workers are lost more
     often than they may be.
@@ -67,8 +67,6 @@ def run_workers(
             last = last | report
     if "diverged" in last:
         raise TrainingStoppedError(_say_diverged(last, folder))
-    best: dict[str, float] | None = last.get("best")
-    return best
 
 
 def _reports(trainer: TorchTrainer, board: Queue) -> Iterator[Report]:

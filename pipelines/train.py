@@ -35,7 +35,7 @@ from pipelines.train_callback import MLflowTarget, Report
 from pipelines.train_config import NOT_PART_OF_THE_RESULT, TrainConfig
 from pipelines.train_job import TrainJob
 from pipelines.training_data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
-from pipelines.training_log import read_log
+from pipelines.training_log import Numbers, best_of, read_log
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance
@@ -137,12 +137,13 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
             workers = cluster.trainers(config.worker_range, config.gpus_per_worker)
             job = _job(plan, folder, pairs, steps, config.threads or workers.threads)
             target = _target(tracked)
-            best = run_workers(job, folder, workers, target, listener.on_report)
+            run_workers(job, folder, workers, target, listener.on_report)
+            log = read_log(folder.log)
             if target:
-                _complete(target, folder)
+                _complete(target, log)
             registered = _register(config, folder, tracked)
         # Last, for a run that is told of as finished is not looked at again.
-        seconds = time.monotonic() - began
+        best, seconds = best_of(log), time.monotonic() - began
         summary = {"steps": steps, "best": best, "seconds": seconds, "workers": config.workers}
         summary |= {"tracked": tracked.where, "registered": registered}
         storage.write_bytes(folder.success, (json.dumps(summary, indent=2) + "\n").encode())
@@ -232,9 +233,9 @@ def _target(tracked: TrackedRun) -> MLflowTarget | None:
 
 
 @giving_up(IN_A_MINUTE)
-def _complete(target: MLflowTarget, folder: RunFolder) -> None:
+def _complete(target: MLflowTarget, log: list[Numbers]) -> None:
     """Log what MLflow did not take while the run went on."""
-    for entry in read_log(folder.log):
+    for entry in log:
         target.log(entry)
 
 

@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from pipelines import storage
 from pipelines.parquet_files import read_table, write_table
+from pipelines.training_state import Best
+from pipelines.validation import BEST_BY
 
 Numbers = dict[str, int | float]
 
@@ -31,3 +33,11 @@ def read_log(uri: str, up_to: int | None = None) -> list[Numbers]:
         for row in rows
         if up_to is None or row["step"] <= up_to
     ]
+
+
+def best_of(log: Iterable[Numbers]) -> Best | None:
+    """Return the first of the best validations; None where nothing was validated."""
+    name = f"val_{BEST_BY}"
+    validated = [row for row in log if name in row]
+    best = max(validated, key=lambda row: row[name], default=None)
+    return best and {"step": best["step"], "value": best[name]}

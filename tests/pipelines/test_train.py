@@ -140,8 +140,9 @@ def test_a_run_that_goes_on_tells_mlflow_what_it_missed(folder: Path, whole: tup
     (folder / "moved" / "_SUCCESS.json").unlink()
     settings = {"no_tracking": False, "tracking_uri": f"sqlite:///{folder}/mlflow.db", "experiment": "moved"}
     heard = Heard()
-    train_mini(folder / "pairs", folder / "moved", heard, start=start_of(folder), **settings)
+    outcome = train_mini(folder / "pairs", folder / "moved", heard, start=start_of(folder), **settings)
     assert heard.losses == {}
+    assert outcome.best == json.loads(storage.read_bytes(whole[0].success))["best"]
     client = mlflow.MlflowClient(settings["tracking_uri"])
     (tracked,) = client.search_runs([client.get_experiment_by_name("moved").experiment_id])
     curve = {metric.step: metric.value for metric in client.get_metric_history(tracked.info.run_id, "loss")}

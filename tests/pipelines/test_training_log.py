@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.request import RequestError
-from pipelines.training_log import read_log, write_log
+from pipelines.training_log import best_of, read_log, write_log
 
 REPORTS = [
     {"step": 20, "epoch": 0.5, "loss": 0.75, "best": None},
@@ -35,3 +35,10 @@ def test_a_file_that_is_no_log_is_refused(tmp_path) -> None:
     (tmp_path / "log.parquet").write_text("step,loss")
     with pytest.raises(RequestError, match=r"log\.parquet was not written by an upfusion job"):
         read_log(f"{tmp_path}/log.parquet")
+
+
+def test_the_first_of_the_best_validations_is_the_best() -> None:
+    values = (None, 0.2, 0.4, None, 0.4, 0.3)
+    log = [{"step": step} | ({"val_vif_balanced": v} if v else {}) for step, v in enumerate(values)]
+    assert best_of(log) == {"step": 2, "value": 0.4}
+    assert best_of(log[:1]) is None
