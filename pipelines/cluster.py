@@ -4,12 +4,14 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 import ray.data
@@ -22,6 +24,10 @@ FEWEST_LOGICAL_CPUS = 4
 
 # Starting a copy takes a CPU about six seconds, most of them imports.
 PAIRS_WORTH_A_COPY = 4
+
+# Where nobody listens at a cluster's address, or somebody else does, Ray itself tries for a quarter of an hour.
+SECONDS_TO_ANSWER = 15
+ONE_ATTEMPT = {"RAY_gcs_server_port_wait_time_s": "1"}  # of 40 seconds
 
 SLOW_START = "The current node timed out during startup"
 STARTS = 4
@@ -87,6 +93,25 @@ def _start_patiently(options: dict[str, Any]) -> None:
     start(ray.init, **options)
 
 
+def _find_patiently(options: dict[str, Any]) -> None:
+    """Connect to the cluster that the environment names; raises RequestError where it does not answer."""
+    address = os.environ["RAY_ADDRESS"]
+    try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        if place.port:  # else it is for Ray to find out
+            waiting = tenacity.stop_after_delay(SECONDS_TO_ANSWER)
+            listens = tenacity.Retrying(stop=waiting, wait=tenacity.wait_fixed(1), reraise=True)
+            listens(socket.create_connection, (place.hostname, place.port), timeout=5).close()
+        with _in_environment(ONE_ATTEMPT):
+            _start_patiently(options)
+    except (OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).partition("Last connection error")[0].split())
+        raise RequestError(
+            f"no Ray cluster answers at RAY_ADDRESS={address}: {said.rstrip('.')}. Start it, mend the address, or "
+            "unset RAY_ADDRESS to work on this machine alone."
+        ) from error
+
+
 @contextmanager
 def _in_environment(variables: dict[str, str]) -> Iterator[None]:
     """Set variables for the processes that are started in a `with` block."""
@@ -132,7 +157,7 @@ class Cluster:
             # Ray refuses what the environment of a submitted job says already, which is for whoever submits to say.
             said = (submitted().get("runtime_env") or {}).get("env_vars") or {}
             environment = {name: value for name, value in environment.items() if name not in said}
-            _start_patiently(options | {"runtime_env": {"env_vars": environment}})
+            _find_patiently(options | {"runtime_env": {"env_vars": environment}})
         else:
             cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
             # Workers inherit the environment; to those that it has started, Ray gives no runtime environment.

@@ -7,7 +7,9 @@ import signal
 import pytest
 import ray
 
+from infra.stack.object_store import free_port
 from pipelines.cluster import Cluster, Workers, is_remote
+from pipelines.request import RequestError
 
 
 @pytest.fixture
@@ -163,3 +165,35 @@ def test_a_ray_that_is_there_is_used_and_kept(ray_here: Cluster) -> None:
     with Cluster() as again:
         assert again.job_id == ray_here.job_id
     assert ray.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_cluster_that_is_not_there_is_refused_soon(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address.format(free_port()))
+    monkeypatch.setattr("pipelines.cluster.SECONDS_TO_ANSWER", 0)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(RequestError, match=r"no Ray cluster answers at RAY_ADDRESS=.*refused.*unset RAY_ADDRESS"):
+        Cluster().__enter__()
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("auto", ConnectionError("Could not find any running Ray instance")),
+        ("auto", RuntimeError("Failed to connect to GCS. Last connection error: Traceback ...")),
+        ("head:none", None),
+    ],
+)
+def test_what_ray_says_of_a_cluster_is_told(
+    monkeypatch: pytest.MonkeyPatch, address: str, error: Exception | None
+) -> None:
+    def refuse(**_: object) -> None:
+        assert error
+        raise error
+
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    said = str(error).partition(" Last")[0] if error else "Port could not be cast"
+    with pytest.raises(RequestError, match=f"no Ray cluster answers at RAY_ADDRESS={address}: {said}"):
+        Cluster().__enter__()
