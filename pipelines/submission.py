@@ -30,7 +30,9 @@ NOT_SENT = ["/tests", "/docs", "/benchmarks", "/infra", "/.ci"]
 # Ray's own 3 seconds are too few to end the MLflow run, too.
 STOP_SECONDS = "30"
 TALKATIVE = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
-INTERRUPTED = 130
+INTERRUPTED, LOST = 130, 1
+SECONDS_TO_ANSWER = 600
+UNKNOWN = "status code 404"
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,13 @@ def submit(
 
 
 def follow(submission: Submission, write: Callable[[str], None]) -> tuple[int, str]:
-    """Write what a job says until it has ended; return its exit code, and what Ray says where that is no exit code."""
+    """Write what a job says until it has ended; return its exit code, and what there is to say where it has none.
+
+    A cluster that does not answer is asked again for ten minutes: the job goes on meanwhile.
+    """
     client, _ = _connect(submission.address)
     log = _Log(write)
+    heard = time.monotonic()
     while True:
         # It may break off where nothing is said for long; the job goes on.
         with suppress(RuntimeError, aiohttp.ClientError, OSError):
@@ -101,8 +107,13 @@ def follow(submission: Submission, write: Callable[[str], None]) -> tuple[int, s
             if info.status.is_terminal():
                 log.begin().take(client.get_job_logs(submission.id))
                 return _ending(info)
-        except (RuntimeError, OSError) as error:
-            raise RequestError(f"{submission.id} is not known at {submission.address} any more: {error}") from error
+            heard = time.monotonic()
+        except (RuntimeError, OSError, RayError) as error:
+            said = without_secrets(" ".join(str(error).split()))
+            if UNKNOWN in said:
+                return LOST, f"{submission.address} does not know the job any more: {said}"
+            if time.monotonic() - heard > SECONDS_TO_ANSWER:
+                return LOST, f"{submission.address} did not answer for ten minutes, and the job may go on: {said}"
         time.sleep(1)
 
 

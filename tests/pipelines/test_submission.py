@@ -33,7 +33,7 @@ class Cluster:
 
     async def tail_job_logs(self, _id: str) -> Any:
         for text in self.tails.pop(0):
-            if text == "breaks off":
+            if text in ("breaks off", "does not answer", "forgets"):
                 raise RuntimeError(text)
             yield text
 
@@ -41,6 +41,10 @@ class Cluster:
         return self.log
 
     def get_job_info(self, _id: str) -> Any:
+        if self.tails and self.tails[0] == ["does not answer"]:
+            raise ConnectionError("Failed to connect to Ray at http://head:8265")
+        if self.tails and self.tails[0] == ["forgets"]:
+            raise RuntimeError("Request failed with status code 404: Job fuse-1 does not exist.")
         ended = SimpleNamespace(is_terminal=lambda: not self.tails)
         return SimpleNamespace(**(self.info or {}), **({} if "status" in (self.info or {}) else {"status": ended}))
 
@@ -136,3 +140,28 @@ def test_nothing_is_said_twice_when_the_connection_breaks_off(cluster: Cluster, 
     said: list[str] = []
     assert follow(Submission("fuse-1", ADDRESS, ""), said.append) == (3, "")
     assert "".join(said) == cluster.log
+
+
+@pytest.mark.parametrize(("seconds", "answered"), [(600, True), (-1, False)])
+def test_a_cluster_that_does_not_answer_is_asked_again_for_a_while(
+    cluster: Cluster, monkeypatch, seconds: int, answered: bool
+) -> None:
+    monkeypatch.setattr(submission.time, "sleep", lambda _: None)
+    monkeypatch.setattr(submission, "SECONDS_TO_ANSWER", seconds)
+    cluster.tails = [["fused 1\n"], *[["does not answer"]] * 4, ["fused 1\nfused 2\n"]]
+    cluster.log = "fused 1\nfused 2\n"
+    cluster.info = {"driver_exit_code": 0, "message": ""}
+    said: list[str] = []
+    code, why = follow(Submission("fuse-1", ADDRESS, ""), said.append)
+    if answered:
+        assert (code, "".join(said)) == (0, cluster.log)
+    else:
+        assert (code, "".join(said)) == (1, "fused 1\n")
+        assert "did not answer for ten minutes, and the job may go on: Failed to connect" in why
+
+
+def test_a_job_that_its_cluster_has_forgotten_is_not_waited_for(cluster: Cluster) -> None:
+    cluster.tails = [["fused 1\n"], ["forgets"]]
+    code, why = follow(Submission("fuse-1", ADDRESS, ""), lambda _: None)
+    assert code == 1
+    assert "http://head:8265 does not know the job any more: Request failed with status code 404" in why
