@@ -16,7 +16,7 @@ SOON = {RETRIES: "3", SECONDS: "20"}
 IN_A_MINUTE = {RETRIES: "5"}
 
 LONGEST_REASON = 300
-_CAUSE = re.compile(r"""Caused by \w+\(['"](.+?)['"]\)\)""")
+_QUOTED = re.compile(r""" "([^"]+)" | '([^']+)' """, re.VERBOSE)
 
 
 def quiet_mlflow() -> None:
@@ -44,6 +44,6 @@ def giving_up(when: Mapping[str, str]) -> Iterator[None]:
 
 def reason_of(error: Exception) -> str:
     """Say in one line why MLflow failed: what was at the bottom of it, without what was tried and how often."""
-    cause = _CAUSE.search(str(error))
-    said = cause[1] if cause else (str(error).strip().splitlines() or [type(error).__name__])[0]
+    causes = _QUOTED.findall(str(error).partition("Caused by ")[2])
+    said = " ".join(a or b for a, b in causes) or (str(error).strip().splitlines() or [type(error).__name__])[0]
     return storage.without_secrets(said)[:LONGEST_REASON]
