@@ -135,6 +135,7 @@ def test_a_run_is_one_mlflow_run_with_curves_pictures_and_its_data(
     assert len({file.name.split("+")[0] for file in (artifacts / "images").glob("*.png")}) == 4
 
 
+@pytest.mark.extended
 def test_a_run_that_goes_on_tells_mlflow_what_it_missed(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
     shutil.copytree(whole[0].uri, folder / "moved")
     (folder / "moved" / "_SUCCESS.json").unlink()

@@ -50,6 +50,14 @@ def test_steps_that_are_taken_again_are_logged_once(client, run_id):
     assert steps_of(client, run_id) == [3, 4]
 
 
+def test_a_step_that_is_missing_is_filled_in(client, run_id):
+    for steps in ((1, 3), (1, 2, 3, 4)):
+        target = MLflowTarget(client.tracking_uri, run_id)
+        for step in steps:
+            target.log(entry(step))
+    assert sorted(steps_of(client, run_id)) == [1, 2, 3, 4]
+
+
 def test_what_a_server_that_is_away_did_not_take_is_logged_later(client, run_id, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     board = Board()
