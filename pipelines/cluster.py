@@ -93,7 +93,7 @@ def _start_patiently(options: dict[str, Any]) -> None:
     start(ray.init, **options)
 
 
-def _find_patiently(options: dict[str, Any]) -> None:
+def _reach(options: dict[str, Any]) -> None:
     """Connect to the cluster that the environment names; raises RequestError where it does not answer."""
     address = os.environ["RAY_ADDRESS"]
     try:
@@ -157,7 +157,7 @@ class Cluster:
             # Ray refuses what the environment of a submitted job says already, which is for whoever submits to say.
             said = (submitted().get("runtime_env") or {}).get("env_vars") or {}
             environment = {name: value for name, value in environment.items() if name not in said}
-            _find_patiently(options | {"runtime_env": {"env_vars": environment}})
+            _reach(options | {"runtime_env": {"env_vars": environment}})
         else:
             cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
             # Workers inherit the environment; to those that it has started, Ray gives no runtime environment.

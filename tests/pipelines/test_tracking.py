@@ -128,6 +128,14 @@ def test_a_remote_cluster_without_a_tracking_server_is_refused(monkeypatch: pyte
     check_tracking(None, no_tracking=False)
 
 
+@pytest.fixture
+def tracking_uri_kept() -> Iterator[None]:
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.usefixtures("tracking_uri_kept")
 def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_goes_on_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +149,6 @@ def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_goes_on
             mlflow.set_tracking_uri(goes_on)
             mlflow.log_metric("pairs", pairs)
 
-    before = mlflow.get_tracking_uri()
     lost = r"MLflow at http://127.* does not take what there is to tell: .*refused\. What was done is kept in /data/out"
     with pytest.raises(TrackingLostError, match=lost):
         log(1, there, gone)
@@ -154,7 +161,6 @@ def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_goes_on
     (run,) = client.search_runs([client.get_experiment_by_name("upfusion").experiment_id])
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"pairs": 3})
     assert run.data.params == {"model": "tiny"}
-    mlflow.set_tracking_uri(before)
 
 
 def test_no_secret_reaches_a_tracked_run_or_the_destination(tracked: Tracked) -> None:
