@@ -30,6 +30,8 @@ class Sample:
 
     crop: Crop
     pair: Row
+    number: int
+    """Of the crop in the run: what is drawn for it follows from this."""
 
 
 class LumaCache:
@@ -100,7 +102,7 @@ class CropLoader:
         a_HW, b_HW = self._lumas.read(pair)
         if (other := self._rules.other_pair(number, len(self._pairs))) is not None:
             b_HW = self._lumas.read(self._pairs[other])[1]
-        return Sample(self._rules.draw(a_HW, b_HW, number), pair)
+        return Sample(self._rules.draw(a_HW, b_HW, number), pair, number)
 
 
 def _bytes_of(lumas: Lumas) -> int:

@@ -109,11 +109,31 @@ class TrainConfig(JobConfig):
     random_prompts: float = Field(
         0.0, ge=0, le=1, description="Share of the crops guided by any built-in prompt instead of their task's."
     )
+    phrases: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the crops guided by one of the phrases that come with the text encoder, such as 'less "
+        "infrared', whose wish the losses follow.",
+    )
+    balances: float = Field(
+        0.0, ge=0, le=1, description="Share of the other crops guided by a random balance, which the losses follow."
+    )
     intensity: float = Field(1.0, ge=0, description="Weight of the L1 loss to the brighter source.")
     gradient: float = Field(1.0, ge=0, description="Weight of the L1 loss to the larger Sobel gradient.")
-    structure: float = Field(0.0, ge=0, description="Weight of 1 - SSIM with both sources, an option of the authors.")
+    overshoot: float = Field(
+        0.0, ge=0, description="Weight of the Sobel gradient beyond that of both sources: halos, amplified noise."
+    )
+    structure: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of SSIM with both sources.")
     fidelity: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of VIF with both sources.")
     feature: float = Field(0.0, ge=0, description="Weight of the loss of features that Q_P measures.")
+    feature_share: float = Field(
+        1.0, gt=0, le=1, description="Share of a step's crops that it is computed on: it takes as long as the rest."
+    )
+    bounds: float = Field(0.0, ge=0, description="Weight of how far luma lies outside its range.")
+    wishes: float = Field(
+        0.0, ge=0, description="Weight of what phrases wish beside a balance: bright targets, a lifted dark, less noise."
+    )
     learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate at the beginning.")
     final_learning_rate: float = Field(1e-5, ge=0, description="Learning rate at the end of the cosine.")
     warm_up: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
@@ -178,6 +198,7 @@ class TrainConfig(JobConfig):
         return Recipe(
             steps=steps,
             loss=self.loss,
+            feature_share=self.feature_share,
             learning_rate=self.learning_rate,
             final_learning_rate=self.final_learning_rate,
             warm_up=self.warm_up,
@@ -245,7 +266,7 @@ class TrainConfig(JobConfig):
             raise ValueError("--without belongs to a preset; the checkpoint of --start has its parts already")
         if self.start and self.weights:
             raise ValueError("--weights belongs to a preset; the checkpoint of --start holds its ConvNeXt")
-        if not (self.intensity or self.gradient or self.structure or self.fidelity or self.feature):
+        if not any(vars(self.loss).values()):
             raise ValueError("all terms of the loss have weight 0, which leaves nothing to learn")
         if self.fidelity and self.crop < SMALLEST_FIDELITY_CROP:
             raise ValueError(f"--fidelity needs crops of at least {SMALLEST_FIDELITY_CROP} pixels, got {self.crop}")

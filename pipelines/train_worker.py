@@ -21,6 +21,7 @@ from torch import Tensor
 from pipelines import storage
 from pipelines.crop_loader import CropLoader, LumaCache, Sample
 from pipelines.crops import CropRules
+from pipelines.guides import GuideRules
 from pipelines.image_cache import ImageCache
 from pipelines.train_job import TrainJob
 from pipelines.training_log import read_log, write_log
@@ -28,6 +29,7 @@ from pipelines.training_state import Best, read_state, write_state
 from pipelines.validation import BEST_BY, TRIPTYCHS, Measured, Validator, mean_of
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.learner import Batch, DivergedError, Learner
+from upfusion.phrase_bank import load_phrase_bank
 from upfusion.prompts import PROMPTS
 
 # Ray Train's controller takes one report every two seconds, and a worker with two of them waits for it.
@@ -65,6 +67,8 @@ class Worker:
             prompts=tuple(name for name in PROMPTS if name in self.start.prompts),
             seed=config.seed,
         )
+        self.guides = GuideRules(phrases=config.phrases, balances=config.balances, seed=config.seed)
+        self.phrases = load_phrase_bank(self.start.config.text_encoder or "") if config.phrases else None
         lumas = LumaCache(files, config.memory_cache)
         self.loader = CropLoader(job.train_pairs, rules, config.batch, lumas, config.loaders)
         self.validator = Validator(job.val_pairs[self.rank :: self.workers], self.texts, files, config.precision)
@@ -111,8 +115,10 @@ class Worker:
     def _batch(self, samples: list[Sample]) -> Batch:
         crops = [sample.crop for sample in samples]
         a, b = (torch.from_numpy(np.stack(side))[:, None] for side in ([c.a for c in crops], [c.b for c in crops]))
-        text = torch.stack([self._text(sample) for sample in samples])
-        return Batch(a.to(self.device), b.to(self.device), text.to(self.device))
+        guides = [self.guides.draw(sample.number, self._text(sample), self.phrases) for sample in samples]
+        text, wish = torch.stack([guide.text_T for guide in guides]), torch.stack([guide.wish_W for guide in guides])
+        balance = torch.tensor([guide.balance for guide in guides])
+        return Batch(*(part.to(self.device) for part in (a, b, text, balance, wish)))
 
     def _text(self, sample: Sample) -> Tensor:
         if sample.crop.prompt is not None:

@@ -14,14 +14,20 @@ FLAT = 0.1  # information a pixel, in nats, below which a crop counts less
 SMALLEST_VARIANCE = 1e-2
 
 
-def fidelity_loss(a_B1HW: Tensor, b_B1HW: Tensor, fused_B1HW: Tensor) -> Tensor:
+def fidelity_loss(a_B1HW: Tensor, b_B1HW: Tensor, fused_B1HW: Tensor, share_B2: Tensor | None = None) -> Tensor:
     """One minus the harmonic mean of the visual information fidelity with each source, over four scales.
 
-    Unlike the mean, the harmonic mean cannot be raised by copying one source and dropping the other. Lumas are in
-    [0, 1] and at least 41 pixels a side. Sheikh and Bovik 2006, https://doi.org/10.1109/TIP.2005.859378
+    Unlike the mean, the harmonic mean cannot be raised by copying one source and dropping the other. `share_B2` weighs
+    A and B in it, by default alike. Lumas are in [0, 1] and at least 41 pixels a side. Sheikh and Bovik 2006,
+    https://doi.org/10.1109/TIP.2005.859378
     """
-    vif_B2 = fidelity(a_B1HW, b_B1HW, fused_B1HW)
-    return 1 - (2 * vif_B2.prod(dim=1) / (vif_B2.sum(dim=1) + 1e-4)).mean()
+    return 1 - harmonic_mean(fidelity(a_B1HW, b_B1HW, fused_B1HW), share_B2).mean()
+
+
+def harmonic_mean(value_B2: Tensor, share_B2: Tensor | None = None) -> Tensor:
+    """Return the weighted harmonic mean of what is positive, by default with equal shares: (B,)."""
+    share_B2 = torch.full_like(value_B2, 0.5) if share_B2 is None else share_B2
+    return value_B2.prod(dim=1) / ((value_B2.flip(1) * share_B2).sum(dim=1) + 5e-5)
 
 
 def fidelity(a_B1HW: Tensor, b_B1HW: Tensor, fused_B1HW: Tensor) -> Tensor:

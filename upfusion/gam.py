@@ -3,6 +3,7 @@
 Shape suffixes: B batch, C channels, H height, W width.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,5 +20,4 @@ class GeometricAffineModulation(nn.Module):
         """Modulate the shared features by the patch embedding of the source, both (B, C, H, W)."""
         pooled_BC11 = source_BCHW.mean(dim=(2, 3), keepdim=True)
         gamma_BC11, beta_BC11 = self.to_affine(F.relu(self.squeeze(pooled_BC11))).chunk(2, dim=1)
-        modulated: Tensor = shared_BCHW * (1 + gamma_BC11) + beta_BC11
-        return modulated
+        return torch.addcmul(beta_BC11, shared_BCHW, 1 + gamma_BC11)

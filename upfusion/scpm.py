@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upfusion.channel_map import map_channels
 from upfusion.convnext import ConvNeXt
 from upfusion.selection import keep_top_channels
 
@@ -47,8 +48,7 @@ class SemanticChannelPruning(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Map features (B, C, H, W) to pruned and re-expanded features of the same shape."""
         weight_BC = self.content_weight(x_BCHW) + self.alpha * self.semantic_weight(x_BCHW)
-        expanded: Tensor = self.expand(keep_top_channels(x_BCHW, weight_BC, self.retention))
-        return expanded
+        return map_channels(lambda x: self.expand(keep_top_channels(x, weight_BC, self.retention)), x_BCHW)
 
     def content_weight(self, x_BCHW: Tensor) -> Tensor:
         """Weigh channels by squeeze and excitation: (B, C) in (0, 1)."""

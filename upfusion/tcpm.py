@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upfusion.channel_map import map_channels
 from upfusion.restormer import (
     ChannelLayerNorm,
     GatedFeedForward,
@@ -25,6 +26,9 @@ class TextGuidedChannelPerturbation(nn.Module):
     The half of the joint channels that squeeze and excitation values most is expanded to all and re-ordered
     by weights computed from the text; the result asks (Q) and the unperturbed features answer (K, V) in a
     channel cross-attention that keeps only the strongest share of each row.
+
+    With `text_gate`, the re-ordered channels are multiplied by gains computed from the text and the balance: an order
+    can only jump, a gain moves continuously with the balance.
     """
 
     def __init__(
@@ -38,20 +42,27 @@ class TextGuidedChannelPerturbation(nn.Module):
         retention: float,
         attention_retention: float,
         skip_unperturbed: bool,
+        skip_perturbed: bool = False,
         text_guided: bool = True,
+        text_gate: bool = False,
     ) -> None:
         super().__init__()
         both = 2 * channels
         self.retention = retention
         self.skip_unperturbed = skip_unperturbed
+        self.skip_perturbed = skip_perturbed
         hidden = max(1, both // squeeze_divisor)
         self.squeeze = nn.Linear(both, hidden, bias=False)
         self.excite = nn.Linear(hidden, both, bias=False)
         self.expand = nn.Conv2d(max(1, int(retention * both)), both, 1)
         self.text_guided = text_guided
+        self.text_gate = text_guided and text_gate
         if text_guided:
             self.text_hidden = nn.Linear(text_dim, text_hidden)
             self.text_weight = nn.Linear(text_hidden, both)
+        if self.text_gate:
+            self.balance_hidden = nn.Linear(1, text_hidden, bias=False)
+            self.gate = nn.Linear(text_hidden, both)
         self.join = nn.Conv2d(both, channels, 1)
         self.query_norm = ChannelLayerNorm(channels)
         self.key_value_norm = ChannelLayerNorm(channels)
@@ -59,33 +70,46 @@ class TextGuidedChannelPerturbation(nn.Module):
         self.feed_forward_norm = ChannelLayerNorm(channels)
         self.feed_forward = GatedFeedForward(channels, expansion)
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, text_BT: Tensor) -> Tensor:
+    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, text_BT: Tensor, balance_B: Tensor) -> Tensor:
         """Join the features of source A and source B, both (B, C, H, W), into one (B, C, H, W)."""
         joint_BDHW = torch.cat([a_BCHW, b_BCHW], dim=1)
+        content_BD = self.content_weight(joint_BDHW)
         plain_BCHW = self.join(joint_BDHW)
-        query_BCHW = self.query_norm(self.join(self.perturb(joint_BDHW, text_BT)))
-        attended_BCHW = self.attention(query_BCHW, self.key_value_norm(plain_BCHW))
+        perturbed_BCHW = map_channels(
+            lambda x: self.join(self.perturb(x, content_BD, text_BT, balance_B)), joint_BDHW
+        )
+        attended_BCHW = self.attention(self.query_norm(perturbed_BCHW), self.key_value_norm(plain_BCHW))
         out_BCHW: Tensor = attended_BCHW + self.feed_forward(self.feed_forward_norm(attended_BCHW))
-        return out_BCHW + plain_BCHW if self.skip_unperturbed else out_BCHW
+        if self.skip_unperturbed:
+            out_BCHW = out_BCHW + plain_BCHW
+        return out_BCHW + perturbed_BCHW if self.skip_perturbed else out_BCHW
 
-    def perturb(self, joint_BDHW: Tensor, text_BT: Tensor) -> Tensor:
-        """Prune the joint channels, expand them back and re-order them by the text: (B, D, H, W)."""
+    def content_weight(self, joint_BDHW: Tensor) -> Tensor:
+        """Weigh the joint channels by squeeze and excitation: (B, D) in (0, 1)."""
         pooled_BD = joint_BDHW.mean(dim=(2, 3))
-        content_BD = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled_BD))))
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(pooled_BD))))
+
+    def perturb(self, joint_BDHW: Tensor, content_BD: Tensor, text_BT: Tensor, balance_B: Tensor) -> Tensor:
+        """Prune the joint channels, expand them back, re-order and gate them by the text: (B, D, H, W)."""
         expanded: Tensor = self.expand(keep_top_channels(joint_BDHW, content_BD, self.retention))
         if not self.text_guided:
             return expanded
-        return sort_channels(expanded, self.text_weight(F.relu(self.text_hidden(text_BT))))
+        hidden_BD = self.text_hidden(text_BT)
+        ordered = sort_channels(expanded, self.text_weight(F.relu(hidden_BD)))
+        if not self.text_gate:
+            return ordered
+        gate_BD = self.gate(F.relu(hidden_BD + self.balance_hidden(balance_B[:, None])))
+        return ordered * (1 + gate_BD)[:, :, None, None]
 
 
 class PlainJoin(nn.Module):
-    """What takes TCPM's place in the ablation without it: a 1x1 convolution, blind to the text."""
+    """What takes TCPM's place in the ablation without it: a 1x1 convolution, blind to text and balance."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.join = nn.Conv2d(2 * channels, channels, 1)
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, _: Tensor) -> Tensor:
+    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, _: Tensor, __: Tensor) -> Tensor:
         """Join the features of source A and source B, both (B, C, H, W), into one (B, C, H, W)."""
         joined: Tensor = self.join(torch.cat([a_BCHW, b_BCHW], dim=1))
         return joined

@@ -1,0 +1,92 @@
+"""Gain output: the fused luma as a sum of the sources' own detail, weighted by maps that the network predicts.
+
+Both lumas are split into bands of detail and a low-pass rest (a Laplacian pyramid, Burt and Adelson 1983,
+doi:10.1109/TCOM.1983.1095851). For each band the network says how much of A's and of B's detail enters; for the rest,
+where between A and B it lies, and a small correction. Detail comes from the sources at full resolution, so the maps
+are smooth and may be predicted at a fraction of it.
+
+Shape suffixes: B batch, C channels, M maps, H height, W width.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CORRECTION = 0.3
+"""Largest change of the low-pass rest, on the scale of luma, beyond what lies between A and B."""
+
+_TAPS = (0.125, 0.375, 0.375, 0.125)
+"""Binomial, and symmetric about the centre of 2x2 pixels, as bilinear upsampling is."""
+
+
+class Pyramid(NamedTuple):
+    """A luma as bands of detail, finest first, each half the size of the one before, and the low-pass rest."""
+
+    bands: list[Tensor]
+    rest: Tensor
+
+
+def split(x_B1HW: Tensor, bands: int) -> Pyramid:
+    """Split lumas, whose sides are multiples of `2 ** bands` pixels, so that `merge` gives them back."""
+    details = []
+    for _ in range(bands):
+        coarse = _halve(x_B1HW)
+        details.append(x_B1HW - _double(coarse))
+        x_B1HW = coarse
+    return Pyramid(details, x_B1HW)
+
+
+def merge(pyramid: Pyramid) -> Tensor:
+    """Add the bands up to a luma (B, 1, H, W)."""
+    x_B1HW = pyramid.rest
+    for detail_B1HW in reversed(pyramid.bands):
+        x_B1HW = _double(x_B1HW).add_(detail_B1HW)
+    return x_B1HW
+
+
+def local_energy(pyramid: Pyramid, size: tuple[int, int]) -> Tensor:
+    """Return the logarithm of each band's mean square around each pixel of a grid: (B, bands, *size), about -1 to 1."""
+    energies = [resize(detail_B1HW.square(), size) for detail_B1HW in pyramid.bands]
+    # A grey level is 4e-3, so 1e-5 is its square: what is below is the noise of rounding.
+    return (torch.cat(energies, dim=1) + 1e-5).log().mul(0.25).add(2)
+
+
+def count_maps(bands: int) -> int:
+    """Return how many maps `apply_gains` takes: a gain of A and of B per band, a mixture and a correction."""
+    return 2 * bands + 2
+
+
+def apply_gains(maps_BMHW: Tensor, a: Pyramid, b: Pyramid) -> Tensor:
+    """Fuse two pyramids by maps of any smaller size, before their nonlinearities, into unclamped luma (B, 1, H, W).
+
+    Gains are softplus, so that zero keeps ln 2 of both sources' detail; the mixture is a sigmoid.
+    """
+    bands = len(a.bands)
+    gains_BMHW = F.softplus(maps_BMHW[:, : 2 * bands])
+    fused = []
+    for band, (detail_a, detail_b) in enumerate(zip(a.bands, b.bands, strict=True)):
+        gain_a, gain_b = resize(gains_BMHW[:, 2 * band : 2 * band + 2], detail_a.shape[-2:]).split(1, dim=1)
+        fused.append(torch.addcmul(gain_a * detail_a, gain_b, detail_b))
+    mixture, correction = resize(maps_BMHW[:, 2 * bands :], a.rest.shape[-2:]).split(1, dim=1)
+    rest = torch.lerp(a.rest, b.rest, mixture.sigmoid()) + CORRECTION * correction.tanh()
+    return merge(Pyramid(fused, rest))
+
+
+def resize(x_BMHW: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bring maps to a size that is a power of two times theirs: bilinear where larger, means where smaller."""
+    height, width = x_BMHW.shape[-2:]
+    if height > size[0]:
+        return F.avg_pool2d(x_BMHW, (height // size[0], width // size[1]))
+    return x_BMHW if height == size[0] else F.interpolate(x_BMHW, size, mode="bilinear", align_corners=False)
+
+
+def _halve(x_B1HW: Tensor) -> Tensor:
+    taps = x_B1HW.new_tensor(_TAPS)
+    padded_B1HW = F.pad(x_B1HW, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded_B1HW, torch.outer(taps, taps)[None, None], stride=2)
+
+
+def _double(x_B1HW: Tensor) -> Tensor:
+    return F.interpolate(x_B1HW, scale_factor=2, mode="bilinear", align_corners=False)
