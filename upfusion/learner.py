@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from upfusion.losses import LossWeights, fusion_loss
+from upfusion.losses import WISHES, Crops, LossWeights, fusion_loss
 from upfusion.network import UPFusion
 
 
@@ -146,8 +146,9 @@ class Learner:
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast(batch.a.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             fused_B1HW = self.replica(batch.a, batch.b, batch.text, batch.balance)
-        share = self.recipe.feature_share
-        return fusion_loss(batch.a, batch.b, fused_B1HW.float(), self.recipe.loss, batch.wish, share)
+        wish_BW = batch.a.new_zeros(len(batch), WISHES) if batch.wish is None else batch.wish
+        crops = Crops(batch.a, batch.b, fused_B1HW.float(), wish_BW)
+        return fusion_loss(crops, self.recipe.loss, self.recipe.feature_share)
 
     def _exchange_gradients(self, *, last: bool) -> AbstractContextManager[None]:
         """Exchange gradients with the other workers once a step, after its last batch."""
