@@ -116,8 +116,8 @@ class TrainConfig(JobConfig):
         description="Share of the crops guided by one of the phrases that come with the text encoder, such as 'less "
         "infrared', whose wish the losses follow.",
     )
-    balances: float = Field(
-        0.0, ge=0, le=1, description="Share of the other crops guided by a random balance, which the losses follow."
+    random_wishes: float = Field(
+        0.0, ge=0, le=1, description="Share of the other crops guided by a random balance or wish, which they follow."
     )
     intensity: float = Field(1.0, ge=0, description="Weight of the L1 loss to the brighter source.")
     gradient: float = Field(1.0, ge=0, description="Weight of the L1 loss to the larger Sobel gradient.")
@@ -132,7 +132,9 @@ class TrainConfig(JobConfig):
     )
     bounds: float = Field(0.0, ge=0, description="Weight of how far luma lies outside its range.")
     wishes: float = Field(
-        0.0, ge=0, description="Weight of what phrases wish beside a balance: bright targets, a lifted dark, less noise."
+        0.0,
+        ge=0,
+        description="Weight of what phrases wish beside a balance: bright targets, a lifted dark, less noise.",
     )
     learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate at the beginning.")
     final_learning_rate: float = Field(1e-5, ge=0, description="Learning rate at the end of the cosine.")

@@ -67,7 +67,7 @@ class Worker:
             prompts=tuple(name for name in PROMPTS if name in self.start.prompts),
             seed=config.seed,
         )
-        self.guides = GuideRules(phrases=config.phrases, balances=config.balances, seed=config.seed)
+        self.guides = GuideRules(phrases=config.phrases, wishes=config.random_wishes, seed=config.seed)
         self.phrases = load_phrase_bank(self.start.config.text_encoder or "") if config.phrases else None
         lumas = LumaCache(files, config.memory_cache)
         self.loader = CropLoader(job.train_pairs, rules, config.batch, lumas, config.loaders)
@@ -116,9 +116,8 @@ class Worker:
         crops = [sample.crop for sample in samples]
         a, b = (torch.from_numpy(np.stack(side))[:, None] for side in ([c.a for c in crops], [c.b for c in crops]))
         guides = [self.guides.draw(sample.number, self._text(sample), self.phrases) for sample in samples]
-        text, wish = torch.stack([guide.text_T for guide in guides]), torch.stack([guide.wish_W for guide in guides])
-        balance = torch.tensor([guide.balance for guide in guides])
-        return Batch(*(part.to(self.device) for part in (a, b, text, balance, wish)))
+        text, wish = torch.stack([guide.text for guide in guides]), torch.stack([guide.wish for guide in guides])
+        return Batch(*(part.to(self.device) for part in (a, b, text, wish)))
 
     def _text(self, sample: Sample) -> Tensor:
         if sample.crop.prompt is not None:

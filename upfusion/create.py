@@ -12,6 +12,7 @@ from upfusion.priors import load_convnext
 from upfusion.prompts import PROMPTS
 from upfusion.scpm import SemanticChannelPruning
 from upfusion.text import embed_bank
+from upfusion.wishes import load_reader_weights
 
 
 def create_checkpoint(
@@ -43,6 +44,8 @@ def create_checkpoint(
         raise ValueError(f"the preset {preset} starts from no pretrained ConvNeXt, so weights have no place in it")
     if pretrained and isinstance(network.scpm, SemanticChannelPruning) and config.prior:
         load_convnext(network.scpm.prior, config.prior, weights)
+    if config.takes_balance and config.text_encoder and (reader := load_reader_weights(config.text_encoder)):
+        network.reader.load_state_dict(reader)
     if pretrained and config.takes_text and config.text_encoder:
         shipped = None if text_encoder else _shipped_bank(config.text_encoder)
         prompts = shipped or embed_bank(PROMPTS, config.text_encoder, config.text_dim, text_encoder)

@@ -67,9 +67,9 @@ def apply_gains(maps_BMHW: Tensor, a: Pyramid, b: Pyramid) -> Tensor:
     gains_BMHW = F.softplus(maps_BMHW[:, : 2 * bands])
     fused = []
     for band, (detail_a, detail_b) in enumerate(zip(a.bands, b.bands, strict=True)):
-        gain_a, gain_b = resize(gains_BMHW[:, 2 * band : 2 * band + 2], detail_a.shape[-2:]).split(1, dim=1)
+        gain_a, gain_b = resize(gains_BMHW[:, 2 * band : 2 * band + 2], detail_a.shape[-2:]).chunk(2, dim=1)
         fused.append(torch.addcmul(gain_a * detail_a, gain_b, detail_b))
-    mixture, correction = resize(maps_BMHW[:, 2 * bands :], a.rest.shape[-2:]).split(1, dim=1)
+    mixture, correction = resize(maps_BMHW[:, 2 * bands :], a.rest.shape[-2:]).chunk(2, dim=1)
     rest = torch.lerp(a.rest, b.rest, mixture.sigmoid()) + CORRECTION * correction.tanh()
     return merge(Pyramid(fused, rest))
 

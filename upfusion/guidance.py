@@ -1,4 +1,4 @@
-"""What guides TCPM: the embedding of a task's prompt, of a named one, or of a text somebody wrote."""
+"""What guides TCPM: the embedding of a task's prompt, of a named one, or of a user's text; and a balance."""
 
 from pathlib import Path
 
@@ -11,6 +11,14 @@ from upfusion.text import TextEncoder, load_text_encoder
 
 SAME_ENCODER = 1e-3
 """Largest relative difference between two embeddings of one text by one encoder, on any device or version."""
+
+
+def check_balance(balance: float, checkpoint: Checkpoint) -> None:
+    """Raise ValueError for a balance outside [-1, 1], or one that a network without a dial cannot follow."""
+    if not -1 <= balance <= 1:
+        raise ValueError(f"balance: expected a number from -1 (A) through 0 (both) to 1 (B), got {balance:g}")
+    if balance and not checkpoint.config.takes_balance:
+        raise ValueError(f"the model {checkpoint.name} takes no balance, so {balance:g} has no meaning; 0 keeps both")
 
 
 class Guidance:

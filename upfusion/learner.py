@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from upfusion.losses import WISHES, Crops, LossWeights, fusion_loss
+from upfusion.losses import Crops, LossWeights, fusion_loss
 from upfusion.network import UPFusion
+from upfusion.wishes import WISHES
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,8 @@ class Batch:
     b: Tensor
     text: Tensor
     """(B, T)."""
-    balance: Tensor | None = None
-    """The number that the network is given, (B,); None is 0 for all."""
     wish: Tensor | None = None
-    """What the loss is to follow, (B, 4): balance, hot, dark and quiet; None is 0 for all."""
+    """What the result and the losses are to follow, (B, W), columns as in `upfusion.wishes.Wish`; None is nothing."""
 
     def __len__(self) -> int:
         return len(self.a)
@@ -144,9 +143,9 @@ class Learner:
         self.step = int(state["step"])
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        with torch.autocast(batch.a.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            fused_B1HW = self.replica(batch.a, batch.b, batch.text, batch.balance)
         wish_BW = batch.a.new_zeros(len(batch), WISHES) if batch.wish is None else batch.wish
+        with torch.autocast(batch.a.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            fused_B1HW = self.replica(batch.a, batch.b, batch.text, None, wish_BW)
         crops = Crops(batch.a, batch.b, fused_B1HW.float(), wish_BW)
         return fusion_loss(crops, self.recipe.loss, self.recipe.feature_share)
 

@@ -21,9 +21,6 @@ BLUR_BORDER = 6
 SMALLEST_SIMILARITY = 0.02
 """SSIM can be negative, of which there is no harmonic mean."""
 
-WISHES = 4
-"""Columns of `wish_BW`: balance, hot, dark and quiet (`upfusion.phrases.Wish`)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
@@ -41,21 +38,17 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Crops:
-    """What the terms compare: lumas (B, 1, H, W) in [0, 1] of both sources and of the result, and what was wished for."""
+    """What the terms compare: lumas (B, 1, H, W) in [0, 1] of both sources and of the result, and the wishes for it."""
 
     a: Tensor
     b: Tensor
     fused: Tensor
-    wish_BW: Tensor
-
-    @classmethod
-    def without_wishes(cls, a: Tensor, b: Tensor, fused: Tensor) -> "Crops":
-        """Compare crops that ask for nothing beside their sources."""
-        return cls(a, b, fused, a.new_zeros(len(a), WISHES))
+    wish: Tensor
+    """(B, W), columns as in `upfusion.wishes.Wish`."""
 
     def __getitem__(self, chosen: slice | Tensor) -> "Crops":
         """Return some of the crops."""
-        return Crops(self.a[chosen], self.b[chosen], self.fused[chosen], self.wish_BW[chosen])
+        return Crops(self.a[chosen], self.b[chosen], self.fused[chosen], self.wish[chosen])
 
     @cached_property
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,15 +71,13 @@ def fusion_loss(crops: Crops, weights: LossWeights, feature_share: float = 1.0) 
         "gradient": (weights.gradient, gradient_loss),
         "overshoot": (weights.overshoot, overshoot_loss),
         "structure": (weights.structure, structure_loss),
-        "fidelity": (weights.fidelity, lambda x: fidelity_loss(x.a, x.b, x.fused, shares(x.wish_BW))),
+        "fidelity": (weights.fidelity, lambda x: fidelity_loss(x.a, x.b, x.fused, shares(x.wish))),
         "feature": (weights.feature, lambda x: feature_loss(x.a, x.b, x.fused)),
         "bounds": (weights.bounds, bounds_loss),
         "wishes": (weights.wishes, wishes_loss),
     }
     some = crops[: max(1, round(feature_share * len(crops.a)))]
-    terms = {
-        name: term(some if name == "feature" else crops) for name, (weight, term) in wanted.items() if weight
-    }
+    terms = {name: term(some if name == "feature" else crops) for name, (weight, term) in wanted.items() if weight}
     return {"loss": torch.stack([wanted[name][0] * value for name, value in terms.items()]).sum(), **terms}
 
 
@@ -107,7 +98,7 @@ def gradient_loss(crops: Crops) -> Tensor:
     At the ends of the balance the gradient of the other source counts half: its strong edges stay.
     """
     a, b, fused = crops.gradients
-    balance = crops.wish_BW[:, 0, None, None, None]
+    balance = crops.wish[:, 0, None, None, None]
     weight_a, weight_b = 1 - 0.5 * balance.clamp_min(0), 1 + 0.5 * balance.clamp_max(0)
     return F.l1_loss(fused, torch.maximum(weight_a * a, weight_b * b))
 
@@ -134,7 +125,7 @@ def structure_loss(crops: Crops) -> Tensor:
     similarity = (2 * mean_B3HW[:, :2] * mean_B3HW[:, 2:] + c1) * (2 * covariance_B2HW + c2)
     energy = (mean_B3HW[:, :2] ** 2 + mean_B3HW[:, 2:] ** 2 + c1) * (variance_B3HW[:, :2] + variance_B3HW[:, 2:] + c2)
     ssim_B2 = (similarity / energy).mean(dim=(2, 3)).clamp_min(SMALLEST_SIMILARITY)
-    return 1 - harmonic_mean(ssim_B2, shares(crops.wish_BW)).mean()
+    return 1 - harmonic_mean(ssim_B2, shares(crops.wish)).mean()
 
 
 def bounds_loss(crops: Crops) -> Tensor:
@@ -148,12 +139,12 @@ def wishes_loss(crops: Crops) -> Tensor:
     A quarter of the first is wished for always, so that no balance makes a person vanish.
     """
     missing_B = _bright_targets_missing(torch.maximum(crops.a, crops.b), crops.fused)
-    loss = (missing_B * (0.25 + 0.75 * crops.wish_BW[:, 1])).mean()
-    asked = (crops.wish_BW[:, 2:] > 0).any(dim=1)
+    loss = (missing_B * (0.25 + 0.75 * crops.wish[:, 1])).mean()
+    asked = (crops.wish[:, 2:] > 0).any(dim=1)
     if not asked.any():
         return loss
     some = crops[asked]
-    _, _, dark_B, quiet_B = some.wish_BW.unbind(dim=1)
+    _, _, dark_B, quiet_B = some.wish.unbind(dim=1)
     blurred_B1HW = blur_inside(some.fused)
     unlit_B = _mean(F.relu(_lifted(blur_inside(torch.maximum(some.a, some.b))) - blurred_B1HW))
     noise_B = _mean(_flatness(some.a, some.b) * (_inside(some.fused) - blurred_B1HW).abs())

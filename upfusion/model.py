@@ -18,7 +18,7 @@ from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
 from upfusion.color import Pixels
 from upfusion.color_tensors import exchange_luma, luma, receive, send, top_of
 from upfusion.create import create_checkpoint
-from upfusion.guidance import Guidance
+from upfusion.guidance import Guidance, check_balance
 from upfusion.images import read_image, to_array
 from upfusion.presets import PRESETS
 from upfusion.tiles import Tiles, fuse_in_tiles
@@ -81,34 +81,48 @@ class FusionModel:
         self.guidance = Guidance(checkpoint, text_encoder)
         self.network = checkpoint.build_network().to(self.device)
 
-    def fuse(self, a: ImageSource, b: ImageSource, *, task: str = "ir_visible", prompt: str | None = None) -> Pixels:
+    def fuse(
+        self,
+        a: ImageSource,
+        b: ImageSource,
+        *,
+        task: str = "ir_visible",
+        prompt: str | None = None,
+        balance: float = 0.0,
+    ) -> Pixels:
         """Fuse source A, whose colour is kept, with source B, used as luminance.
 
         Sources are paths, PIL images or arrays `(H, W)` or `(H, W, 3)` of 8 or 16 bits. `prompt` is a text, or the
-        name of a built-in one (`general`), instead of the task's. Returns an array of A's shape; 8 bits, or 16
+        name of a built-in one (`general`), instead of the task's. `balance` is how much of A and of B the result keeps,
+        from -1 (A) through 0 (both) to 1 (B). Returns an array of A's shape; 8 bits, or 16
         where a source has 16. Raises ValueError when the sizes differ or the model is untrained, and as
         `Guidance.embed` does.
         """
         pixels_a, pixels_b = _to_pixels(a), _to_pixels(b)
         if pixels_a.shape[:2] != pixels_b.shape[:2]:
             raise ValueError(f"sources differ in size: A is {_size(pixels_a)}, B is {_size(pixels_b)} pixels")
-        return self.fuse_batch([pixels_a], [pixels_b], self.guidance.embed(task, prompt)[None])[0]
+        check_balance(balance, self.checkpoint)
+        return self.fuse_batch([pixels_a], [pixels_b], self.guidance.embed(task, prompt)[None], [balance])[0]
 
-    def fuse_batch(self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor) -> list[Pixels]:
-        """Fuse pairs of one size in one forward pass, each guided by its own row of `text_BT`.
+    def fuse_batch(
+        self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor, balances: Sequence[float] | None = None
+    ) -> list[Pixels]:
+        """Fuse pairs of one size in one forward pass, each guided by its own row of `text_BT` and its own balance.
 
         Raises ValueError when the model is untrained, and FloatingPointError when the network gives something that
         is no number.
         """
         if not self.checkpoint.provenance.trained:
             raise ValueError(f"the model {self.checkpoint.name} is untrained: it would give noise; {_TRAINED_ONES}")
-        return self._fuse_pixels(a, b, text_BT)
+        return self._fuse_pixels(a, b, text_BT, torch.tensor(balances or [0.0] * len(a)))
 
     @torch.inference_mode()
-    def _fuse_pixels(self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor) -> list[Pixels]:
+    def _fuse_pixels(
+        self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor, balance_B: Tensor
+    ) -> list[Pixels]:
         pixels_a, pixels_b = ([send(image, self.device) for image in images] for images in (a, b))
         a_B1HW, b_B1HW = (torch.stack([luma(one) for one in pixels])[:, None] for pixels in (pixels_a, pixels_b))
-        fused_BHW = self.fuse_lumas(a_B1HW, b_B1HW, text_BT)[:, 0].float()
+        fused_BHW = self.fuse_lumas(a_B1HW, b_B1HW, text_BT, balance_B)[:, 0].float()
         images = [
             exchange_luma(one_a, one, max(top_of(one_a), top_of(one_b)))
             for one_a, one_b, one in zip(pixels_a, pixels_b, fused_BHW, strict=True)
@@ -118,13 +132,14 @@ class FusionModel:
         return [receive(image) for image in images]
 
     @torch.inference_mode()
-    def fuse_lumas(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor) -> Tensor:
+    def fuse_lumas(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, balance_B: Tensor | None = None) -> Tensor:
         """Fuse lumas (B, 1, H, W) in [0, 1] into unclamped luma of the same shape, on this model's device."""
-        a_B1HW, b_B1HW, text_BT = (x.to(self.device) for x in (a_B1HW, b_B1HW, text_BT))
+        balance_B = torch.zeros(len(a_B1HW)) if balance_B is None else balance_B
+        a_B1HW, b_B1HW, text_BT, balance_B = (x.to(self.device) for x in (a_B1HW, b_B1HW, text_BT, balance_B))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.tiles and self.tiles.needed(*a_B1HW.shape[-2:]):
-                return fuse_in_tiles(self.network, a_B1HW, b_B1HW, text_BT, self.tiles)
-            fused_B1HW: Tensor = self.network(a_B1HW, b_B1HW, text_BT)
+                return fuse_in_tiles(self.network, a_B1HW, b_B1HW, text_BT, balance_B, self.tiles)
+            fused_B1HW: Tensor = self.network(a_B1HW, b_B1HW, text_BT, balance_B)
             return fused_B1HW
 
 

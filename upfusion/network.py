@@ -17,10 +17,13 @@ from upfusion.presets import NetworkConfig
 from upfusion.restormer import downsample, restormer_level, upsample
 from upfusion.scpm import SemanticChannelPruning
 from upfusion.tcpm import PlainJoin, TextGuidedChannelPerturbation
+from upfusion.wishes import WISHES, TextReader, join_wishes
 
 
 class UPFusion(nn.Module):
     """Fuse the luma of two registered sources under the guidance of a text and a balance."""
+
+    reader: TextReader
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -45,34 +48,48 @@ class UPFusion(nn.Module):
             for width, heads in zip(widths, config.heads, strict=True)
         )
         self.decoder = _decoder(config)
+        if config.takes_balance:
+            self.reader = TextReader(config.text_dim).requires_grad_(False)
 
     def forward(
-        self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, balance_B: Tensor | None = None
+        self,
+        a_B1HW: Tensor,
+        b_B1HW: Tensor,
+        text_BT: Tensor,
+        balance_B: Tensor | None = None,
+        wish_BW: Tensor | None = None,
     ) -> Tensor:
         """Fuse luma in [0, 1] of source A and source B, any size, into unclamped luma (B, 1, H, W).
 
-        `balance_B` in [-1, 1] says how much of A (-1) and of B (1) the result keeps; None is 0, both. A network that
-        takes no balance disregards it.
+        `balance_B` in [-1, 1] says how much of A (-1) and of B (1) the result keeps; None is 0, both. `wish_BW`, in
+        training, takes the place of what is read from text and balance. A network without a gate disregards both.
         """
         if a_B1HW.shape != b_B1HW.shape or a_B1HW.ndim != 4 or a_B1HW.shape[1] != 1:
             raise ValueError(f"expected two lumas (B, 1, H, W), got {tuple(a_B1HW.shape)} and {tuple(b_B1HW.shape)}")
         if self.config.takes_text and text_BT.shape != (len(a_B1HW), self.config.text_dim):
             expected = (len(a_B1HW), self.config.text_dim)
             raise ValueError(f"expected text embeddings (B, T) = {expected}, got {tuple(text_BT.shape)}")
-        if balance_B is None:
-            balance_B = a_B1HW.new_zeros(len(a_B1HW))
+        if wish_BW is None:
+            wish_BW = self.read_wishes(text_BT, balance_B)
         height, width = a_B1HW.shape[-2:]
         multiple = self.config.size_multiple
         padded_a, padded_b = pad_to_multiple(a_B1HW, multiple), pad_to_multiple(b_B1HW, multiple)
-        return self.fuse_padded(padded_a, padded_b, text_BT, balance_B)[..., :height, :width]
+        return self.fuse_padded(padded_a, padded_b, text_BT, wish_BW)[..., :height, :width]
 
-    def fuse_padded(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, balance_B: Tensor) -> Tensor:
+    def read_wishes(self, text_BT: Tensor, balance_B: Tensor | None = None) -> Tensor:
+        """Return what texts (B, T) and balances (B,) ask for, (B, W); zero where the network has no gate."""
+        if not self.config.takes_balance:
+            return text_BT.new_zeros(len(text_BT), WISHES)
+        read_BW = self.reader(text_BT)
+        return join_wishes(read_BW, read_BW.new_zeros(len(read_BW)) if balance_B is None else balance_B)
+
+    def fuse_padded(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, wish_BW: Tensor) -> Tensor:
         """Fuse lumas whose sides are multiples of `config.size_multiple`."""
         pyramid_a, pyramid_b = (split(x, self.config.gain_bands if self.config.gains else 0) for x in (a_B1HW, b_B1HW))
         embedded_a, embedded_b = self.embed_a(a_B1HW, pyramid_a), self.embed_b(b_B1HW, pyramid_b)
         shared_a, shared_b = self.share(embedded_a, embedded_b)
         levels_a, levels_b = self.encode(self.encoder_a, shared_a), self.encode(self.encoder_b, shared_b)
-        joined = [tcpm(a, b, text_BT, balance_B) for tcpm, a, b in zip(self.tcpm, levels_a, levels_b, strict=True)]
+        joined = [tcpm(a, b, text_BT, wish_BW) for tcpm, a, b in zip(self.tcpm, levels_a, levels_b, strict=True)]
         maps_BMHW = self.decoder.output(self.decoder(joined))
         if self.config.gains:
             return apply_gains(maps_BMHW.float(), pyramid_a, pyramid_b)

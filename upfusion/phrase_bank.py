@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -53,7 +53,7 @@ def load_phrase_bank(encoder: str) -> PhraseBank | None:
                 f"{path}: {name} is {metadata.get(name)}, expected {value}; "
                 "make the phrase bank again with `python -m upfusion.phrase_bank LOCATION`"
             )
-    wishes_N4 = torch.tensor([astuple(wish) for wish in PHRASES.values()], dtype=torch.float32)
+    wishes_N4 = torch.tensor(list(PHRASES.values()), dtype=torch.float32)
     return PhraseBank(texts, wishes_N4, F.normalize(embeddings_NT.float(), dim=-1))
 
 

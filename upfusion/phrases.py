@@ -5,25 +5,10 @@ and not the words of one sensor. The sentences of a `Wish()` teach it to ignore 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from upfusion.phrases_unrelated import UNRELATED
 from upfusion.prompts import PROMPTS
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a text asks of the fused image; all zero asks for both sources alike."""
-
-    balance: float = 0.0
-    """-1 keeps source A (visible, CT, PET, SPECT, optical; its colour), 1 source B (infrared, MRI, NIR, SAR)."""
-    hot: float = 0.0
-    """0..1: how far hot or bright targets of either source (people, engines, lesions, uptake) stay bright."""
-    dark: float = 0.0
-    """0..1: how far shadows are lifted to show what lies in the dark."""
-    quiet: float = 0.0
-    """0..1: how far noise and grain are suppressed."""
-
+from upfusion.wishes import Wish
 
 NAMES = (  # source B, source A
     ("infrared", "visible"), ("thermal", "daylight"), ("MRI", "CT"), ("radar", "optical"), ("IR", "RGB"),

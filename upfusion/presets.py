@@ -82,7 +82,9 @@ class NetworkConfig:
         widths = self.level_widths
         for name in ("heads", "widths"):
             if len(getattr(self, name) or widths) != len(self.blocks):
-                raise ValueError(f"{name}: expected {len(self.blocks)} numbers, one per level, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name}: expected {len(self.blocks)} numbers, one per level, got {getattr(self, name)}"
+                )
         if widths[0] != self.channels:
             raise ValueError(f"widths: expected the first to be channels = {self.channels}, got {self.widths}")
         for width, heads in zip(widths, self.heads, strict=True):

@@ -18,6 +18,7 @@ from upfusion.restormer import (
     split_heads,
 )
 from upfusion.selection import keep_top_channels, sort_channels
+from upfusion.wishes import WISHES
 
 
 class TextGuidedChannelPerturbation(nn.Module):
@@ -27,8 +28,8 @@ class TextGuidedChannelPerturbation(nn.Module):
     by weights computed from the text; the result asks (Q) and the unperturbed features answer (K, V) in a
     channel cross-attention that keeps only the strongest share of each row.
 
-    With `text_gate`, the re-ordered channels are multiplied by gains computed from the text and the balance: an order
-    can only jump, a gain moves continuously with the balance.
+    With `text_gate`, the re-ordered channels are multiplied by gains computed from the wishes of the text (wishes.py):
+    an order can only jump, a gain moves continuously with what is wished for.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class TextGuidedChannelPerturbation(nn.Module):
             self.text_hidden = nn.Linear(text_dim, text_hidden)
             self.text_weight = nn.Linear(text_hidden, both)
         if self.text_gate:
-            self.balance_hidden = nn.Linear(1, text_hidden, bias=False)
+            self.wish_hidden = nn.Linear(WISHES, text_hidden)
             self.gate = nn.Linear(text_hidden, both)
         self.join = nn.Conv2d(both, channels, 1)
         self.query_norm = ChannelLayerNorm(channels)
@@ -70,14 +71,12 @@ class TextGuidedChannelPerturbation(nn.Module):
         self.feed_forward_norm = ChannelLayerNorm(channels)
         self.feed_forward = GatedFeedForward(channels, expansion)
 
-    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, text_BT: Tensor, balance_B: Tensor) -> Tensor:
+    def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, text_BT: Tensor, wish_BW: Tensor) -> Tensor:
         """Join the features of source A and source B, both (B, C, H, W), into one (B, C, H, W)."""
         joint_BDHW = torch.cat([a_BCHW, b_BCHW], dim=1)
         content_BD = self.content_weight(joint_BDHW)
         plain_BCHW = self.join(joint_BDHW)
-        perturbed_BCHW = map_channels(
-            lambda x: self.join(self.perturb(x, content_BD, text_BT, balance_B)), joint_BDHW
-        )
+        perturbed_BCHW = map_channels(lambda x: self.join(self.perturb(x, content_BD, text_BT, wish_BW)), joint_BDHW)
         attended_BCHW = self.attention(self.query_norm(perturbed_BCHW), self.key_value_norm(plain_BCHW))
         out_BCHW: Tensor = attended_BCHW + self.feed_forward(self.feed_forward_norm(attended_BCHW))
         if self.skip_unperturbed:
@@ -89,21 +88,21 @@ class TextGuidedChannelPerturbation(nn.Module):
         pooled_BD = joint_BDHW.mean(dim=(2, 3))
         return torch.sigmoid(self.excite(F.relu(self.squeeze(pooled_BD))))
 
-    def perturb(self, joint_BDHW: Tensor, content_BD: Tensor, text_BT: Tensor, balance_B: Tensor) -> Tensor:
-        """Prune the joint channels, expand them back, re-order and gate them by the text: (B, D, H, W)."""
+    def perturb(self, joint_BDHW: Tensor, content_BD: Tensor, text_BT: Tensor, wish_BW: Tensor) -> Tensor:
+        """Prune the joint channels, expand them back, re-order by the text, gate by its wishes: (B, D, H, W)."""
         expanded: Tensor = self.expand(keep_top_channels(joint_BDHW, content_BD, self.retention))
         if not self.text_guided:
             return expanded
-        hidden_BD = self.text_hidden(text_BT)
-        ordered = sort_channels(expanded, self.text_weight(F.relu(hidden_BD)))
+        ordered = sort_channels(expanded, self.text_weight(F.relu(self.text_hidden(text_BT))))
         if not self.text_gate:
             return ordered
-        gate_BD = self.gate(F.relu(hidden_BD + self.balance_hidden(balance_B[:, None])))
-        return ordered * (1 + gate_BD)[:, :, None, None]
+        gate_BD = self.gate(F.relu(self.wish_hidden(wish_BW)))
+        gated: Tensor = ordered * (1 + gate_BD)[:, :, None, None]
+        return gated
 
 
 class PlainJoin(nn.Module):
-    """What takes TCPM's place in the ablation without it: a 1x1 convolution, blind to text and balance."""
+    """What takes TCPM's place in the ablation without it: a 1x1 convolution, blind to the text."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -44,7 +44,9 @@ class Tiles:
         return [round(step * last / steps) for step in range(steps + 1)]
 
 
-def fuse_in_tiles(network: UPFusion, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, tiles: Tiles) -> Tensor:
+def fuse_in_tiles(
+    network: UPFusion, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, balance_B: Tensor, tiles: Tiles
+) -> Tensor:
     """Fuse lumas tile by tile, blended linearly where tiles overlap: (B, 1, H, W), unclamped."""
     height, width = a_B1HW.shape[-2:]
     rows, columns = tiles.starts(height), tiles.starts(width)
@@ -54,7 +56,7 @@ def fuse_in_tiles(network: UPFusion, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Te
         for left, ramp_W in zip(columns, _ramps(columns, width, tiles), strict=True):
             window = (..., slice(top, top + tiles.side), slice(left, left + tiles.side))
             ramp_HW = torch.outer(ramp_H, ramp_W).to(a_B1HW.device)
-            sum_B1HW[window] += network(a_B1HW[window], b_B1HW[window], text_BT).float() * ramp_HW
+            sum_B1HW[window] += network(a_B1HW[window], b_B1HW[window], text_BT, balance_B).float() * ramp_HW
             weight_HW[window] += ramp_HW
     return sum_B1HW / weight_HW
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from upfusion.convert import convert
+from upfusion.gain_output import split
 from upfusion.network import PatchEmbedding, UPFusion, pad_to_multiple
 from upfusion.presets import PRESETS, NetworkConfig
 
@@ -29,7 +30,18 @@ SMALL = NetworkConfig(
 CONFIGS = {
     "small": SMALL,
     "strided": replace(SMALL, stem_stride=2, residual=True, skip_unperturbed=True, prior_trained=True, text_hidden=8),
+    "dense": replace(
+        PRESETS["tiny"],
+        channels=8,
+        widths=(8, 12, 16),
+        text_dim=16,
+        text_hidden=8,
+        squeeze_divisor=1,
+        prior_depths=(1, 1, 1, 1),
+    ),
 }
+
+BALANCES = torch.tensor([-0.4, 0.7])
 
 TAPS = {
     "channel_select": "scpm",
@@ -129,7 +141,7 @@ def test_permuting_the_batch_permutes_the_result(config: NetworkConfig) -> None:
 def _check_gradients(config: NetworkConfig, seed: int) -> None:
     network = _network(config, seed)
     a, b, text = _scene(config, seed, size=(48, 64))
-    (network(a, b, text) - torch.maximum(a, b) / 2).square().mean().backward()
+    (network(a, b, text, BALANCES) - torch.maximum(a, b) / 2).square().mean().backward()
     trained = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
     idle = [name for name, grad in trained.items() if grad is None or not grad.isfinite().all() or not grad.any()]
     assert not idle
@@ -175,6 +187,33 @@ def test_each_row_of_text_guides_its_own_pair() -> None:
     with torch.no_grad():
         fused = network(a[:1].repeat(2, 1, 1, 1), b[:1].repeat(2, 1, 1, 1), text)
     assert (fused[0] - fused[1]).abs().max() > 1e-4
+
+
+def test_each_balance_guides_its_own_pair_and_none_is_zero() -> None:
+    config = CONFIGS["dense"]
+    network = _network(config)
+    a, b, text = (x[:1].repeat(3, *[1] * (x.ndim - 1)) for x in _scene(config))
+    with torch.no_grad():
+        fused = network(a, b, text, torch.tensor([-1.0, 0.0, 1.0]))
+        torch.testing.assert_close(fused[1:2], network(a[:1], b[:1], text[:1]))
+    assert (fused[0] - fused[1]).abs().max() > 1e-5
+    assert (fused[2] - fused[1]).abs().max() > 1e-5
+
+
+def test_a_small_step_of_the_balance_is_a_small_step_of_the_result() -> None:
+    config = CONFIGS["dense"]
+    network = _network(config)
+    a, b, text = (x[:1].repeat(201, *[1] * (x.ndim - 1)) for x in _scene(config, size=(16, 16)))
+    with torch.no_grad():
+        fused = network(a, b, text, torch.linspace(-1, 1, 201))
+    whole = (fused[-1] - fused[0]).abs().max()
+    assert (fused[1:] - fused[:-1]).abs().max() < 0.05 * whole
+
+
+def test_a_network_without_a_dial_disregards_the_balance() -> None:
+    network, scene = _network(SMALL), _scene(SMALL)
+    with torch.no_grad():
+        assert torch.equal(network(*scene, BALANCES), network(*scene))
 
 
 def test_the_sources_are_told_apart() -> None:
@@ -225,9 +264,10 @@ def test_the_stem_throws_nothing_away() -> None:
     embedding = PatchEmbedding(config)
     x = torch.rand(1, 1, 8, 12)
     unshuffled = embedding.unshuffle(x)
+    pyramid = split(x, 0)
     assert unshuffled.shape == (1, 4, 4, 6)
     assert unshuffled.flatten().sort().values.equal(x.flatten().sort().values)
-    assert embedding(x).shape == (1, 8, 4, 6)
+    assert embedding(x, pyramid).shape == (1, 8, 4, 6)
 
 
 def test_texts_of_another_size_are_named() -> None:

@@ -14,7 +14,9 @@ def test_the_paper_has_no_departure() -> None:
     paper = PRESETS["paper"]
     assert (paper.channels, paper.blocks, paper.heads) == (48, (4, 6, 6, 8), (1, 2, 4, 8))
     assert (paper.text_dim, paper.text_hidden, paper.stem_stride) == (512, None, 1)
-    assert (paper.residual, paper.skip_unperturbed, paper.prior_trained) == (False, False, False)
+    assert paper.widths is None
+    departures = ("residual", "skip_unperturbed", "skip_perturbed", "prior_trained", "dense", "gains", "stem_energy")
+    assert not any(getattr(paper, name) for name in (*departures, "embedding_skip", "text_gate"))
 
 
 def test_the_paper_has_its_number_of_parameters() -> None:
@@ -54,6 +56,10 @@ def test_an_unknown_field_is_named() -> None:
         ("tcpm_retention", -0.5),
         ("attention_retention", 2.0),
         ("prior_depths", (1, 1, 1)),
+        ("heads", (1, 1, 1)),
+        ("widths", (48, 96)),
+        ("widths", (24, 96, 192, 384)),
+        ("stem_energy", True),
         ("prior_widths", (8, 16, 32, 64, 128)),
     ],
 )

@@ -15,8 +15,8 @@ class Recorder(nn.Module):
         self.sizes: list[tuple[int, ...]] = []
         self.shade_by_tile = shade_by_tile
 
-    def forward(self, a: Tensor, b: Tensor, text: Tensor) -> Tensor:
-        assert len(text) == len(a)
+    def forward(self, a: Tensor, b: Tensor, text: Tensor, balance: Tensor) -> Tensor:
+        assert len(text) == len(balance) == len(a)
         self.sizes.append(tuple(a.shape[-2:]))
         return torch.full_like(a, len(self.sizes) - 1) if self.shade_by_tile else torch.maximum(a, b)
 
@@ -25,7 +25,7 @@ class Recorder(nn.Module):
 @pytest.mark.parametrize("overlap", [0, 1, 16, 32])
 def test_tiles_of_a_local_operation_give_the_whole(size: tuple[int, int], overlap: int) -> None:
     a, b, network = torch.rand(2, 1, *size), torch.rand(2, 1, *size), Recorder()
-    fused = fuse_in_tiles(network, a, b, torch.rand(2, 4), Tiles(side=64, overlap=overlap))  # type: ignore[arg-type]
+    fused = fuse_in_tiles(network, a, b, torch.rand(2, 4), torch.zeros(2), Tiles(side=64, overlap=overlap))  # type: ignore[arg-type]
     torch.testing.assert_close(fused, torch.maximum(a, b))
     assert set(network.sizes) == {(min(64, size[0]), min(64, size[1]))}
 
@@ -42,7 +42,9 @@ def test_tiles_are_spread_evenly_and_end_flush(length: int, starts: list[int]) -
 
 def test_neighbours_are_blended_without_a_step() -> None:
     zeros = torch.zeros(1, 1, 64, 112)
-    fused = fuse_in_tiles(Recorder(shade_by_tile=True), zeros, zeros, zeros[:, 0, 0], Tiles(side=64, overlap=16))  # type: ignore[arg-type]
+    fused = fuse_in_tiles(
+        Recorder(shade_by_tile=True), zeros, zeros, zeros[:, 0, 0], torch.zeros(1), Tiles(side=64, overlap=16)
+    )  # type: ignore[arg-type]
     profile = fused[0, 0, 30]
     assert profile[:48].eq(0).all()
     assert profile[64:].eq(1).all()
