@@ -183,7 +183,7 @@ def _about_balance(each: int) -> Iterator[tuple[str, Wish]]:
 def _about_two_things() -> Iterator[tuple[str, Wish]]:
     for number, (first, one) in enumerate(PARTS):
         for second, other in PARTS[number + 1 :]:
-            fields = (vars(one), vars(other))
+            fields = (one._asdict(), other._asdict())
             if not any(fields[0][name] and fields[1][name] for name in fields[0]):
                 joined = f"{first} and {second}" if number % 2 else f"{second}, {first}"
                 yield joined, Wish(**{name: fields[0][name] + fields[1][name] for name in fields[0]})

@@ -1,4 +1,4 @@
-from dataclasses import astuple
+
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ def test_there_are_enough_phrases_and_none_twice() -> None:
 def test_wishes_are_in_range() -> None:
     for wish in PHRASES.values():
         assert -1 <= wish.balance <= 1
-        assert all(0 <= value <= 1 for value in astuple(wish)[1:])
+        assert all(0 <= value <= 1 for value in tuple(wish)[1:])
 
 
 def test_phrases_are_short_and_tidy() -> None:
