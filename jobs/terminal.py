@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from pipelines.printable import printable
+from pipelines.errors.escaping import printable
 
 LOG_WIDTH = 120
 """Columns where there is no terminal, as in the log of a Ray job; rich would cut tables at 80."""

@@ -57,7 +57,7 @@ def _names(tree: ast.AST) -> Iterator[str]:
 
 def test_who_fuses_waits_for_no_timm() -> None:
     """timm and torchvision take as long to import as PyTorch, and only training from pretrained priors needs them."""
-    rooms = "pipelines.fuse, pipelines.evaluate, pipelines.fuse_actor, upfusion.model"
+    rooms = "pipelines.fuse.job, pipelines.evaluate.job, pipelines.fuse.actor, upfusion.model"
     driver = f"import sys, {rooms}; print({WAITED_FOR} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
