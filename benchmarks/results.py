@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jobs.console.ablate import AblationLine
 from jobs.console.evaluate import EvaluationLine
-from jobs.console.progress import quiet
+from jobs.terminal import quiet
 from pipelines.ablate.config import AblateConfig
 from pipelines.ablate.job import ablate, plan_ablation
 from pipelines.ablate.outcome import Ablation, parts_table, prompts_table

@@ -14,9 +14,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import discover
 from pipelines.demo.street import draw_pair
-from pipelines.fuse.config import ArchiveConfig
 from pipelines.storage import objects as storage
 from upfusion import FusionModel, load
 from upfusion.color import Pixels, luma8

@@ -3,9 +3,8 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console.progress import quiet
 from jobs.exit_codes import EXIT_OK, explained
-from jobs.terminal import Terminal
+from jobs.terminal import Terminal, quiet
 from pipelines.ablate.config import AblateConfig
 
 

@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from jobs.command_line import job_command
 from jobs.terminal import Terminal
-from pipelines.checkpoints.convert_config import ConvertConfig
+from pipelines.checkpoints.config import ConvertConfig
 
 NAMES_SHOWN = 3
 

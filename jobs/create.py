@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from jobs.command_line import job_command
 from jobs.terminal import Terminal
-from pipelines.checkpoints.create_config import CreateConfig
+from pipelines.checkpoints.config import CreateConfig
 
 
 @job_command(CreateConfig, name="create", positional=("preset",))

@@ -3,9 +3,10 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console.progress import ProgressLine, quiet, say_outcome, say_unpaired
+from jobs.console.fuse import say_outcome, say_unpaired
+from jobs.console.progress import ProgressLine
 from jobs.exit_codes import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
-from jobs.terminal import Terminal
+from jobs.terminal import Terminal, quiet
 from pipelines.fuse.config import FuseConfig
 
 

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jobs.command_line import job_command
-from jobs.console.progress import metrics_table
+from jobs.console.fuse import metrics_table
 from jobs.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from jobs.terminal import Terminal
 from pipelines.measure.config import MeasureConfig

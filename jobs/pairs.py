@@ -5,9 +5,9 @@ import sys
 from rich.table import Table
 
 from jobs.command_line import job_command
-from jobs.console.progress import say_unpaired
+from jobs.console.fuse import say_unpaired
 from jobs.terminal import Terminal
-from pipelines.fuse.config import ArchiveConfig
+from pipelines.archive.config import ArchiveConfig
 from upfusion.prompts import TASKS
 
 SIZES_SHOWN = 20

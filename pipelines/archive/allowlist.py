@@ -9,12 +9,8 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated
 from urllib.parse import unquote
 
-from pydantic import Field
-
-from pipelines.config.fields import Words
 from pipelines.errors.exceptions import RequestError
 from pipelines.errors.redaction import BY_ENVIRONMENT, holds_credentials, without_secrets
 from pipelines.storage import objects as storage
@@ -25,15 +21,6 @@ PORTS = {"http": ":80", "https": ":443"}
 LOCAL, S3, WEB = "file", "s3", tuple(PORTS)
 SAME = {"local": LOCAL, "s3a": S3}
 PLAIN_NAME = re.compile(r"\w[\w .-]*")
-
-Allow = Annotated[
-    Words,
-    Field(
-        description="Where else the pairs of a manifest may lie, as prefixes with commas between, such as "
-        "s3://other/archive,https://host/images. Without it a manifest in a bucket names objects of that bucket "
-        "alone, and a local one local files and s3://."
-    ),
-]
 
 
 @dataclass(frozen=True)

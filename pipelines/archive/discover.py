@@ -1,45 +1,29 @@
 """Finding the pairs of an archive: by relative path and stem, never by sorting two listings."""
 
-import io
 import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as compute
-import pyarrow.csv as pc
 
 from pipelines.archive import formats as footage
-from pipelines.archive.allowlist import allowed_by_person, allowed_by_place, check_places, is_manifest, resolve
+from pipelines.archive.allowlist import is_manifest
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.manifest import check_count, empty_shard, read_manifest
+from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
 from pipelines.errors.exceptions import RequestError
-from pipelines.fuse.config import ArchiveConfig
 from pipelines.storage import objects as storage
-from pipelines.storage.parquet import open_parquet
 from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
 from upfusion.images import SUFFIXES, ImageError, image_size
-from upfusion.prompts import TASKS
 
 Side = Literal["a", "b"]
 Place = tuple[str, Side, str | None]
 """Where a file belongs: pair_id, side, and the task where its folder says it."""
-
-MANIFEST_SCHEMA = pa.schema(
-    [
-        pa.field("pair_id", pa.string(), nullable=False),
-        pa.field("a_uri", pa.string(), nullable=False),
-        pa.field("b_uri", pa.string(), nullable=False),
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("prompt", pa.string()),
-    ]
-)
-COLUMNS: list[str] = MANIFEST_SCHEMA.names
-NEEDED = ("pair_id", "a_uri", "b_uri")
 
 # Folder names, in lower case, with the side they hold and, where the name alone decides it, the task.
 FOLDERS: dict[str, tuple[Side, str | None]] = {
@@ -52,26 +36,9 @@ FOLDERS: dict[str, tuple[Side, str | None]] = {
     "nir": ("b", "nir_visible"),
     "sar": ("b", "sar_optical"),
 }
-
-DEFAULT_TASK = "ir_visible"
 SIZES_READ = 2000
 HEAD, WHOLE = 1 << 16, 1_000_000_000  # bytes; the second as --max-file-mb has it by default
-# Paths end here, and keys of S3 long before.
-LONGEST_VALUE = 4096  # bytes
-MOST_TEXT = 4 << 30  # bytes of a manifest
 STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
-
-
-@dataclass(frozen=True)
-class Discovery:
-    """The pairs of an archive and what could not be paired."""
-
-    pairs: pa.Table
-    """MANIFEST_SCHEMA, sorted by pair_id."""
-    unpaired: list[str] = field(default_factory=list)
-    """URIs of images and recordings without a partner."""
-    ignored: int = 0
-    """Files below the source that are no images or recordings, are hidden, or lie in neither kind of folder."""
 
 
 @waiting_at_most(PATIENCE_PLANNING)
@@ -83,7 +50,7 @@ def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
     """
     source = storage.absolute(archive.source)
     try:
-        found = _read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive, recordings)
+        found = read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive, recordings)
     except OSError as error:
         raise RequestError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
     pairs = found.pairs.sort_by("pair_id")
@@ -155,7 +122,7 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
         sides[pair_id][side] = uri
         if task:
             tasks[pair_id] = task
-    _check_count(source, len(sides), archive.max_pairs)
+    check_count(source, len(sides), archive.max_pairs)
     if long := next((pair_id for pair_id in sides if len(pair_id.encode()) > archive.max_id), None):
         raise RequestError(
             f"{source}: the id of pair {long!r} has {len(long.encode())} bytes, more than --max-id {archive.max_id}"
@@ -173,7 +140,7 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
     )
     unpaired = sorted(uri for uris_of in sides.values() if len(uris_of) == 1 for uri in uris_of.values())
     if not complete and elsewhere:
-        raise RequestError(_empty_shard(source, archive))
+        raise RequestError(empty_shard(source, archive))
     if not complete:
         raise RequestError(_nothing_found(source, archive, len(unpaired), ignored))
     return Discovery(pairs, unpaired, ignored)
@@ -235,129 +202,6 @@ def _compile(pattern: str) -> re.Pattern[str]:
     parts = {"**/": "(.*/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
     pieces = STAR.split(unicodedata.normalize("NFC", pattern).removeprefix("./").lstrip("/"))
     return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
-
-
-def _read_manifest(uri: str, archive: ArchiveConfig) -> Discovery:
-    try:
-        data = storage.read_bytes(uri)
-    except FileNotFoundError as error:
-        raise RequestError(f"the manifest {uri} does not exist") from error
-    try:
-        columns = _parse_manifest(uri, data, archive)
-    except (pa.ArrowException, OSError) as error:
-        raise RequestError(f"{uri} cannot be read as a manifest: {error}") from error
-    rows = len(columns["pair_id"])
-    if rows == 0:
-        raise RequestError(f"the manifest {uri} holds no pairs")
-    columns["task"] = [archive.task or given or DEFAULT_TASK for given in columns.get("task", [None] * rows)]
-    columns["prompt"] = [prompt or None for prompt in columns.get("prompt", [None] * rows)]
-    _check_rows(uri, columns)
-    base = uri.rsplit("/", 1)[0]
-    allowed = (*allowed_by_place(uri), *allowed_by_person(archive.allow))
-    for side in ("a_uri", "b_uri"):
-        resolved = [resolve(base, str(value)) for value in columns[side]]
-        check_places(uri, ((f"row {row}: {side}", value) for row, value in enumerate(resolved, start=1)), allowed)
-        columns[side] = [_as_folder(value, given) for value, given in zip(resolved, columns[side], strict=True)]
-    pairs = pa.table({name: columns[name] for name in COLUMNS}, schema=MANIFEST_SCHEMA)
-    part = archive.part
-    pairs = pairs.filter(pa.array([part.holds(str(pair_id)) for pair_id in columns["pair_id"]], pa.bool_()))
-    if pairs.num_rows == 0:
-        raise RequestError(_empty_shard(uri, archive))
-    return Discovery(pairs)
-
-
-def _as_folder(uri: str, given: str | None) -> str:
-    """Keep the slash by which a manifest says that frames lie in a folder."""
-    return uri.rstrip("/") + "/" if given and given.endswith("/") else uri
-
-
-def _parse_manifest(uri: str, data: bytes, archive: ArchiveConfig) -> dict[str, list[str | None]]:
-    if uri.lower().endswith(".parquet"):
-        names, table = _parse_parquet(uri, data, archive)
-    else:
-        table = pc.read_csv(
-            pa.BufferReader(data),
-            parse_options=pc.ParseOptions(newlines_in_values=True),
-            # Types would be guessed, and 000123 would become 123.
-            convert_options=pc.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string())),
-        )
-        names = table.column_names
-    _check_count(uri, table.num_rows, archive.max_pairs)
-    there = Counter(names)
-    if missing := [name for name in NEEDED if name not in there]:
-        raise RequestError(
-            f"{uri} is no manifest: expected columns {', '.join(NEEDED)} (and task, prompt), "
-            f"missing {', '.join(missing)}; it has {', '.join(map(repr, there))}"
-        )
-    if repeated := next((name for name in COLUMNS if there[name] > 1), None):
-        raise RequestError(f"{uri} has {there[repeated]} columns named {repeated}; expected one")
-    return {name: _text(uri, name, table[name], archive) for name in COLUMNS if name in there}
-
-
-def _parse_parquet(uri: str, data: bytes, archive: ArchiveConfig) -> tuple[list[str], pa.Table]:
-    """Return the names of all columns, and those of a manifest."""
-    file = open_parquet(io.BytesIO(data), as_dictionaries=COLUMNS)
-    about = file.metadata
-    _check_count(uri, about.num_rows, archive.max_pairs)
-    groups = [about.row_group(number) for number in range(about.num_row_groups)]
-    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
-    _check_text(uri, sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in COLUMNS))
-    return file.schema_arrow.names, file.read(columns=COLUMNS)
-
-
-def _text(uri: str, name: str, column: pa.ChunkedArray, archive: ArchiveConfig) -> list[str | None]:
-    """Return a column as text that is no longer than it may be.
-
-    It is measured before it is made: few bytes of a file, in which a value stands once for many rows, can mean
-    terabytes.
-    """
-    measure = compute.utf8_length if name == "prompt" else compute.binary_length
-    known = [_values(chunk) for chunk in column.chunks]
-    lengths = pa.chunked_array([measure(values).take(rows).cast(pa.int64()) for values, rows in known], pa.int64())
-    limit, said = {
-        "pair_id": (archive.max_id, f"bytes, more than --max-id {archive.max_id}"),
-        "prompt": (archive.max_prompt, f"characters, more than --max-prompt {archive.max_prompt}"),
-    }.get(name, (LONGEST_VALUE, f"bytes, more than {LONGEST_VALUE}"))
-    if (compute.max(lengths).as_py() or 0) > limit:
-        row = compute.index(compute.greater(lengths, limit), True).as_py()
-        raise RequestError(f"{uri}: row {row + 1} has {name} of {lengths[row]} {said}")
-    _check_text(uri, compute.sum(lengths).as_py() or 0)
-    return [value for values, rows in known for value in values.take(rows).to_pylist()]
-
-
-def _values(chunk: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Return the different values of a column as text, and which of them each row has."""
-    if isinstance(chunk, pa.DictionaryArray):
-        return chunk.dictionary.cast(pa.string()), chunk.indices
-    return chunk.cast(pa.string()), pa.array(range(len(chunk)), pa.int64())
-
-
-def _check_count(uri: str, pairs: int, most: int) -> None:
-    if pairs > most:
-        raise RequestError(f"{uri} holds {pairs} pairs, more than --max-pairs {most}")
-
-
-def _check_text(uri: str, size: int) -> None:
-    if size > MOST_TEXT:
-        raise RequestError(f"{uri} holds {size >> 20} MiB of text, more than {MOST_TEXT >> 20}; cut it into several")
-
-
-def _check_rows(uri: str, columns: dict[str, list[str | None]]) -> None:
-    for name in NEEDED:
-        if row := next((row for row, value in enumerate(columns[name], start=1) if not value), None):
-            raise RequestError(f"{uri}: row {row} has no {name}")
-    if duplicate := next(_repeated(columns["pair_id"]), None):
-        raise RequestError(f"{uri}: pair_id {duplicate!r} is there more than once; ids must be unique")
-    if unknown := set(columns["task"]) - set(TASKS):
-        raise RequestError(f"{uri}: unknown task {sorted(map(str, unknown))[0]!r}; known tasks: {', '.join(TASKS)}")
-
-
-def _repeated(values: Iterable[str | None]) -> Iterator[str]:
-    return (str(value) for value, count in Counter(values).items() if count > 1)
-
-
-def _empty_shard(source: str, archive: ArchiveConfig) -> str:
-    return f"{source}: none of its pairs is in shard {archive.shard}; so few pairs need fewer shards"
 
 
 def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipelines.fuse.schemas import DECODED, STORE_LOST, Row, Rows, fail, milliseconds_since, pack_image, size_of
+from pipelines.archive.rows import DECODED, milliseconds_since, pack_image, size_of
+from pipelines.errors.failures import STORE_LOST, Row, Rows, fail
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import CredentialsError
 from upfusion.image_guard import quiet_pillow

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pipelines.checkpoints.convert_config import ConvertConfig
+from pipelines.checkpoints.config import ConvertConfig
 from pipelines.checkpoints.read import local_copy, read_object, refuse_existing, write_model
 from pipelines.cluster.git import git_commit
 from pipelines.errors.exceptions import RequestError

@@ -1,6 +1,6 @@
 """A checkpoint to start training from, made where the priors can be had."""
 
-from pipelines.checkpoints.create_config import CreateConfig
+from pipelines.checkpoints.config import CreateConfig
 from pipelines.checkpoints.read import local_copy, refuse_existing, write_model
 from pipelines.errors.exceptions import RequestError
 from upfusion.checkpoint import Checkpoint

@@ -8,24 +8,27 @@ import ray.data
 
 from pipelines.cluster.ray_cluster import Workers
 
+Graph = ray.data.Dataset
+"""Stages that are connected and do not run yet."""
+
 AS_IT_IS: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
 
 
-def begin_with(blocks: list[pa.Table]) -> ray.data.Dataset:
+def begin_with(blocks: list[pa.Table]) -> Graph:
     """Begin a graph with these blocks."""
     # `from_arrow` has workers look at the blocks, and waits for the first of them to start.
-    graph: ray.data.Dataset = ray.data.from_blocks(blocks)
+    graph: Graph = ray.data.from_blocks(blocks)
     return graph
 
 
-def add_tasks(graph: ray.data.Dataset, stage: Callable[..., Any], *arguments: Any) -> ray.data.Dataset:
+def add_tasks(graph: Graph, stage: Callable[..., Any], *arguments: Any) -> Graph:
     """Append a stage that runs as tasks on CPUs; `arguments` follow the block."""
     return graph.map_batches(stage, fn_args=arguments, **AS_IT_IS)
 
 
 def add_actors(
-    graph: ray.data.Dataset, stage: Callable[..., Callable[[pa.Table], pa.Table]], workers: Workers, **arguments: Any
-) -> ray.data.Dataset:
+    graph: Graph, stage: Callable[..., Callable[[pa.Table], pa.Table]], workers: Workers, **arguments: Any
+) -> Graph:
     """Append a stage that runs in actors, one for each of the workers, made with `arguments`."""
     # `map_batches` refuses whole blocks to GPUs, for blocks may be large, and wants a number of rows to which it would
     # join blocks: the more of them, the larger their images. Ours are bounded in bytes, so this is what lies under it.

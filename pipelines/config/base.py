@@ -19,3 +19,7 @@ class JobConfig(BaseModel):
         if any(isinstance(word, str) and holds_credentials(word) for word in words):
             raise ValueError(f"it carries a key, a password or a signature. {BY_ENVIRONMENT}")
         return given
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        """Return what all nodes of a cluster read and write, as (option, path or URI)."""
+        return []

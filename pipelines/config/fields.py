@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 
 def split_at_commas(given: object) -> object:
@@ -13,3 +13,13 @@ def split_at_commas(given: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(split_at_commas)]
+
+
+Allow = Annotated[
+    Words,
+    Field(
+        description="Where else the pairs of a manifest may lie, as prefixes with commas between, such as "
+        "s3://other/archive,https://host/images. Without it a manifest in a bucket names objects of that bucket "
+        "alone, and a local one local files and s3://."
+    ),
+]

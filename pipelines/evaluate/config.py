@@ -5,10 +5,12 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.archive.allowlist import Allow
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Words
+from pipelines.config.fields import Allow, Words
 from pipelines.config.metrics import MetricNames
+
+# What stands before = is a name unless it looks like a place, and may say the task.
+NAMED = re.compile(r"(?P<name>[^=:/.~][^=:]*)(?::(?P<task>\w+))?=(?P<place>.+)", re.DOTALL)
 
 
 class EvaluationSettings(JobConfig):
@@ -50,6 +52,9 @@ class EvaluationSettings(JobConfig):
         None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
     )
     no_tracking: bool = Field(False, description="Do not track in MLflow.")
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        return [*(("SET", place_of(given)) for given in self.sets), ("--out", self.out)]
 
     @field_validator("metrics")
     @classmethod
@@ -98,3 +103,9 @@ class EvaluateConfig(EvaluationSettings):
         if self.detect is None and "detector" in self.model_fields_set:
             raise ValueError("--detector needs --detect WEIGHTS")
         return self
+
+
+def place_of(given: str) -> str:
+    """Return where a set lies, which may be given with a name."""
+    named = NAMED.fullmatch(given)
+    return named["place"] if named else given

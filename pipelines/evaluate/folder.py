@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import Row, put_or_tell
 from pipelines.evaluate.rows import WRITTEN, measured_schema
-from pipelines.fuse.schemas import Row, put_or_tell
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim, run_file, write_claim
 from pipelines.storage.parquet import list_tables, read_table, write_table

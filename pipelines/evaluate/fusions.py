@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipelines.archive.discover import Discovery
+from pipelines.archive.schema import Discovery
 from pipelines.cluster.execute import Progress
+from pipelines.errors.failures import Row
 from pipelines.evaluate.folder import EvaluationFolder
 from pipelines.evaluate.methods import Method
 from pipelines.evaluate.plan import EvaluationPlan, join_manifests
@@ -13,7 +14,6 @@ from pipelines.evaluate.sets import EvaluationSet
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
 from pipelines.fuse.plan import plan_fuse
-from pipelines.fuse.schemas import Row
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 

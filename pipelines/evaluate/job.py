@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
-from pipelines.cluster.dataset import add_actors, add_tasks, begin_with
+from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.execute import run_graph
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import Row
 from pipelines.evaluate.comparison import compare
 from pipelines.evaluate.detection.detection import judge_detections
 from pipelines.evaluate.findings import list_findings
@@ -26,7 +26,6 @@ from pipelines.evaluate.measure_actor import MeasureActor, fetch_fusions
 from pipelines.evaluate.outcome import Evaluation
 from pipelines.evaluate.plan import EvaluationPlan, join_manifests
 from pipelines.evaluate.rows import FAILED, WORK, key_of, measured_schema, to_values
-from pipelines.fuse.schemas import Row
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import write_table
 from pipelines.tracking.run import InputData, open_run
@@ -121,7 +120,7 @@ def _measure(
     return total
 
 
-def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> ray.data.Dataset:
+def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> Graph:
     """Build the graph whose rows (WRITTEN) say what became of each fusion."""
     blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
     measured = add_actors(

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pipelines.archive.load import fetch_failure
+from pipelines.archive.rows import milliseconds_since
+from pipelines.errors.failures import Row, fail
 from pipelines.evaluate.detection.detect import Detector, DetectorConfig, load_detector
 from pipelines.evaluate.rows import FAILED, FETCHED, OK, measured_schema
-from pipelines.fuse.schemas import Row, fail, milliseconds_since
 from pipelines.storage import objects as storage
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from upfusion.baselines import BASELINES, COPIES

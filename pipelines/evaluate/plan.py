@@ -7,16 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.archive.discover import MANIFEST_SCHEMA
+from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.shared_paths import check_shared
 from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import Row
 from pipelines.errors.redaction import blanked
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.detection.detection import Detection, plan_detection
 from pipelines.evaluate.methods import Matched, Method, find_methods, match_images
 from pipelines.evaluate.sets import EvaluationSet, find_sets
-from pipelines.fuse.schemas import Row
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 from pipelines.tracking.run import check_tracking

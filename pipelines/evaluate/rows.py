@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.fuse.schemas import FAILURE, OUTCOME
+from pipelines.errors.failures import FAILURE, OUTCOME
 
 OK, FAILED, MISSING = "ok", "failed", "missing"
 

@@ -1,20 +1,17 @@
 """The sets of an evaluation: which pairs they hold."""
 
 import posixpath
-import re
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import discover
 from pipelines.archive.splits import TEST, split_of
 from pipelines.errors.exceptions import RequestError
-from pipelines.fuse.config import ArchiveConfig
+from pipelines.evaluate.config import NAMED
 from pipelines.storage import objects as storage
 from upfusion.prompts import TASKS
-
-# What stands before = is a name unless it looks like a place, and may say the task.
-NAMED = re.compile(r"(?P<name>[^=:/.~][^=:]*)(?::(?P<task>\w+))?=(?P<place>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,6 @@ def find_sets(given: tuple[str, ...], limit: int | None, allow: tuple[str, ...] 
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise RequestError(f"two sets are called {repeated!r}; name them with NAME=PLACE")
     return found
-
-
-def place_of(given: str) -> str:
-    """Return where a set lies, which may be given with a name."""
-    named = NAMED.fullmatch(given)
-    return named["place"] if named else given
 
 
 def _find(given: str, limit: int | None, allow: tuple[str, ...]) -> EvaluationSet:

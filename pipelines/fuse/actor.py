@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from pipelines.archive.rows import milliseconds_since, pack_image, size_of, unpack_image
 from pipelines.cluster.gpu_memory import DeviceMemory, fitting
-from pipelines.fuse.schemas import Rows, fail, fused_schema, milliseconds_since, pack_image, size_of, unpack_image
+from pipelines.errors.failures import Rows, fail
+from pipelines.fuse.schemas import fused_schema
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels
 from upfusion.color_tensors import luma8, send

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors.exceptions import RequestError
 from pipelines.fuse.schemas import JOB_MANIFEST
+from pipelines.measure.summary import summarise
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import is_claimed, run_file, write_claim
 from pipelines.storage.parquet import list_tables, read_as, read_table, write_table
@@ -226,3 +227,12 @@ def _is_first(seen: set[str], pair_id: str) -> bool:
         return False
     seen.add(pair_id)
     return True
+
+
+def aggregate(destination: Destination, metrics: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Return mean, p5, p50 and p95 of every metric over all fused pairs; a metric without a value is left out."""
+    if not metrics:
+        return {}
+    rows = destination.read_columns(["status", *metrics])
+    rows = rows.filter(pc.equal(rows["status"], "ok"))
+    return summarise({name: rows[name].drop_null().to_numpy() for name in metrics})

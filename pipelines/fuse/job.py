@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
 from pipelines.archive.allowlist import (
     MayRead,
@@ -28,17 +27,17 @@ from pipelines.archive.allowlist import (
     is_allowed,
 )
 from pipelines.archive.load import load_sources
-from pipelines.cluster.dataset import add_actors, add_tasks, begin_with
+from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.execute import Progress, run_graph
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import RequestError
 from pipelines.fuse.actor import FuseActor
-from pipelines.fuse.destination import Destination, as_job_manifest, without
+from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, without
 from pipelines.fuse.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
 from pipelines.fuse.plan import Plan
 from pipelines.fuse.report.page import write_report
+from pipelines.fuse.tracking import track
 from pipelines.fuse.writer import Writer
-from pipelines.measure.summary import aggregate
 from pipelines.storage import objects as storage
 from pipelines.tracking.run import InputData, TrackedRun, open_run
 
@@ -175,7 +174,7 @@ def _may_read(plan: Plan, destination: Destination) -> MayRead:
     return lambda uri: is_allowed(uri, allowed) or any(pc.index(side, uri).as_py() >= 0 for side in sides)
 
 
-def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> ray.data.Dataset:
+def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
     """Build the graph whose rows (WRITTEN) say what became of each pair."""
     # Enough tasks for every actor to have a few, whatever the size of the archive.
     size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
@@ -242,7 +241,7 @@ def _close(
         )
     write_report(destination.uri, _may_read(plan, destination))
     aggregates = aggregate(destination, plan.config.metrics)
-    tracked.finish(destination, counts, aggregates, fused_now, seconds, _may_read(plan, destination))
+    track(tracked, destination, counts, aggregates, fused_now, seconds, _may_read(plan, destination))
     return Outcome(
         destination=destination,
         pairs=finished.rows.num_rows,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.archive.discover import Discovery, discover
+from pipelines.archive.discover import discover
+from pipelines.archive.schema import Discovery
 from pipelines.checkpoints.read import local_copy, read_model
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.shared_paths import check_shared

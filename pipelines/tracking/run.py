@@ -9,27 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow.compute as pc
-
-from pipelines.archive.allowlist import MayRead, anything
 from pipelines.cluster.ray_cluster import DESTINATION, Cluster, submitted
 from pipelines.cluster.ray_cluster import is_remote as on_remote_cluster
-from pipelines.errors.escaping import printable
 from pipelines.errors.exceptions import JobStoppedError, RequestError
-from pipelines.fuse.destination import Destination
-from pipelines.fuse.report.triptych import draw_triptychs
 from pipelines.storage import objects as storage
 from pipelines.tracking.mlflow_client import AT_ONCE, IN_A_MINUTE, SOON, giving_up, quiet_mlflow, reason_of
 
 if TYPE_CHECKING:
     from mlflow.data.meta_dataset import MetaDataset
 
-FAILURES_LISTED = 1000
 
 NOT_THE_USERS_METADATA = {"job_name", DESTINATION}
 NOT_IN_A_TAG = re.compile(r"[^\w./ -]")
-
-Aggregates = dict[str, dict[str, float]]
 
 
 class TrackingLostError(JobStoppedError):
@@ -84,17 +75,6 @@ class TrackedRun:
     def tag_ray_job(self, cluster: Cluster) -> None:
         """Record on which Ray job the work is done."""
 
-    def finish(
-        self,
-        destination: Destination,
-        counts: dict[str, Any],
-        aggregates: Aggregates,
-        fused_now: int,
-        seconds: float,
-        may_read: MayRead = anything,
-    ) -> None:
-        """Record what came out."""
-
 
 class MLflowRun(TrackedRun):
     """Writes to an active MLflow run."""
@@ -114,32 +94,6 @@ class MLflowRun(TrackedRun):
             elif name not in NOT_THE_USERS_METADATA:
                 tags["ray.metadata." + NOT_IN_A_TAG.sub("_", name)[:200]] = storage.without_secrets(value)[:5000]
         mlflow.set_tags(tags)
-
-    @giving_up(IN_A_MINUTE)
-    def finish(
-        self,
-        destination: Destination,
-        counts: dict[str, Any],
-        aggregates: Aggregates,
-        fused_now: int,
-        seconds: float,
-        may_read: MayRead = anything,
-    ) -> None:
-        import mlflow
-
-        values = {name: float(counts[name]) for name in ("pairs", "ok", "failed", "unpaired")}
-        if fused_now:
-            values |= {"pairs_per_second": fused_now / seconds, "seconds": seconds}
-        for metric, numbers in aggregates.items():
-            values |= {f"{metric}_{name}": value for name, value in numbers.items()}
-        mlflow.log_metrics(values)
-        if counts["failed"]:
-            mlflow.log_table(_failures(destination), "failures.json")
-        for name in ("run.json", "report.html"):
-            text = storage.read_bytes(storage.join(destination.uri, name)).decode()
-            mlflow.log_text(text, name)
-        for number, triptych in enumerate(draw_triptychs(destination, count=3, may_read=may_read), start=1):
-            mlflow.log_image(triptych, f"triptychs/{number}.png")
 
 
 @contextmanager
@@ -232,12 +186,6 @@ def _dataset(data: InputData) -> "MetaDataset":
     from mlflow.data.meta_dataset import MetaDataset
 
     return MetaDataset(HTTPDatasetSource(data.uri), name=data.name, digest=data.digest[:16])  # type: ignore[abstract]
-
-
-def _failures(destination: Destination) -> dict[str, list[Any]]:
-    rows = destination.read_columns(["pair_id", "status", "error_code", "error"])
-    failed = rows.filter(pc.equal(rows["status"], "failed")).slice(0, FAILURES_LISTED).to_pylist()
-    return {name: [printable(str(row[name])) for row in failed] for name in ("pair_id", "error_code", "error")}
 
 
 def _where(experiment: str, run_id: str) -> str:

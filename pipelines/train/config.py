@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.archive.allowlist import Allow
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Words
+from pipelines.config.fields import Allow, Words
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.presets import PARTS, PRESETS
 
@@ -157,6 +156,11 @@ class TrainConfig(JobConfig):
         None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
     )
     no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        # A weight, as in ROOT=2, stands behind the path.
+        paths = [("DATA", given) for given in self.data] + [("--out", self.out)]
+        return [*paths, ("--val", self.val)] if self.val else paths
 
     @property
     def worker_range(self) -> tuple[int, int]:

@@ -15,13 +15,15 @@ from functools import partial
 import pyarrow as pa
 
 from pipelines.archive.allowlist import allowed_by_person, allowed_by_place, allowed_by_source, check_places
-from pipelines.archive.discover import MANIFEST_SCHEMA, discover
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.discover import discover
 from pipelines.archive.load import decode, fetch
+from pipelines.archive.rows import size_of
+from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.archive.splits import TRAIN, VAL, split_of
 from pipelines.cluster.dataset import add_tasks, begin_with
 from pipelines.errors.exceptions import RequestError
-from pipelines.fuse.config import ArchiveConfig
-from pipelines.fuse.schemas import FAILURE, Row, fail, size_of
+from pipelines.errors.failures import FAILURE, Row, fail
 from pipelines.storage import objects as storage
 from pipelines.train.config import TrainConfig
 

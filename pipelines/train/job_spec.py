@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.fuse.schemas import Row
+from pipelines.errors.failures import Row
 from pipelines.train.config import TrainConfig
 from upfusion.checkpoint import Provenance
 

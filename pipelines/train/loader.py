@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.fuse.schemas import Row
+from pipelines.errors.failures import Row
 from pipelines.train.crops import Crop, CropRules, Order
 from pipelines.train.disk_cache import GIGABYTE, ImageCache
 from upfusion.color import luma

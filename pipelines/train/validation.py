@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines.fuse.report.triptych import join_panels
-from pipelines.fuse.schemas import Row
+from pipelines.errors.failures import Row
 from pipelines.train.disk_cache import ImageCache
 from upfusion.checkpoint import Checkpoint
 from upfusion.color import Pixels, luma8
 from upfusion.images import decode_image
 from upfusion.metrics import measure
 from upfusion.model import FusionModel, Precision
+from upfusion.panels import join_panels
 
 METRICS = ("qp", "vif", "vif_balanced", "ssim", "qabf")
 BEST_BY = "vif_balanced"

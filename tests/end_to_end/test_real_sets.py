@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.archive.discover import MANIFEST_SCHEMA, discover
-from pipelines.fuse.config import ArchiveConfig, FuseConfig
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.discover import discover
+from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
 from pipelines.fuse.plan import plan_fuse
 from pipelines.storage import objects as storage

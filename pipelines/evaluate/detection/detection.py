@@ -7,13 +7,13 @@ import pyarrow as pa
 
 from pipelines.checkpoints.read import read_object
 from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import Row
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.detection.average_precision import AveragePrecision, average_precision, require_evaluator
 from pipelines.evaluate.detection.boxes import FoundBoxes, People, find_boxes, parse_boxes
 from pipelines.evaluate.detection.detect import DetectorConfig, detector_digest, load_detector
 from pipelines.evaluate.rows import OK
 from pipelines.evaluate.sets import EvaluationSet
-from pipelines.fuse.schemas import Row
 from pipelines.storage import objects as storage
 
 

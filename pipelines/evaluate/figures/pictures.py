@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
+from pipelines.errors.failures import Row
 from pipelines.evaluate.comparison import Comparison, main_comparisons
 from pipelines.evaluate.figures.contact_sheet import SheetRow, choose_pairs, draw_contact_sheet
 from pipelines.evaluate.figures.cost_plot import Cost, draw_costs
@@ -15,9 +16,8 @@ from pipelines.evaluate.measure_actor import fuse_by_baseline
 from pipelines.evaluate.outcome import Evaluation
 from pipelines.evaluate.plan import EvaluationPlan
 from pipelines.evaluate.sets import EvaluationSet
-from pipelines.fuse.schemas import Row
-from pipelines.fuse.writer import image_name
 from pipelines.storage import objects as storage
+from pipelines.storage.names import image_name
 from upfusion.baselines import COPIES
 from upfusion.color import Pixels
 from upfusion.images import ImageError, decode_image

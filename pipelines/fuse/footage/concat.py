@@ -13,14 +13,14 @@ import pyarrow as pa
 from av.container import InputContainer
 from av.packet import Packet
 
+from pipelines.errors.failures import Row
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.footage.container import BLOCK, READ
 from pipelines.fuse.footage.encode import CONTAINERS
 from pipelines.fuse.footage.schemas import JOINED
-from pipelines.fuse.schemas import Row
-from pipelines.fuse.writer import check_inside, image_name
 from pipelines.storage import objects as storage
+from pipelines.storage.names import check_inside, image_name
 from pipelines.storage.parquet import read_table
 
 

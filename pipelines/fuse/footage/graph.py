@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
 from pipelines.archive.formats import is_recording
-from pipelines.cluster.dataset import add_actors, add_tasks, begin_with
+from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.execute import Progress, run_graph
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import FAILURE, Row
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination, Finished, as_job_manifest
 from pipelines.fuse.footage.concat import Joiner, about_uri, joined_uri
@@ -21,7 +21,7 @@ from pipelines.fuse.footage.schemas import TO_JOIN
 from pipelines.fuse.footage.segment_actor import SegmentActor
 from pipelines.fuse.footage.segments import Failure, cut_all
 from pipelines.fuse.plan import Plan
-from pipelines.fuse.schemas import FAILURE, JOB_MANIFEST, Row
+from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.storage import objects as storage
 
 
@@ -74,7 +74,7 @@ def cut_found(pairs: pa.Table, config: FuseConfig, destination: Destination, fin
     )
 
 
-def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, workers: Workers) -> ray.data.Dataset:
+def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, workers: Workers) -> Graph:
     """Build the graph whose rows (WRITTEN) say what became of each segment."""
     rows = [
         row | dict(zip(("error_code", "error"), failures.get(row["pair_id"], (None, None)), strict=True))

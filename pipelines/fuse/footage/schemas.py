@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipelines.fuse.schemas import OUTCOME
+from pipelines.errors.failures import OUTCOME
 
 FRAME = [
     pa.field("recording", pa.string(), nullable=False),

@@ -15,6 +15,8 @@ import pyarrow as pa
 import torch
 
 from pipelines.archive.load import fetch_failure
+from pipelines.archive.rows import milliseconds_since
+from pipelines.errors.failures import Row, fail, lose, put_or_tell
 from pipelines.fuse.actor import FuseActor, is_out_of_memory
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
@@ -25,19 +27,9 @@ from pipelines.fuse.footage.frames import Frame, Source, open_source
 from pipelines.fuse.footage.prefetch import Behind, ahead, in_groups
 from pipelines.fuse.footage.schemas import STABILITY, frame_schema
 from pipelines.fuse.footage.sync import Paired, choose_frames, pair_by_time, tolerance
-from pipelines.fuse.schemas import (
-    SEGMENT_COUNTS,
-    STAGES,
-    WRITTEN,
-    Row,
-    fail,
-    lose,
-    milliseconds_since,
-    output_schema,
-    put_or_tell,
-)
-from pipelines.fuse.writer import check_inside
+from pipelines.fuse.schemas import SEGMENT_COUNTS, STAGES, WRITTEN, output_schema
 from pipelines.storage import objects as storage
+from pipelines.storage.names import check_inside
 from pipelines.storage.parquet import write_table
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from upfusion.color import Pixels

@@ -8,11 +8,11 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipelines.archive.load import fetch_failure
+from pipelines.errors.failures import Row
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.container import Film, RecordingError
 from pipelines.fuse.footage.frames import Recording, Source, open_source
 from pipelines.fuse.footage.sync import LEAST_CONFIDENCE, Offset, estimate_offset, motion_energy, tolerance
-from pipelines.fuse.schemas import Row
 
 RECORDINGS_AT_ONCE = 8
 # A key frame so many nominal lengths after the last cut is worth waiting for; one farther off is decoded up to.

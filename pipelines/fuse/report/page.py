@@ -23,9 +23,10 @@ from PIL import Image
 
 from pipelines.archive.allowlist import MayRead, anything
 from pipelines.errors.escaping import printable
+from pipelines.errors.failures import ERROR_CODES
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.report.recordings import show_recordings
-from pipelines.fuse.schemas import ERROR_CODES, STAGES, output_schema
+from pipelines.fuse.schemas import STAGES, output_schema
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import list_tables, read_as
 from upfusion.image_guard import PILLOWS_LIMIT

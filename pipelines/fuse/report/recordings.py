@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from pipelines.archive.allowlist import MayRead
+from pipelines.errors.failures import Row
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.footage.concat import about_uri, frames_uri, segment_uri
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.footage.frames import open_source
-from pipelines.fuse.schemas import Row
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import read_as
 from upfusion.color import Pixels

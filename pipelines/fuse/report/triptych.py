@@ -1,18 +1,14 @@
 """Pictures of source A, source B and the fused image side by side."""
 
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from pipelines.archive.allowlist import MayRead, anything
 from pipelines.fuse.destination import Destination
 from pipelines.storage import objects as storage
-from upfusion.color import Pixels
-from upfusion.images import decode_image, to_8_bits
-
-LONG_SIDE = 640  # pixels of one of the three
+from upfusion.images import decode_image
+from upfusion.panels import join_panels
 
 
 def draw_triptychs(destination: Destination, count: int, may_read: MayRead = anything) -> list[Image.Image]:
@@ -32,16 +28,6 @@ def draw_triptychs(destination: Destination, count: int, may_read: MayRead = any
     return triptychs
 
 
-def join_panels(images: Iterable[Pixels]) -> Image.Image:
-    """Put images of one size side by side, none larger than LONG_SIDE."""
-    panels = [_panel(image) for image in images]
-    width, height = panels[0].size
-    sheet = Image.new("RGB", (len(panels) * width, height))
-    for position, panel in enumerate(panels):
-        sheet.paste(panel, (position * width, 0))
-    return sheet
-
-
 def _draw(row: dict[str, Any], may_read: MayRead) -> list[Image.Image]:
     inside = (row["fused"] or {}).get("bytes")
     named = [row["a_uri"], row["b_uri"], *([] if inside else [row["fused_uri"]])]
@@ -53,9 +39,3 @@ def _draw(row: dict[str, Any], may_read: MayRead) -> list[Image.Image]:
         return [join_panels(decode_image(data).pixels for data in files)]
     except (OSError, ValueError):
         return []
-
-
-def _panel(pixels: Pixels) -> Image.Image:
-    image = Image.fromarray(np.asarray(to_8_bits(pixels))).convert("RGB")
-    image.thumbnail((LONG_SIDE, LONG_SIDE))
-    return image

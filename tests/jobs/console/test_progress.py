@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from jobs.console import progress as module
-from jobs.console.progress import NAMES_SHOWN, ProgressLine, quiet, say_outcome, say_unpaired
-from pipelines.archive.discover import Discovery
+from jobs.console.fuse import NAMES_SHOWN, say_outcome, say_unpaired
+from jobs.console.progress import ProgressLine
+from jobs.terminal import quiet
+from pipelines.archive.schema import Discovery
 from pipelines.cluster.execute import Progress
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome

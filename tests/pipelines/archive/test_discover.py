@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from pipelines.archive import discover as discovery
-from pipelines.archive.discover import MANIFEST_SCHEMA, Discovery, count_sizes, discover
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.discover import count_sizes, discover
+from pipelines.archive.schema import MANIFEST_SCHEMA, Discovery
 from pipelines.archive.shard import Shard
 from pipelines.errors.exceptions import RequestError
-from pipelines.fuse.config import ArchiveConfig
 from pipelines.storage import objects as storage
 from tests.pipelines.storage.code_in_parquet import hostile_parquet
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipelines.archive import load as sources
 from pipelines.archive.load import decode, fetch, load_sources
-from pipelines.fuse.schemas import DECODED, STORE_LOST, unpack_image
+from pipelines.archive.rows import DECODED, unpack_image
+from pipelines.errors.failures import STORE_LOST
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import CredentialsError
 from tests.pipelines.blocks import MARKER, encoded, errors, manifest, noise, raising

@@ -2,9 +2,10 @@
 
 import pytest
 
+from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import count_sizes, discover
 from pipelines.errors.exceptions import RequestError
-from pipelines.fuse.config import ArchiveConfig, FuseConfig
+from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.config import FootageConfig
 
 

@@ -2,7 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.fuse.schemas import DECODED, IMAGE, STAGES, fail, fused_schema, output_schema, pack_image, unpack_image
+from pipelines.archive.rows import DECODED, IMAGE, pack_image, unpack_image
+from pipelines.errors.failures import fail
+from pipelines.fuse.schemas import STAGES, fused_schema, output_schema
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -4,7 +4,7 @@ import io
 import pyarrow as pa
 import pytest
 
-from pipelines.archive.discover import MANIFEST_SCHEMA
+from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.detection.boxes import FoundBoxes
 from pipelines.evaluate.detection.detect import DetectorConfig

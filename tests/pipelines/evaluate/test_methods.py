@@ -3,7 +3,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipelines.archive.discover import MANIFEST_SCHEMA
+from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.errors.exceptions import RequestError
 from pipelines.evaluate.methods import Matched, Method, find_methods, match_images
 from pipelines.evaluate.sets import EvaluationSet

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from pipelines.archive.rows import DECODED, pack_image, unpack_image
 from pipelines.fuse import actor as fuse_actor
 from pipelines.fuse.actor import PASSES_AT_ONCE_GPU, FuseActor
-from pipelines.fuse.schemas import DECODED, fused_schema, pack_image, unpack_image
+from pipelines.fuse.schemas import fused_schema
 from tests.pipelines.blocks import errors, noise, raising
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 from upfusion.metrics import METRICS

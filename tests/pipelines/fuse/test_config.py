@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from pipelines.fuse.config import ArchiveConfig, FuseConfig
+from pipelines.archive.config import ArchiveConfig
+from pipelines.fuse.config import FuseConfig
 from upfusion.metrics import DEFAULT_METRICS, METRICS
 from upfusion.tiles import Tiles
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.archive.discover import MANIFEST_SCHEMA
+from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.errors.exceptions import RequestError
 from pipelines.fuse.destination import Destination, as_job_manifest
 from pipelines.fuse.schemas import JOB_MANIFEST, output_schema

@@ -9,12 +9,14 @@ import pytest
 from markdown_it import MarkdownIt
 
 from jobs import exit_codes as endings
-from pipelines.archive.discover import Discovery, discover
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.discover import discover
+from pipelines.archive.schema import Discovery
 from pipelines.errors.exceptions import RequestError
-from pipelines.fuse.config import ArchiveConfig, FuseConfig
+from pipelines.errors.failures import ERROR_CODES
+from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
-from pipelines.fuse.schemas import ERROR_CODES
 from pipelines.storage.parquet import read_table
 from tests.image_files import BAD, MAX_PIXELS, ORDINARY, Builder, coloured, png
 from tests.stages import run_stages

@@ -8,7 +8,7 @@ import pytest
 import ray
 import torch
 
-from pipelines.archive.discover import MANIFEST_SCHEMA
+from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.cluster.execute import Progress
 from pipelines.cluster.ray_cluster import Cluster
 from pipelines.errors.exceptions import RequestError

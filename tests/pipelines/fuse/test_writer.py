@@ -15,11 +15,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipelines.archive.rows import pack_image
+from pipelines.errors.failures import STORE_LOST
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
-from pipelines.fuse.schemas import STORE_LOST, WRITTEN, fused_schema, output_schema, pack_image
-from pipelines.fuse.writer import Writer, image_name
+from pipelines.fuse.schemas import WRITTEN, fused_schema, output_schema
+from pipelines.fuse.writer import Writer
 from pipelines.storage import objects as storage
+from pipelines.storage.names import image_name
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from tests.pipelines.blocks import noise
 from upfusion.images import decode_image

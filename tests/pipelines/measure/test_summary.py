@@ -2,9 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.fuse.destination import Destination
+from pipelines.fuse.destination import Destination, aggregate
 from pipelines.fuse.schemas import output_schema
-from pipelines.measure.summary import aggregate
 
 METRICS = ("vif", "en")
 

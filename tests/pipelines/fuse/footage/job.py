@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.errors.failures import FAILURE
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.footage.concat import Joiner
@@ -12,7 +13,7 @@ from pipelines.fuse.footage.graph import _to_join
 from pipelines.fuse.footage.schemas import TO_JOIN
 from pipelines.fuse.footage.segment_actor import SegmentActor
 from pipelines.fuse.footage.segments import cut_all
-from pipelines.fuse.schemas import FAILURE, JOB_MANIFEST
+from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.storage.parquet import read_table
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from pipelines.errors.failures import FAILURE, STORE_LOST
 from pipelines.fuse.footage import segment_actor
 from pipelines.fuse.footage.frames import open_source
-from pipelines.fuse.schemas import FAILURE, JOB_MANIFEST, STORE_LOST
+from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.storage.parquet import read_table
 from tests.pipelines.blocks import raising
 from tests.pipelines.fuse.footage.job import Job
