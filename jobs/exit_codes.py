@@ -1,4 +1,4 @@
-"""How a job that takes long ends early: stopped by a person, or by something nobody foresaw."""
+"""The exit codes of jobs, and how one that takes long ends early: stopped by a person, or by something nobody foresaw."""
 
 import signal
 import sys

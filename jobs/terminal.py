@@ -1,4 +1,4 @@
-"""The terminal, on which names and errors that others wrote are only ever text."""
+"""The terminal: text of others is only ever text on it, and what libraries print is kept off it."""
 
 import os
 import re
@@ -18,6 +18,9 @@ from pipelines.storage import objects as storage
 LOG_WIDTH = 120
 """Columns where there is no terminal, as in the log of a Ray job; rich would cut tables at 80."""
 
+SAID_SHOWN = 4000  # characters
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
 
 class Terminal(Console):
     """A console of rich that styles text and passes no command on that stands in it."""
@@ -31,10 +34,6 @@ class Terminal(Console):
         """Render as rich does, every text made printable."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
-
-
-SAID_SHOWN = 4000  # characters
-COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 @contextmanager

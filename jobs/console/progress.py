@@ -1,4 +1,4 @@
-"""What a person sees at the terminal."""
+"""The line that shows how far a job is."""
 
 import time
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""Options that hold several words."""
+"""Types of fields that several configurations have."""
 
 from typing import Annotated
 
