@@ -1,4 +1,4 @@
-"""The exit codes of jobs, and how one that takes long ends early: stopped by a person, or by something nobody foresaw."""
+"""The exit codes of jobs, and how one that takes long ends early: stopped by a person, or by what nobody foresaw."""
 
 import signal
 import sys

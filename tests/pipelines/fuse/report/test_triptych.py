@@ -7,10 +7,10 @@ import pyarrow as pa
 from PIL import Image
 
 from pipelines.fuse.destination import Destination
-from pipelines.fuse.report import triptych
 from pipelines.fuse.report.triptych import draw_triptychs
 from pipelines.fuse.schemas import output_schema
 from pipelines.storage import objects as storage
+from upfusion import panels as joined
 
 RED, GREY, GREEN = (200, 0, 0), (90, 90, 90), (0, 200, 0)
 
@@ -93,7 +93,7 @@ def test_a_pair_whose_sources_have_gone_or_changed_is_left_out(tmp_path):
 
 
 def test_large_pictures_are_made_smaller(tmp_path, monkeypatch):
-    monkeypatch.setattr(triptych, "LONG_SIDE", 50)
+    monkeypatch.setattr(joined, "LONG_SIDE", 50)
     destination = Destination(str(tmp_path))
     write(destination, row(str(tmp_path), "x", size=(100, 60)))
     (image,) = draw_triptychs(destination, 1)
