@@ -59,7 +59,7 @@ def test_a_writer_killed_half_way_leaves_nothing_that_counts(tmp_path):
     storage.write_bytes(uri, old)
     program = """
 import sys
-from pipelines import storage
+from pipelines.storage import objects as storage
 while True:
     storage.write_bytes(sys.argv[1], b"1" * (32 << 20))
 """
