@@ -19,8 +19,8 @@ import av
 import psutil
 from PIL import Image
 
-from pipelines.night_street import draw_moment
-from pipelines.night_street.film import write_film
+from pipelines.demo.street import draw_moment
+from pipelines.demo.street.film import write_film
 
 WIDTH, HEIGHT, LOOP = 64, 48, 20
 SAMPLE_SECONDS = 2.0

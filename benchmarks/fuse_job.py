@@ -17,7 +17,7 @@ import psutil
 import pyarrow.dataset
 from PIL import Image
 
-from pipelines.night_street import draw_pair
+from pipelines.demo.street import draw_pair
 
 WIDTH, HEIGHT = 1280, 1024
 STAGES = ("fetch", "decode", "fuse", "measure", "encode")

@@ -31,9 +31,9 @@ from PIL import Image
 from steady import Timeline, make_archive, plan_job
 from torch import Tensor
 
-from pipelines.cluster import Cluster
-from pipelines.fuse import fuse
-from pipelines.night_street import draw_pair
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.demo.street import draw_pair
+from pipelines.fuse.job import fuse
 from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, parse_checkpoint
 from upfusion.color import Pixels
 from upfusion.model import FusionModel

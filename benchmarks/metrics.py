@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import upfusion
-from pipelines.night_street import draw_pair
+from pipelines.demo.street import draw_pair
 from upfusion.color import luma8
 from upfusion.metrics import DEFAULT_METRICS, METRICS, measure
 

@@ -27,11 +27,11 @@ import pyarrow as pa
 import torch
 from steady import Timeline, cpu_seconds, make_archive, plan_job
 
-from pipelines import fuse as fuse_job
-from pipelines.cluster import Cluster, Workers
-from pipelines.fuse import fuse, fuse_graph
-from pipelines.rows import fused_schema
-from pipelines.run_graph import run_graph
+from pipelines.cluster.execute import run_graph
+from pipelines.cluster.ray_cluster import Cluster, Workers
+from pipelines.fuse import job as fuse_job
+from pipelines.fuse.job import fuse, fuse_graph
+from pipelines.fuse.schemas import fused_schema
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 from upfusion.images import read_image
 from upfusion.model import FusionModel

@@ -12,21 +12,21 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobs.ablate_console import AblationLine
-from jobs.console import quiet
-from jobs.evaluate_console import EvaluationLine
-from pipelines.ablate import ablate, plan_ablation
-from pipelines.ablate_config import AblateConfig
-from pipelines.ablation import Ablation, parts_table, prompts_table
-from pipelines.evaluate import evaluate
-from pipelines.evaluate_config import EvaluateConfig
-from pipelines.evaluation.comparison import overview
-from pipelines.evaluation.outcome import Evaluation
-from pipelines.evaluation.pictures import measured_cost
-from pipelines.evaluation.plan import plan_evaluation
-from pipelines.evaluation.tables import markdown, markdown_overview, markdown_table
-from pipelines.info import SIZES
-from pipelines.source_tree import git_commit
+from jobs.console.ablate import AblationLine
+from jobs.console.evaluate import EvaluationLine
+from jobs.terminal import quiet
+from pipelines.ablate.config import AblateConfig
+from pipelines.ablate.job import ablate, plan_ablation
+from pipelines.ablate.outcome import Ablation, parts_table, prompts_table
+from pipelines.checkpoints.describe import SIZES
+from pipelines.cluster.git import git_commit
+from pipelines.evaluate.comparison import overview
+from pipelines.evaluate.config import EvaluateConfig
+from pipelines.evaluate.figures.pictures import measured_cost
+from pipelines.evaluate.job import evaluate
+from pipelines.evaluate.outcome import Evaluation
+from pipelines.evaluate.plan import plan_evaluation
+from pipelines.evaluate.tables import markdown, markdown_overview, markdown_table
 from upfusion.baselines import BASELINES
 from upfusion.cost import cost_of_pass, count_parameters
 from upfusion.presets import PRESETS

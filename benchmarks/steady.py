@@ -14,10 +14,10 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from pipelines.fuse_config import FuseConfig
-from pipelines.fuse_plan import Plan, plan_fuse
-from pipelines.night_street import draw_pair
-from pipelines.run_graph import Progress
+from pipelines.cluster.execute import Progress
+from pipelines.demo.street import draw_pair
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.plan import Plan, plan_fuse
 
 DRAWN = 16
 MEASURED = (0.1, 0.9)

@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import storage
-from pipelines.discover import discover
-from pipelines.fuse_config import ArchiveConfig
-from pipelines.night_street import draw_pair
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.discover import discover
+from pipelines.demo.street import draw_pair
+from pipelines.storage import objects as storage
 from upfusion import FusionModel, load
 from upfusion.color import Pixels, luma8
 from upfusion.images import decode_image

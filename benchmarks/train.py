@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from pipelines.cluster import Cluster
-from pipelines.night_street import write_archive
-from pipelines.train import Listener, plan_train, train
-from pipelines.train_callback import Report
-from pipelines.train_config import TrainConfig
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.demo.street import write_archive
+from pipelines.train.callback import Report
+from pipelines.train.config import TrainConfig
+from pipelines.train.job import Listener, plan_train, train
 from upfusion.create import create_checkpoint
 from upfusion.learner import Batch, Learner
 

@@ -3,10 +3,9 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console import quiet
-from jobs.endings import EXIT_OK, explained
-from jobs.terminal import Terminal
-from pipelines.ablate_config import AblateConfig
+from jobs.exit_codes import EXIT_OK, explained
+from jobs.terminal import Terminal, quiet
+from pipelines.ablate.config import AblateConfig
 
 
 @job_command(AblateConfig, name="ablate", positional=("sets",), several=("data", "variants"))
@@ -18,8 +17,8 @@ def command(config: AblateConfig, verbose: bool) -> int:
     """
     console = Terminal(stderr=True)
     with console.status("getting ready"):
-        from jobs.ablate_console import AblationLine, say_ablation
-        from pipelines.ablate import ablate, plan_ablation
+        from jobs.console.ablate import AblationLine, say_ablation
+        from pipelines.ablate.job import ablate, plan_ablation
 
         plan = plan_ablation(config)
     with (

@@ -14,11 +14,11 @@ from click.core import ParameterSource
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from jobs.endings import EXIT_CRASH, EXIT_REQUEST, traceback_of
+from jobs.exit_codes import EXIT_CRASH, EXIT_REQUEST, traceback_of
 from jobs.terminal import Terminal
-from pipelines import storage
-from pipelines.printable import printable
-from pipelines.request import RequestError
+from pipelines.errors.escaping import printable
+from pipelines.errors.exceptions import RequestError
+from pipelines.storage import objects as storage
 from upfusion.version import __version__
 
 Config = TypeVar("Config", bound=BaseModel)

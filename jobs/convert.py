@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from jobs.command_line import job_command
 from jobs.terminal import Terminal
-from pipelines.convert_config import ConvertConfig
+from pipelines.checkpoints.config import ConvertConfig
 
 NAMES_SHOWN = 3
 
@@ -18,7 +18,7 @@ def command(config: ConvertConfig, verbose: bool) -> int:  # noqa: ARG001  # eve
     Nothing in their file is executed. Weights that do not belong to their network are listed and refused.
     """
     from jobs.model_card import architecture, say_lines
-    from pipelines.convert import convert_authors
+    from pipelines.checkpoints.convert import convert_authors
 
     converted = convert_authors(config)
     console = Terminal()

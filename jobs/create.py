@@ -6,13 +6,13 @@ from rich.markup import escape
 
 from jobs.command_line import job_command
 from jobs.terminal import Terminal
-from pipelines.create_config import CreateConfig
+from pipelines.checkpoints.config import CreateConfig
 
 
 @job_command(CreateConfig, name="create", positional=("preset",))
 def command(config: CreateConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Make an untrained checkpoint with its pretrained priors, for machines that reach no model hub."""
-    from pipelines.create import create_untrained
+    from pipelines.checkpoints.create import create_untrained
 
     checkpoint = create_untrained(config)
     names = f"{len(checkpoint.prompts)} embedded prompts" if checkpoint.prompts else "no prompts"

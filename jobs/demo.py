@@ -8,8 +8,8 @@ from pydantic import Field
 from jobs.command_line import job_command
 from jobs.fuse import run_fuse
 from jobs.terminal import Terminal
-from pipelines.fuse_config import FuseConfig
-from pipelines.job_config import JobConfig
+from pipelines.config.base import JobConfig
+from pipelines.fuse.config import FuseConfig
 
 
 class DemoConfig(JobConfig):
@@ -25,7 +25,7 @@ class DemoConfig(JobConfig):
 @job_command(DemoConfig, name="demo")
 def command(config: DemoConfig, verbose: bool) -> int:
     """Draw synthetic infrared-visible pairs of a night street and fuse them: no data, no network, no GPU."""
-    from pipelines.night_street import write_archive
+    from pipelines.demo.street import write_archive
 
     archive, fused = Path(config.out) / "archive", Path(config.out) / "fused"
     if config.recording:
@@ -42,8 +42,8 @@ def command(config: DemoConfig, verbose: bool) -> int:
 
 
 def _fuse_recording(folder: Path, *, verbose: bool) -> int:
-    from pipelines.footage.animate import animate
-    from pipelines.night_street.film import write_films
+    from pipelines.demo.street.film import write_films
+    from pipelines.fuse.footage.animate import animate
 
     films, fused = folder / "films", folder / "fused_films"
     write_films(films)

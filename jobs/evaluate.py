@@ -3,10 +3,9 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console import quiet
-from jobs.endings import EXIT_OK, EXIT_SOME_FAILED, explained
-from jobs.terminal import Terminal
-from pipelines.evaluate_config import EvaluateConfig
+from jobs.exit_codes import EXIT_OK, EXIT_SOME_FAILED, explained
+from jobs.terminal import Terminal, quiet
+from pipelines.evaluate.config import EvaluateConfig
 
 
 @job_command(EvaluateConfig, name="evaluate", positional=("sets",), several=("methods",))
@@ -18,9 +17,9 @@ def command(config: EvaluateConfig, verbose: bool) -> int:
     """
     console = Terminal(stderr=True)
     with console.status("getting ready"):
-        from jobs.evaluate_console import EvaluationLine, say_evaluation, say_plan
-        from pipelines.evaluate import evaluate
-        from pipelines.evaluation.plan import plan_evaluation
+        from jobs.console.evaluate import EvaluationLine, say_evaluation, say_plan
+        from pipelines.evaluate.job import evaluate
+        from pipelines.evaluate.plan import plan_evaluation
 
         plan = plan_evaluation(config)
     say_plan(console, plan)

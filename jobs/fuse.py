@@ -3,10 +3,11 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console import ProgressLine, quiet, say_outcome, say_unpaired
-from jobs.endings import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
-from jobs.terminal import Terminal
-from pipelines.fuse_config import FuseConfig
+from jobs.console.fuse import say_outcome, say_unpaired
+from jobs.console.progress import ProgressLine
+from jobs.exit_codes import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
+from jobs.terminal import Terminal, quiet
+from pipelines.fuse.config import FuseConfig
 
 
 @job_command(FuseConfig, name="fuse", positional=("source",))
@@ -23,8 +24,8 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     """Fuse, show how it goes and what came out, and return the exit code."""
     console = Terminal(stderr=True)
     with console.status("getting ready"):
-        from pipelines.fuse import fuse
-        from pipelines.fuse_plan import plan_fuse
+        from pipelines.fuse.job import fuse
+        from pipelines.fuse.plan import plan_fuse
 
         plan = plan_fuse(config)
     say_unpaired(console, plan.found)

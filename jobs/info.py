@@ -9,10 +9,10 @@ from pydantic import Field
 
 from jobs.command_line import job_command
 from jobs.terminal import Terminal
-from pipelines.job_config import JobConfig
+from pipelines.config.base import JobConfig
 
 if TYPE_CHECKING:
-    from pipelines.info import ModelInfo
+    from pipelines.checkpoints.describe import ModelInfo
 
 
 class InfoConfig(JobConfig):
@@ -30,7 +30,7 @@ def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every 
     """Show what a model is, what it costs and where its weights come from."""
     with Terminal(stderr=True).status("counting what it costs"):
         from jobs.model_card import say_model
-        from pipelines.info import describe_model
+        from pipelines.checkpoints.describe import describe_model
 
         info = describe_model(config.model)
     if config.as_json:

@@ -10,13 +10,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jobs.command_line import job_command
-from jobs.console import metrics_table
-from jobs.endings import EXIT_OK, EXIT_SOME_FAILED
+from jobs.console.fuse import metrics_table
+from jobs.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from jobs.terminal import Terminal
-from pipelines.measure_config import MeasureConfig
+from pipelines.measure.config import MeasureConfig
 
 if TYPE_CHECKING:
-    from pipelines.measure import Measured, Measurement
+    from pipelines.measure.measure import Measured, Measurement
 
 NAMES_SHOWN = 5
 
@@ -27,7 +27,7 @@ def command(config: MeasureConfig, verbose: bool) -> int:  # noqa: ARG001  # eve
 
     Exit codes: 0 all measured, 3 some images could not be, 2 a wrong request.
     """
-    from pipelines.measure import measure_images
+    from pipelines.measure.measure import measure_images
 
     errors = Terminal(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.info import ModelInfo
+from pipelines.checkpoints.describe import ModelInfo
 from upfusion.checkpoint import Checkpoint
 from upfusion.presets import PRESETS, NetworkConfig
 

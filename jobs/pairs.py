@@ -5,9 +5,9 @@ import sys
 from rich.table import Table
 
 from jobs.command_line import job_command
-from jobs.console import say_unpaired
+from jobs.console.fuse import say_unpaired
 from jobs.terminal import Terminal
-from pipelines.fuse_config import ArchiveConfig
+from pipelines.archive.config import ArchiveConfig
 from upfusion.prompts import TASKS
 
 SIZES_SHOWN = 20
@@ -19,7 +19,7 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     # Long URIs stay on one line, for whoever copies or pipes them.
     console = Terminal(soft_wrap=True)
     with Terminal(stderr=True).status("looking for pairs"):
-        from pipelines.discover import count_sizes, discover
+        from pipelines.archive.discover import count_sizes, discover
 
         found = discover(config, recordings=True)
         sizes, looked_at = count_sizes(found.pairs)

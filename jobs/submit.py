@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.command_line import say_error
-from jobs.endings import EXIT_INTERRUPTED, EXIT_OK, EXIT_REQUEST
+from jobs.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_REQUEST
 from jobs.terminal import Terminal
-from pipelines.request import RequestError
-from pipelines.submit_defaults import DEFAULT_ADDRESS, NO_WORKING_DIR
+from pipelines.cluster.submit_defaults import DEFAULT_ADDRESS, NO_WORKING_DIR
+from pipelines.errors.exceptions import RequestError
 
 if TYPE_CHECKING:
-    from pipelines.submission import Submission
+    from pipelines.cluster.submit import Submission
 
 SUBMITTED = ("fuse", "train", "evaluate", "ablate")
 
@@ -39,8 +39,8 @@ def command(job: str, words: tuple[str, ...], wait: bool, metadata: tuple[str, .
     They are checked here, before anything is sent. The same command again goes on where the job stopped. Exit codes:
     0 the cluster has the job, 2 a wrong request; with --wait those of the job, and 130 where it was stopped.
     """
-    from pipelines.shared_places import check_shared
-    from pipelines.submission import submit
+    from pipelines.cluster.shared_paths import check_shared
+    from pipelines.cluster.submit import submit
 
     try:
         config, said = import_module(f"jobs.{job}").command.request(words)
@@ -72,7 +72,7 @@ def _say(console: Terminal, submission: "Submission", tracking: str | None) -> N
 
 def _wait(submission: "Submission") -> int:
     """Show what the job says, and return its exit code."""
-    from pipelines.submission import follow
+    from pipelines.cluster.submit import follow
 
     try:
         code, said = follow(submission, lambda text: click.echo(text, nl=False))

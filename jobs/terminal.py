@@ -1,16 +1,25 @@
-"""The terminal, on which names and errors that others wrote are only ever text."""
+"""The terminal: text of others is only ever text on it, and what libraries print is kept off it."""
 
 import os
-from collections.abc import Iterable
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from pipelines.printable import printable
+from pipelines.errors.escaping import printable
+from pipelines.errors.exceptions import JobStoppedError, RequestError
+from pipelines.storage import objects as storage
 
 LOG_WIDTH = 120
 """Columns where there is no terminal, as in the log of a Ray job; rich would cut tables at 80."""
+
+SAID_SHOWN = 4000  # characters
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Terminal(Console):
@@ -25,3 +34,39 @@ class Terminal(Console):
         """Render as rich does, every text made printable."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+@contextmanager
+def quiet(verbose: bool) -> Iterator[Console]:
+    """Give a console on the terminal while everything else that is written there goes to a file.
+
+    Ray's core and database migrations write from C++ and from threads, past every logging setting. What was
+    written is shown when the work fails.
+    """
+    if verbose:
+        yield Terminal(stderr=True)
+        return
+    with (
+        tempfile.TemporaryFile("w+b") as said,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as output,
+        os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal,
+    ):
+        _point_streams_at(said.fileno(), said.fileno())
+        try:
+            yield Terminal(file=terminal)
+        except (RequestError, JobStoppedError):
+            raise
+        except Exception:
+            said.seek(0)
+            tail = COLOUR.sub("", said.read().decode(errors="replace"))[-SAID_SHOWN:]
+            terminal.write(printable(storage.without_secrets(tail)))
+            raise
+        finally:
+            _point_streams_at(output.fileno(), terminal.fileno())
+
+
+def _point_streams_at(output: int, errors: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(output, 1)
+    os.dup2(errors, 2)

@@ -3,10 +3,9 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console import quiet
-from jobs.endings import EXIT_OK, explained
-from jobs.terminal import Terminal
-from pipelines.train_config import TrainConfig
+from jobs.exit_codes import EXIT_OK, explained
+from jobs.terminal import Terminal, quiet
+from pipelines.train.config import TrainConfig
 
 
 @job_command(TrainConfig, name="train", positional=("data",))
@@ -18,8 +17,8 @@ def command(config: TrainConfig, verbose: bool) -> int:
     """
     console = Terminal(stderr=True)
     with console.status("getting ready"):
-        from jobs.train_console import TrainingLine, say_trained
-        from pipelines.train import plan_train, train
+        from jobs.console.train import TrainingLine, say_trained
+        from pipelines.train.job import plan_train, train
 
         plan = plan_train(config)
     kept = "What is done up to the last checkpoint is kept"

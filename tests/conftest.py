@@ -11,7 +11,7 @@ from s3fs import S3FileSystem
 
 from infra.stack.object_store import missing_ceph_programs, version_of
 from infra.stack.processes import StackError
-from pipelines.cluster import Cluster
+from pipelines.cluster.ray_cluster import Cluster
 
 from . import object_store as servers
 

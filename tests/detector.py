@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from pipelines.evaluation.boxes import People
+from pipelines.evaluate.detection.boxes import People
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
 SIDE = 160

@@ -1,10 +1,10 @@
 """The stages of a fuse job, one after the other in this process and without Ray."""
 
-from pipelines.destination import Destination
-from pipelines.fuse_actor import FuseActor
-from pipelines.fuse_plan import Plan
-from pipelines.sources import load_sources
-from pipelines.writer import Writer
+from pipelines.archive.load import load_sources
+from pipelines.fuse.actor import FuseActor
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.plan import Plan
+from pipelines.fuse.writer import Writer
 
 
 def run_stages(plan: Plan) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from pipelines.train import Listener, TrainOutcome, plan_train, train
-from pipelines.train_callback import Report
-from pipelines.train_config import TrainConfig
+from pipelines.train.callback import Report
+from pipelines.train.config import TrainConfig
+from pipelines.train.job import Listener, TrainOutcome, plan_train, train
 from tests.upfusion.small_priors import NETWORK, TEXT_DIM
 from upfusion.checkpoint import Checkpoint, Prompt, Provenance
 from upfusion.network import UPFusion

@@ -9,8 +9,8 @@ import click
 
 from infra.stack.processes import StackError
 from infra.stack.stack import ENVIRONMENT, Stack, load_stack, start_stack
-from pipelines import storage
-from pipelines.night_street import write_archive
+from pipelines.demo.street import write_archive
+from pipelines.storage import objects as storage
 
 NIGHT = "s3://data/night"
 # Short, because paths of sockets lie below it, and where PostgreSQL's user may go.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from jobs.endings import EXIT_INTERRUPTED
+from jobs.exit_codes import EXIT_INTERRUPTED
 from tests.processes import start_job
 
 Strike = Callable[[subprocess.Popen[str], random.Random], bool]

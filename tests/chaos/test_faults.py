@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import storage
-from pipelines.fuse import fuse
-from pipelines.fuse_config import FuseConfig
-from pipelines.fuse_plan import plan_fuse
-from pipelines.request import RequestError
-from pipelines.run_graph import StoreLostError
+from pipelines.cluster.execute import StoreLostError
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.job import fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.storage import objects as storage
 from tests.archives import make_archive
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.fault_proxy import Chooser, Fault, FaultProxy, at_random, outage

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.rows import ERROR_CODES
+from pipelines.errors.failures import ERROR_CODES
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.image_files import BAD, HARMLESS, MAX_PIXELS, ORDINARY, coloured, damaged_files
 from tests.processes import start_job

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.endings import EXIT_INTERRUPTED
+from jobs.exit_codes import EXIT_INTERRUPTED
 from jobs.fuse import command as fuse_command
-from pipelines import storage
-from pipelines.destination import Destination
-from pipelines.fuse_plan import plan_fuse
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.plan import plan_fuse
+from pipelines.storage import objects as storage
 from tests.archives import make_archive
 from tests.chaos.killing import (
     Ended,

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.cluster import FEWEST_LOGICAL_CPUS
+from pipelines.cluster.ray_cluster import FEWEST_LOGICAL_CPUS
 from tests.archives import make_archive
 from tests.chaos.killing import kill_all
 from tests.processes import start_job

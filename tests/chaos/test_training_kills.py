@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import storage
-from pipelines.run_folder import RunFolder
+from pipelines.storage import objects as storage
+from pipelines.train.folder import RunFolder
 from tests.archives import make_archive
 from tests.chaos.killing import Killer, Strike, kill_driver, kill_node, kill_titled, plan_kills
 from tests.processes import start_job

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import storage
-from pipelines.evaluate import evaluate
-from pipelines.evaluate_config import EvaluateConfig
-from pipelines.evaluation.plan import plan_evaluation
-from pipelines.request import RequestError
+from pipelines.errors.exceptions import RequestError
+from pipelines.evaluate.config import EvaluateConfig
+from pipelines.evaluate.job import evaluate
+from pipelines.evaluate.plan import plan_evaluation
+from pipelines.storage import objects as storage
 from tests.detector import ARCHITECTURE, SIDE, draw_people
 
 pytestmark = pytest.mark.slow

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import storage
-from pipelines.footage.frames import open_source
-from pipelines.fuse import Outcome, fuse
-from pipelines.fuse_config import FuseConfig
-from pipelines.fuse_plan import plan_fuse
-from pipelines.parquet_files import list_tables, read_table
-from pipelines.request import RequestError
-from pipelines.rows import output_schema
-from pipelines.run_graph import Progress
+from pipelines.cluster.execute import Progress
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.footage.frames import open_source
+from pipelines.fuse.job import Outcome, fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.fuse.schemas import output_schema
+from pipelines.storage import objects as storage
+from pipelines.storage.parquet import list_tables, read_table
 from tests.archives import make_pair, real_set
 from tests.object_store import ObjectStore
-from tests.pipelines.footage.job import Job
+from tests.pipelines.fuse.footage.job import Job
 from tests.recordings import write_pair, write_recording
 from upfusion.model import load
 

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines import fuse as fuse_job
-from pipelines import storage
-from pipelines.destination import Destination
-from pipelines.fuse import Outcome, fuse
-from pipelines.fuse_config import FuseConfig
-from pipelines.fuse_plan import plan_fuse
-from pipelines.request import RequestError
-from pipelines.rows import output_schema
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse import job as fuse_job
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.job import Outcome, fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.fuse.schemas import output_schema
+from pipelines.storage import objects as storage
 from tests.archives import make_archive, make_pair
 from upfusion.metrics import DEFAULT_METRICS, METRICS
 

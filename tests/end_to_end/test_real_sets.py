@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import storage
-from pipelines.discover import MANIFEST_SCHEMA, discover
-from pipelines.fuse import fuse
-from pipelines.fuse_config import ArchiveConfig, FuseConfig
-from pipelines.fuse_plan import plan_fuse
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.discover import discover
+from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.job import fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.storage import objects as storage
 from tests.archives import real_set
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.object_store import ObjectStore

@@ -32,13 +32,14 @@ from infra.stack.ray_nodes import WORKERS
 from infra.stack.stack import Stack, start_stack
 from jobs.command_line import main
 from jobs.train import command as train_command
-from pipelines import storage, submission
-from pipelines.destination import Destination
-from pipelines.models import read_model
-from pipelines.request import RequestError
-from pipelines.run_folder import RunFolder
-from pipelines.submission import Submission, follow
-from pipelines.train import plan_train, train
+from pipelines.checkpoints.read import read_model
+from pipelines.cluster import submit as submission
+from pipelines.cluster.submit import Submission, follow
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse.destination import Destination
+from pipelines.storage import objects as storage
+from pipelines.train.folder import RunFolder
+from pipelines.train.job import plan_train, train
 from tests.archives import make_archive
 from tests.object_store import AWS_SETTINGS_IN_THE_WAY, chosen_kind
 from tests.tally import COUNTED, LINES

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from ray.dashboard.modules.job.cli import job_cli_group
 
 from jobs import command_line
-from pipelines.fuse_config import FuseConfig
-from pipelines.train_config import TrainConfig
+from pipelines.fuse.config import FuseConfig
+from pipelines.train.config import TrainConfig
 
 from .manifests import ROOT, built, clusters
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.confidential import holds_credentials
+from pipelines.errors.redaction import holds_credentials
 
 from .manifests import KUBERNETES, OVERLAYS, Manifest, built, clusters, pods, problems, written
 

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs.command_line import job_command, main
-from pipelines.fuse_config import FuseConfig
-from pipelines.request import RequestError
-from pipelines.words import split_at_commas
+from pipelines.config.fields import split_at_commas
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse.config import FuseConfig
 from upfusion.metrics import METRICS
 
 Told = list[tuple[FuseConfig, bool]]

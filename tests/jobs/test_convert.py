@@ -9,8 +9,8 @@ from torch import Tensor
 
 import upfusion
 from jobs.command_line import main
-from pipelines.convert import _embed
-from pipelines.convert_config import ConvertConfig
+from pipelines.checkpoints.config import ConvertConfig
+from pipelines.checkpoints.convert import _embed
 from tests.upfusion.authors_file import read_authors, weights_of
 from tests.upfusion.small_priors import cut_off_from_hub, encode_by, make_clip, write_clip
 from upfusion.presets import NetworkConfig

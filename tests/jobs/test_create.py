@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save
 
 from jobs.command_line import main
-from pipelines import storage
+from pipelines.storage import objects as storage
 from tests.upfusion.small_priors import NETWORK, cut_off_from_hub, make_clip, make_convnext, write_clip
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.presets import PRESETS

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.command_line import JOBS, main
-from pipelines.fuse_config import ArchiveConfig, FuseConfig
+from pipelines.archive.config import ArchiveConfig
+from pipelines.fuse.config import FuseConfig
 from upfusion.version import __version__
 
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from jobs.command_line import main
-from pipelines import discover
+from pipelines.archive import discover
 
 
 def draw(folder: Path, *names: str, size: tuple[int, int] = (32, 24)) -> None:

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 import jobs.submit
 from jobs.command_line import main
 from jobs.submit import SUBMITTED
-from pipelines import submission
-from pipelines.request import RequestError
-from pipelines.submission import Submission
+from pipelines.cluster import submit as submission
+from pipelines.cluster.submit import Submission
+from pipelines.errors.exceptions import RequestError
 
 ROOT = Path(__file__).parents[2]
 FUSE = ("fuse", "s3://data/in", "--out", "s3://data/out")

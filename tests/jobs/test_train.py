@@ -4,8 +4,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.command_line import main
-from pipelines.run_workers import TrainingStoppedError
-from pipelines.train_config import TrainConfig
+from pipelines.train.config import TrainConfig
+from pipelines.train.trainer import TrainingStoppedError
 
 Told = list[TrainConfig]
 
@@ -18,8 +18,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     def stop(*_: Any, **__: Any) -> None:
         raise TrainingStoppedError("the gradient of step 3 is no number. The last good checkpoint is s3://b/step_2")
 
-    monkeypatch.setattr("pipelines.train.plan_train", configs.append)
-    monkeypatch.setattr("pipelines.train.train", stop)
+    monkeypatch.setattr("pipelines.train.job.plan_train", configs.append)
+    monkeypatch.setattr("pipelines.train.job.train", stop)
     return configs
 
 

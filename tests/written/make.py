@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
-from pipelines import storage
-from pipelines.cluster import Cluster
-from pipelines.evaluate import evaluate
-from pipelines.evaluate_config import EvaluateConfig
-from pipelines.evaluation.folder import EvaluationFolder
-from pipelines.evaluation.plan import plan_evaluation
-from pipelines.fuse import fuse
-from pipelines.fuse_config import FuseConfig
-from pipelines.fuse_plan import plan_fuse
-from pipelines.schema_version import SCHEMA_VERSION
-from pipelines.training_state import write_state
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.evaluate.config import EvaluateConfig
+from pipelines.evaluate.folder import EvaluationFolder
+from pipelines.evaluate.job import evaluate
+from pipelines.evaluate.plan import plan_evaluation
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.job import fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.storage import objects as storage
+from pipelines.storage.schema_version import SCHEMA_VERSION
+from pipelines.train.state import write_state
 from tests import training
 from tests.archives import make_pair
 from tests.object_store import ObjectStore, chosen_kind

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import fuse_plan, storage
-from pipelines.evaluation.folder import EvaluationFolder
-from pipelines.fuse import fuse
-from pipelines.fuse_plan import plan_fuse
-from pipelines.schema_version import SCHEMA_VERSION
-from pipelines.training_state import read_state
+from pipelines.evaluate.folder import EvaluationFolder
+from pipelines.fuse import plan as fuse_plan
+from pipelines.fuse.job import fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.storage import objects as storage
+from pipelines.storage.schema_version import SCHEMA_VERSION
+from pipelines.train.state import read_state
 from tests.archives import make_pair
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.object_store import ObjectStore

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import s3fs
 
-from pipelines.night_street import write_archive
+from pipelines.demo.street import write_archive
 
 BUCKETS = ("upfusion-archive", "upfusion-results", "upfusion-mlflow")
 

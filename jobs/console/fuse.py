@@ -1,0 +1,85 @@
+"""What a person sees of a fuse job at the terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipelines.archive.schema import Discovery
+    from pipelines.fuse import job as fuse
+
+
+NAMES_SHOWN = 5
+
+
+def say_unpaired(console: Console, found: "Discovery") -> None:
+    """Tell which images have no partner."""
+    if not found.unpaired:
+        return
+    console.print(f"[yellow]{len(found.unpaired)} images have no partner and are left out:[/]")
+    for uri in found.unpaired[:NAMES_SHOWN]:
+        console.print(f"  {uri}", highlight=False, markup=False, soft_wrap=True)
+    if len(found.unpaired) > NAMES_SHOWN:
+        console.print(f"  and {len(found.unpaired) - NAMES_SHOWN} more")
+
+
+def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
+    """Show what a job left behind. Places stay on one line, however narrow the terminal, to be copied."""
+    if outcome.aggregates:
+        console.print(metrics_table(outcome.aggregates))
+    done = f"{outcome.ok} of {outcome.pairs} {outcome.unit} fused"
+    if before := outcome.pairs - outcome.fused_now:
+        done += f" ({before} of the {outcome.unit} were done before)"
+    lines = {"Result": f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]"}
+    if outcome.recordings:
+        lines["Joined"] = _said_of_recordings(outcome)
+    if outcome.unpaired:
+        lines["Left out"] = f"{len(outcome.unpaired)} images without a partner (the report names them)"
+    if outcome.fused_now:
+        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit} a second, start included"
+    lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
+    if outcome.tracked:
+        lines["MLflow"] = escape(outcome.tracked)
+    lines["Report"] = escape(outcome.destination.report)
+    for heading, text in lines.items():
+        console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
+
+
+def _said_of_recordings(outcome: "fuse.Outcome") -> str:
+    """Say how many recordings lie where, and which spans are missing in some."""
+    joined = [one for one in outcome.recordings if one["uri"]]
+    lines = [escape(f"{len(joined)} of {len(outcome.recordings)} recordings in {outcome.destination.recordings}")]
+    incomplete = [one for one in outcome.recordings if one["missing"] or (one["note"] and not one["uri"])]
+    shown = incomplete[:NAMES_SHOWN]
+    lines += [f"[yellow]{escape(one['recording'])}[/]: {escape(missing_spans(one))}" for one in shown]
+    if len(incomplete) > NAMES_SHOWN:
+        lines.append(f"and {len(incomplete) - NAMES_SHOWN} more with gaps (recordings/*.json)")
+    return "\n          ".join(lines)
+
+
+def missing_spans(recording: dict[str, Any]) -> str:
+    """Say which spans of a recording are missing and why."""
+    spans = []
+    for span in recording["missing"]:
+        start, end = (None if at is None else f"{at:.2f}" for at in (span["from"], span["to"]))
+        place = "all of it" if start is None else f"{start} s to {f'{end} s' if end else 'its end'}"
+        spans.append(f"{place} ({span['error_code']})")
+    return "; ".join(["missing " + ", ".join(spans)] * bool(spans) + [recording["note"]] * bool(recording["note"]))
+
+
+def metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:
+    """Show how metrics are spread over many pairs."""
+    from upfusion.metrics import METRICS
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric", min_width=max(map(len, aggregates)))
+    for heading in ("mean", "p5", "median", "p95"):
+        table.add_column(heading, justify="right")
+    table.add_column("", style="dim", no_wrap=True)
+    for name, values in aggregates.items():
+        numbers = [f"{values[key]:.3f}" for key in ("mean", "p5", "p50", "p95")]
+        lower = " (lower is better)" if METRICS[name].higher_is_better is False else ""
+        table.add_row(name, *numbers, METRICS[name].title + lower)
+    return table

@@ -1,0 +1,92 @@
+"""The line that shows how far a job is."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pipelines.cluster import execute as run_graph
+
+
+PLAIN_LINE_SECONDS = 10.0
+
+
+class LiveLine:
+    """A line that is drawn again and again while a `with` block runs; `bar` is not drawn without a terminal."""
+
+    def __init__(self, console: Console, bar: Progress) -> None:
+        self.console = console
+        self.bar = bar
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+
+class ProgressLine(LiveLine):
+    """One calm line: done / total, pairs a second, time left, failures. Without a terminal, a line now and then."""
+
+    def __init__(self, console: Console, doing: str = "fusing", done: str = "fused") -> None:
+        self.done = done
+        bar = Progress(
+            TextColumn(escape(doing)),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f} / {task.total:.0f} {task.fields[unit]}"),
+            _Speed(),
+            TimeRemainingColumn(compact=True),
+            _Failures(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        super().__init__(console, bar)
+        self.started = self.said = time.monotonic()
+        self.task = self.bar.add_task("starting", total=None, visible=False, unit="")
+
+    def update(self, progress: "run_graph.Progress") -> None:
+        """Show how far the job is."""
+        now = time.monotonic()
+        if progress.done == 0:
+            self.started = now
+        self.bar.update(
+            self.task,
+            total=progress.total,
+            completed=progress.done,
+            visible=True,
+            failed=progress.failed,
+            unit=progress.unit,
+        )
+        if progress.stalled:
+            self.console.print(progress.stalled, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            return
+        finished = progress.done == progress.total
+        if not self.console.is_terminal and (finished or now - self.said >= PLAIN_LINE_SECONDS):
+            self.said = now
+            speed = progress.done / max(now - self.started, 1e-9)
+            told = f"{self.done} {progress.done} / {progress.total} {progress.unit}"
+            self.console.print(f"{told}, {speed:.2f} a second, {progress.failed} failed", markup=False)
+
+
+class _Speed(ProgressColumn):
+    """Pairs, or whatever is counted, a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed / task.elapsed:.2f} a second" if task.elapsed and task.completed else "starting")
+
+
+class _Failures(ProgressColumn):
+    """How many failed, where some did."""
+
+    def render(self, task: Task) -> Text:
+        failed = task.fields.get("failed", 0)
+        return Text(f"{failed} failed" if failed else "", style="red")

@@ -1,0 +1,109 @@
+"""What a person sees of a training run at the terminal."""
+
+import time
+from dataclasses import fields
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from jobs.console.progress import LiveLine
+from pipelines.archive.splits import TRAIN, VAL
+from pipelines.train.callback import Report
+from pipelines.train.data import TrainingPairs
+from pipelines.train.job import Listener, TrainOutcome
+from pipelines.train.validation import BEST_BY, METRICS
+from upfusion.losses import LossWeights
+
+PLAIN_LINE_SECONDS = 30.0
+NAMES_SHOWN = 5
+
+
+class TrainingLine(LiveLine, Listener):
+    """One calm line (epoch, step, losses, samples a second, time left), and one that stays for each validation.
+
+    Without a terminal, a line now and then.
+    """
+
+    def __init__(self, console: Console) -> None:
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[told]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        super().__init__(console, bar)
+        self.steps = 0
+        self.said = 0.0
+        self.task = self.bar.add_task("starting", total=None, told="")
+
+    def on_check(self, done: int, total: int) -> None:
+        self.bar.update(self.task, description="reading pairs", completed=done, total=total, told=f"{done} / {total}")
+
+    def on_pairs(self, pairs: TrainingPairs, steps: int) -> None:
+        self.steps = steps
+        self._say(f"{len(pairs.of(TRAIN))} pairs to train on, {len(pairs.of(VAL))} to validate with; {steps} steps")
+        if pairs.bad:
+            self._say(f"{len(pairs.bad)} pairs cannot be used and are left out:", "yellow")
+            for row in pairs.bad[:NAMES_SHOWN]:
+                self._say(f"  {row['error']}")
+            if len(pairs.bad) > NAMES_SHOWN:
+                self._say(f"  and {len(pairs.bad) - NAMES_SHOWN} more (data.parquet names them)")
+        self.bar.update(self.task, description="starting workers", completed=0, total=steps, told="")
+
+    def on_report(self, report: Report) -> None:
+        if "lost" in report:
+            self._say(f"lost {report['lost']}; going on from the last checkpoint", "yellow")
+        if "warning" in report:
+            self._say(report["warning"], "yellow")
+        if "loss" not in report:
+            return
+        told = self._told(report)
+        self.bar.update(self.task, description="training", completed=report["step"], total=self.steps, told=told)
+        now = time.monotonic()
+        if not self.console.is_terminal and (now - self.said >= PLAIN_LINE_SECONDS or report["step"] == self.steps):
+            self.said = now
+            self._say(told)
+        if "validation_seconds" in report:
+            values = ", ".join(f"{name} {report[f'val_{name}']:.3f}" for name in METRICS if f"val_{name}" in report)
+            best = " (best so far)" if report["best"] and report["best"]["step"] == report["step"] else ""
+            self._say(f"validation after epoch {report['epoch']:.2f}, step {report['step']}: {values}{best}")
+
+    def _told(self, report: Report) -> str:
+        parts = [f"{term.name} {report[term.name]:.4f}" for term in fields(LossWeights) if term.name in report]
+        crops_a_step = report["crops_a_step"]
+        left = (self.steps - report["step"]) * crops_a_step / report["samples_per_second"]
+        return (
+            f"epoch {report['epoch']:.2f}, step {report['step']} / {self.steps}, loss {report['loss']:.4f} "
+            f"({', '.join(parts)}), {report['samples_per_second']:.1f} samples a second, {_duration(left)} left"
+        )
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_trained(console: Console, outcome: TrainOutcome) -> None:
+    """Show what a run left behind. Places stay on one line, however narrow the terminal, to be copied."""
+    lines = {"Trained": f"{outcome.steps} steps" + ("" if outcome.seconds else ", done before")}
+    if outcome.best:
+        lines["Best"] = f"{BEST_BY} {outcome.best['value']:.4f} in validation, after step {outcome.best['step']:.0f}"
+    if outcome.registered:
+        lines["Registry"] = escape(outcome.registered)
+    if outcome.tracked:
+        lines["MLflow"] = escape(outcome.tracked)
+    lines["Pairs"] = escape(outcome.folder.data)
+    lines["Model"] = escape(outcome.folder.model)
+    for heading, text in lines.items():
+        console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Use it: upfusion fuse SOURCE --model {outcome.folder.model} --out DEST", soft_wrap=True, markup=False
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min" if minutes else "under 1 min"
+    )

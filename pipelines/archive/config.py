@@ -1,0 +1,64 @@
+"""Which pairs of an archive a job takes."""
+
+from pydantic import Field, field_validator, model_validator
+
+from pipelines.archive.shard import Shard
+from pipelines.config.base import JobConfig
+from pipelines.config.fields import Allow
+from upfusion.prompts import TASKS
+
+
+class ArchiveConfig(JobConfig):
+    """Which pairs an archive holds."""
+
+    source: str = Field(
+        description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "
+        "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task."
+    )
+    a: str | None = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
+    b: str | None = Field(None, description="Pattern of the B images; what * stands for pairs them with A.")
+    task: str | None = Field(
+        None, description=f"Kind of pairs, whatever folder names or the manifest say: {', '.join(TASKS)}."
+    )
+    limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
+    shard: str | None = Field(
+        None,
+        description="Take only part I of N, as 'I/N' (1/8 to 8/8), by a hash of the pairs' ids: an archive that grows "
+        "moves no pair to another part. A fuse job keeps it in DEST/shard-I-of-N.",
+    )
+    allow: Allow = ()
+    frame_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Take folders of numbered images for recordings of so many frames a second. Without it they are "
+        "pairs of images.",
+    )
+    max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests of more pairs.")
+    max_id: int = Field(1024, ge=1, description="Refuse ids of pairs with more bytes.")
+    max_prompt: int = Field(2000, ge=1, description="Refuse a manifest's prompts with more characters.")
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str | None) -> str | None:
+        if task is not None and task not in TASKS:
+            raise ValueError(f"unknown task {task!r}; known tasks: {', '.join(TASKS)}")
+        return task
+
+    @field_validator("shard")
+    @classmethod
+    def _part_of_some(cls, shard: str | None) -> str | None:
+        if shard is not None:
+            Shard.parse(shard)
+        return shard
+
+    @property
+    def part(self) -> Shard:
+        """Which part of the archive is meant."""
+        return Shard.parse(self.shard) if self.shard else Shard()
+
+    @model_validator(mode="after")
+    def _both_patterns(self) -> "ArchiveConfig":
+        if (self.a is None) != (self.b is None):
+            raise ValueError("--a and --b go together: give both patterns or neither")
+        return self

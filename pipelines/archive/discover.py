@@ -1,0 +1,216 @@
+"""Finding the pairs of an archive: by relative path and stem, never by sorting two listings."""
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import Literal
+
+import pyarrow as pa
+
+from pipelines.archive import formats as footage
+from pipelines.archive.allowlist import is_manifest
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.manifest import check_count, empty_shard, read_manifest
+from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
+from pipelines.errors.exceptions import RequestError
+from pipelines.storage import objects as storage
+from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
+from upfusion.images import SUFFIXES, ImageError, image_size
+
+Side = Literal["a", "b"]
+Place = tuple[str, Side, str | None]
+"""Where a file belongs: pair_id, side, and the task where its folder says it."""
+
+# Folder names, in lower case, with the side they hold and, where the name alone decides it, the task.
+FOLDERS: dict[str, tuple[Side, str | None]] = {
+    **dict.fromkeys(["visible", "vis", "vi", "rgb", "optical", "opt", "a"], ("a", None)),
+    **dict.fromkeys(["infrared", "ir", "thermal", "inf", "b"], ("b", None)),
+    **dict.fromkeys(["mri", "mr"], ("b", None)),
+    "ct": ("a", "ct_mri"),
+    "pet": ("a", "pet_mri"),
+    "spect": ("a", "spect_mri"),
+    "nir": ("b", "nir_visible"),
+    "sar": ("b", "sar_optical"),
+}
+SIZES_READ = 2000
+HEAD, WHOLE = 1 << 16, 1_000_000_000  # bytes; the second as --max-file-mb has it by default
+STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
+
+
+@waiting_at_most(PATIENCE_PLANNING)
+def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
+    """Find the pairs of an archive, those of recordings too where they are wanted.
+
+    Raises RequestError when there is nothing to pair, when two images claim one place in a pair, or when a
+    manifest is not of its form.
+    """
+    source = storage.absolute(archive.source)
+    try:
+        found = read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive, recordings)
+    except OSError as error:
+        raise RequestError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
+    pairs = found.pairs.sort_by("pair_id")
+    return Discovery(pairs.slice(0, archive.limit), found.unpaired, found.ignored)
+
+
+def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
+    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only the heads of files; recordings count as such.
+
+    At most SIZES_READ evenly spread pairs are looked at; the second value says how many were.
+    """
+    step = max(1, -(-pairs.num_rows // SIZES_READ))
+    looked_at = pairs.take(list(range(0, pairs.num_rows, step)))
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        sizes = pool.map(_size_of, looked_at["a_uri"].to_pylist())
+        return Counter(zip(looked_at["task"].to_pylist(), sizes, strict=True)), looked_at.num_rows
+
+
+def _size_of(uri: str) -> str:
+    if footage.is_recording(uri):
+        return "frames of a folder" if footage.is_frame_folder(uri) else "recording"
+    try:
+        head = storage.read_head(uri, HEAD)
+        try:
+            width, height = image_size(head)
+        except ImageError:
+            if len(head) < HEAD:
+                raise
+            # A TIFF often says its size at its end, a JPEG after a long profile.
+            width, height = image_size(storage.read_head(uri, WHOLE))
+    except (ImageError, OSError):
+        return "unreadable"
+    return f"{width}x{height}"
+
+
+def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
+    uris = storage.list_files(source)
+    if not uris and not storage.exists(source):
+        raise RequestError(f"SOURCE {source} does not exist")
+    # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
+    depth = len(source.rstrip("/").split("/"))
+    # In one form of Unicode: macOS makes `e` and an accent of two characters of what other systems have as one.
+    names = {uri: unicodedata.normalize("NFC", "/".join(uri.split("/")[depth:])) for uri in uris}
+    if list(names.values()) == [""]:
+        raise RequestError(f"SOURCE {source} is a file; expected a folder, a prefix, or a manifest (.parquet or .csv)")
+    place = _by_folder if archive.a is None or archive.b is None else _by_pattern(archive.a, archive.b)
+    sides: dict[str, dict[Side, str]] = defaultdict(dict)
+    tasks: dict[str, str] = {}
+    part, ignored, elsewhere = archive.part, 0, 0
+    for uri, name in names.items():
+        wanted = _is_image(name) or (recordings and _is_shown(name) and footage.is_recording(name))
+        placed = place(name) if wanted else None
+        if placed is None:
+            ignored += 1
+            continue
+        pair_id, side, task = placed
+        _check_utf8(uri)
+        if recordings and archive.frame_rate and _is_image(name):
+            pair_id, uri = pair_id.rpartition("/")[0] or "recording", uri.rpartition("/")[0] + "/"
+        if not part.holds(pair_id):
+            elsewhere += 1
+            continue
+        if sides[pair_id].get(side, uri) != uri:
+            raise RequestError(
+                f"two files claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}"
+                f"{_look_alike(sides[pair_id][side], uri)}. "
+                "Keep one of them, point SOURCE at a smaller folder, or say which is meant with --a and --b."
+            )
+        sides[pair_id][side] = uri
+        if task:
+            tasks[pair_id] = task
+    check_count(source, len(sides), archive.max_pairs)
+    if long := next((pair_id for pair_id in sides if len(pair_id.encode()) > archive.max_id), None):
+        raise RequestError(
+            f"{source}: the id of pair {long!r} has {len(long.encode())} bytes, more than --max-id {archive.max_id}"
+        )
+    complete = sorted(pair_id for pair_id, uris_of in sides.items() if len(uris_of) == 2)
+    pairs = pa.table(
+        {
+            "pair_id": complete,
+            "a_uri": [sides[pair_id]["a"] for pair_id in complete],
+            "b_uri": [sides[pair_id]["b"] for pair_id in complete],
+            "task": [archive.task or tasks.get(pair_id, DEFAULT_TASK) for pair_id in complete],
+            "prompt": [None] * len(complete),
+        },
+        schema=MANIFEST_SCHEMA,
+    )
+    unpaired = sorted(uri for uris_of in sides.values() if len(uris_of) == 1 for uri in uris_of.values())
+    if not complete and elsewhere:
+        raise RequestError(empty_shard(source, archive))
+    if not complete:
+        raise RequestError(_nothing_found(source, archive, len(unpaired), ignored))
+    return Discovery(pairs, unpaired, ignored)
+
+
+def _look_alike(first: str, second: str) -> str:
+    alike = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
+    return ", whose names differ in nothing but Unicode's form (NFC and NFD)" if alike else ""
+
+
+def _is_image(name: str) -> bool:
+    """Tell images by their suffix; what is hidden (macOS puts a `._1.jpg` beside every `1.jpg`) is none."""
+    return _is_shown(name) and PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _is_shown(name: str) -> bool:
+    return not any(part.startswith(".") for part in name.split("/"))
+
+
+def _check_utf8(uri: str) -> None:
+    try:
+        uri.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(f"the name of {os.fsencode(uri)!r} is not UTF-8; rename the file") from error
+
+
+def _by_folder(name: str) -> Place | None:
+    """Place a file by the last folder of its relative path that names a sensor; `a` and `b` only where none does."""
+    *folders, _ = PurePosixPath(name).parts
+    known = [position for position, folder in enumerate(folders) if folder.lower() in FOLDERS]
+    if not known:
+        return None
+    sensors = [position for position in known if len(folders[position]) > 1]
+    position = (sensors or known)[-1]
+    side, task = FOLDERS[folders.pop(position).lower()]
+    return "/".join([*folders, PurePosixPath(name).stem]), side, task
+
+
+def _by_pattern(a: str, b: str) -> Callable[[str], Place | None]:
+    """Place a file by what the stars of a pattern stand for; where both patterns match, by the one that says more."""
+    sides: list[tuple[Side, str]] = [("a", a), ("b", b)]
+    sides.sort(key=lambda side: -len(STAR.sub("", side[1])))
+    patterns = [(side, _compile(pattern)) for side, pattern in sides]
+
+    def place(name: str) -> Place | None:
+        for side, pattern in patterns:
+            if match := pattern.fullmatch(name):
+                pair_id = "/".join(group.strip("/") for group in match.groups() if group)
+                suffix = PurePosixPath(pair_id).suffix
+                known = suffix.lower() in SUFFIXES | footage.SUFFIXES
+                return (pair_id.removesuffix(suffix) if known else pair_id) or "pair", side, None
+        return None
+
+    return place
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    """Turn `cam1/**/*.jpg` into an expression with a group for every star."""
+    parts = {"**/": "(.*/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
+    pieces = STAR.split(unicodedata.normalize("NFC", pattern).removeprefix("./").lstrip("/"))
+    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
+
+
+def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:
+    if archive.a is not None:
+        looked_for = f"no pairs match --a {archive.a!r} and --b {archive.b!r}"
+    else:
+        looked_for = "no pairs in sub-folders such as visible + infrared, vi + ir, a + b or ct + mri"
+    return (
+        f"{source}: {looked_for} ({unpaired} images without a partner, {ignored} other files). "
+        "Partners have the same path and name but for the sensor's folder and the suffix; "
+        "otherwise say how they are named with --a PATTERN --b PATTERN, or give a manifest."
+    )

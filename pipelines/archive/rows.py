@@ -1,0 +1,63 @@
+"""Rows with images in them, as Arrow holds them between the stages."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.errors.failures import FAILURE
+from upfusion.color import Pixels
+
+# 64-bit offsets: a block of decoded images easily passes the 2 GiB of the 32-bit type.
+IMAGE = pa.struct(
+    [
+        ("data", pa.large_binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("channels", pa.int32()),
+        ("bits", pa.int32()),
+    ]
+)
+
+DECODED = pa.schema(
+    [
+        *MANIFEST_SCHEMA,
+        *FAILURE,
+        pa.field("note", pa.string()),
+        pa.field("a", IMAGE),
+        pa.field("b", IMAGE),
+        pa.field("fetch_ms", pa.float64()),
+        pa.field("decode_ms", pa.float64()),
+    ]
+)
+
+
+def pack_image(pixels: Pixels) -> dict[str, Any]:
+    """Turn an array into an IMAGE value."""
+    height, width = pixels.shape[:2]
+    return {
+        "data": np.ascontiguousarray(pixels).tobytes(),
+        "height": height,
+        "width": width,
+        "channels": 1 if pixels.ndim == 2 else pixels.shape[2],
+        "bits": pixels.dtype.itemsize * 8,
+    }
+
+
+def unpack_image(image: dict[str, Any]) -> Pixels:
+    """Turn an IMAGE value back into a read-only array `(H, W)` or `(H, W, 3)`."""
+    shape = (image["height"], image["width"], image["channels"])
+    pixels = np.frombuffer(image["data"], dtype=np.uint8 if image["bits"] == 8 else np.uint16).reshape(shape)
+    return pixels[..., 0] if image["channels"] == 1 else pixels
+
+
+def size_of(image: dict[str, Any]) -> str:
+    """Say the size of an IMAGE value as people do, WIDTHxHEIGHT."""
+    return f"{image['width']}x{image['height']}"
+
+
+def milliseconds_since(started: float) -> float:
+    """Return the milliseconds since a moment of `time.perf_counter()`."""
+    return 1000 * (time.perf_counter() - started)

@@ -1,0 +1,1 @@
+"""Checkpoints: reading them from wherever they lie, describing, creating and converting them."""

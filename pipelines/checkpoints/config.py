@@ -1,0 +1,34 @@
+"""The configurations of `upfusion create` and `upfusion convert`."""
+
+from pydantic import Field
+
+from pipelines.config.base import JobConfig
+from upfusion.presets import PRESETS
+
+
+class CreateConfig(JobConfig):
+    """What is told to make an untrained checkpoint."""
+
+    preset: str = Field(description=f"One of {', '.join(PRESETS)}.")
+    out: str = Field(description="Checkpoint file to write (.safetensors), local or s3://.")
+    weights: str | None = Field(
+        None, description="File (local or s3://) with the ConvNeXt's weights, where no model hub can be reached."
+    )
+    text_encoder: str | None = Field(
+        None, description="File or folder (local or s3://) holding the text encoder, where no model hub can be reached."
+    )
+
+
+class ConvertConfig(JobConfig):
+    """What a conversion is told."""
+
+    source: str = Field(description="The authors' checkpoint (.pth), local or s3://.")
+    out: str = Field(description="Checkpoint file to write (.safetensors), local or s3://.")
+    prompt: str | None = Field(
+        None,
+        description="The one text that the weights were trained with (the authors' stands in their test script); it "
+        "becomes the prompt of every task. By default every task has its built-in prompt.",
+    )
+    text_encoder: str | None = Field(
+        None, description="File or folder (local or s3://) holding the text encoder, where no model hub can be reached."
+    )

@@ -1,0 +1,23 @@
+"""A checkpoint to start training from, made where the priors can be had."""
+
+from pipelines.checkpoints.config import CreateConfig
+from pipelines.checkpoints.read import local_copy, refuse_existing, write_model
+from pipelines.errors.exceptions import RequestError
+from upfusion.checkpoint import Checkpoint
+from upfusion.create import create_checkpoint
+from upfusion.priors import PriorUnavailableError
+
+
+def create_untrained(config: CreateConfig) -> Checkpoint:
+    """Write an untrained checkpoint with its priors; raises RequestError when one of them cannot be had."""
+    refuse_existing(config.out)
+    with (
+        local_copy(config.weights, "--weights") as weights,
+        local_copy(config.text_encoder, "--text-encoder") as text_encoder,
+    ):
+        try:
+            checkpoint = create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder)
+        except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
+            raise RequestError(str(error)) from error
+    write_model(checkpoint, config.out)
+    return checkpoint

@@ -1,0 +1,38 @@
+"""What a model is and costs: a preset, or a checkpoint wherever it lies."""
+
+from dataclasses import dataclass
+
+from pipelines.checkpoints.read import read_model
+from upfusion.checkpoint import Checkpoint, locate_checkpoint
+from upfusion.cost import Parameters, PassCost, cost_of_pass, count_parameters
+from upfusion.presets import PRESETS, NetworkConfig
+
+SIZES = ((480, 640), (1024, 1280))
+"""Height and width in pixels: what most data sets have, and LLVIP."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What there is to say about a model."""
+
+    name: str
+    config: NetworkConfig
+    checkpoint: Checkpoint | None
+    """None for a preset that ships without trained weights."""
+    parameters: Parameters
+    costs: dict[tuple[int, int], PassCost]
+    """One forward pass over a pair, by height and width."""
+
+
+def describe_model(model: str) -> ModelInfo:
+    """Describe a preset or a checkpoint; raises RequestError when there is no such model."""
+    ships_untrained = model in PRESETS and locate_checkpoint(model) == model
+    checkpoint = None if ships_untrained else read_model(model)[0]
+    config = checkpoint.config if checkpoint else PRESETS[model]
+    return ModelInfo(
+        name=checkpoint.name if checkpoint else model,
+        config=config,
+        checkpoint=checkpoint,
+        parameters=count_parameters(config),
+        costs={size: cost_of_pass(config, *size) for size in SIZES},
+    )

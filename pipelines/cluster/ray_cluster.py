@@ -1,0 +1,235 @@
+"""The Ray cluster a job runs on: a running one where an address is set, else one of its own on this machine."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import ray
+import ray.data
+import tenacity
+
+from pipelines.errors.exceptions import RequestError
+
+# Plans with fewer logical CPUs than stages wait for each other for ever.
+FEWEST_LOGICAL_CPUS = 4
+
+# Starting a copy takes a CPU about six seconds, most of them imports.
+PAIRS_WORTH_A_COPY = 4
+
+# Where nobody listens at a cluster's address, or somebody else does, Ray itself tries for a quarter of an hour.
+SECONDS_TO_ANSWER = 15
+ONE_ATTEMPT = {"RAY_gcs_server_port_wait_time_s": "1"}  # of 40 seconds
+
+SLOW_START = "The current node timed out during startup"
+STARTS = 4
+
+# S3 servers other than AWS often lack the checksums that recent SDKs send unasked.
+PLAIN_CHECKSUMS = {
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
+
+DESTINATION = "upfusion.destination"
+"""Metadata of a Ray job that `upfusion submit` made: where it writes."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How the network is spread over the cluster."""
+
+    actors: int
+    cpus: float
+    """Logical CPUs that Ray reserves for an actor."""
+    gpus: float
+    threads: int
+    """PyTorch threads of an actor."""
+
+
+def is_remote() -> bool:
+    """Tell whether the environment names a cluster that runs already."""
+    return os.environ.get("RAY_ADDRESS", "local") != "local"
+
+
+def submitted() -> dict[str, Any]:
+    """Return the `metadata` and `runtime_env` of the Ray job that this process is the driver of; empty for none.
+
+    Ray hands them over in the environment.
+    """
+    told: dict[str, Any] = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return told
+
+
+def why_waiting(workers: Workers) -> str:
+    """Say what keeps a job waiting that has asked the cluster for these workers, as far as the cluster tells."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    needed = {name: amount for name, amount in (("CPU", workers.cpus), ("GPU", workers.gpus)) if amount}
+    total, free = ray.cluster_resources(), ray.available_resources()
+    there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("CPU", "GPU"))
+    cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {there}"
+    asked = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
+    if not any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in nodes):
+        return (
+            f"each of {workers.actors} workers needs {asked} on one node, and no node has that much ({cluster}). "
+            "The job waits for one to join; Ctrl-C stops it, and nothing is lost"
+        )
+    if any(free.get(name, 0) < amount for name, amount in needed.items()):
+        return f"no resources are free for another worker ({cluster}): slow pairs, a slow store, or other jobs"
+    return f"the workers are starting or at work ({cluster}): slow pairs or a slow store"
+
+
+def _start_patiently(options: dict[str, Any]) -> None:
+    """Start or find Ray; its node has 30 seconds to come up, which it misses now and then on a busy machine."""
+    slow = tenacity.retry_if_exception_message(match=SLOW_START)
+    start = tenacity.Retrying(stop=tenacity.stop_after_attempt(STARTS), retry=slow, reraise=True)
+    start(ray.init, **options)
+
+
+def _reach(options: dict[str, Any]) -> None:
+    """Connect to the cluster that the environment names; raises RequestError where it does not answer."""
+    address = os.environ["RAY_ADDRESS"]
+    try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        if place.port:  # else it is for Ray to find out
+            waiting = tenacity.stop_after_delay(SECONDS_TO_ANSWER)
+            listens = tenacity.Retrying(stop=waiting, wait=tenacity.wait_fixed(1), reraise=True)
+            listens(socket.create_connection, (place.hostname, place.port), timeout=5).close()
+        with _in_environment(ONE_ATTEMPT):
+            _start_patiently(options)
+    except (OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).partition("Last connection error")[0].split())
+        raise RequestError(
+            f"no Ray cluster answers at RAY_ADDRESS={address}: {said.rstrip('.')}. Start it, mend the address, or "
+            "unset RAY_ADDRESS to work on this machine alone."
+        ) from error
+
+
+@contextmanager
+def _in_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started in a `with` block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class Cluster:
+    """Connects to Ray for the duration of a `with` block; a connection that is there already is used and kept."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self.verbose = verbose
+        self.was_there = ray.is_initialized()
+
+    def __enter__(self) -> "Cluster":
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = self.verbose
+        if not self.verbose:
+            for name in ("ray", "ray.data", "ray.train"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        if not self.was_there:
+            self._connect()
+        return self
+
+    def _connect(self) -> None:
+        environment = {"OMP_WAIT_POLICY": "PASSIVE"}
+        if "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ:
+            environment |= {name: os.environ.get(name, value) for name, value in PLAIN_CHECKSUMS.items()}
+        options: dict[str, Any] = {
+            "log_to_driver": self.verbose,
+            "logging_level": logging.INFO if self.verbose else logging.ERROR,
+        }
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        if is_remote():
+            # Ray refuses what the environment of a submitted job says already, which is for whoever submits to say.
+            said = (submitted().get("runtime_env") or {}).get("env_vars") or {}
+            environment = {name: value for name, value in environment.items() if name not in said}
+            _reach(options | {"runtime_env": {"env_vars": environment}})
+        else:
+            cpus = max(FEWEST_LOGICAL_CPUS, self._cores())
+            # Workers inherit the environment; to those that it has started, Ray gives no runtime environment.
+            with _in_environment(environment):
+                _start_patiently(options | {"address": "local", "num_cpus": cpus, "include_dashboard": False})
+        if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.was_there:
+            ray.shutdown()
+
+    @property
+    def job_id(self) -> str:
+        """Ray's id of this job."""
+        return str(ray.get_runtime_context().get_job_id())
+
+    def workers(
+        self,
+        actors: int | None,
+        gpus_per_actor: float | None,
+        pairs: int,
+        pairs_worth_a_copy: int = PAIRS_WORTH_A_COPY,
+    ) -> Workers:
+        """Spread copies of the network over what the cluster has, on CPUs no more than are worth their start.
+
+        Raises RequestError where this machine has fewer GPUs than asked for, for which Ray would wait for
+        ever; a remote cluster may still grow.
+        """
+        resources = ray.cluster_resources()
+        gpus_there = resources.get("GPU", 0.0)
+        gpus = (1.0 if gpus_there else 0.0) if gpus_per_actor is None else gpus_per_actor
+        if gpus > gpus_there and not is_remote():
+            there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
+            raise RequestError(f"--gpus-per-actor {gpus:g}: this machine has {there}; 0 runs on CPUs")
+        if gpus:
+            # A GPU's copy needs a core to feed it.
+            return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
+        cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
+        count = min(pairs, actors) if actors else min(cores, -(-pairs // pairs_worth_a_copy))
+        # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small. A copy that
+        # takes as many as a task would have the task before it put into it by Ray, and wait for files.
+        return Workers(count, cpus=min(0.9, cores / 2 / count), gpus=0.0, threads=self._threads(count))
+
+    def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
+        """Say what each of the fewest to the most workers of a training run gets.
+
+        Raises RequestError where this machine has fewer GPUs than asked for.
+        """
+        fewest, most = workers
+        resources = ray.cluster_resources()
+        gpus_there = resources.get("GPU", 0.0)
+        gpus = (1.0 if gpus_there else 0.0) if gpus_per_worker is None else gpus_per_worker
+        if gpus * fewest > gpus_there and not is_remote():
+            there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
+            raise RequestError(f"{fewest} workers of {gpus:g} GPUs: this machine has {there}; 0 trains on CPUs")
+        if gpus:
+            return Workers(most, cpus=1.0, gpus=gpus, threads=1)
+        cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
+        threads = self._threads(most)
+        # A whole number where there is one: Ray counts in CPUs. A share where a laptop plays at being a cluster.
+        return Workers(most, cpus=float(threads) if cores >= most else cores / most, gpus=0.0, threads=threads)
+
+    def _threads(self, workers: int) -> int:
+        """Return the most CPUs that each of so many workers can have, none of which spans two nodes."""
+        nodes = [self._cores()]
+        if is_remote():
+            nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        return next((n for n in range(max(nodes, default=1), 1, -1) if sum(c // n for c in nodes) >= workers), 1)
+
+    @staticmethod
+    def _cores() -> int:
+        return len(os.sched_getaffinity(0))

@@ -1,0 +1,1 @@
+"""What the configurations of all jobs share: the base class, types of fields, the choice of metrics."""

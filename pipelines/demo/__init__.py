@@ -1,0 +1,1 @@
+"""What `upfusion demo` fuses: scenes that are drawn."""

@@ -1,0 +1,1 @@
+"""What goes wrong and how it is reported: exceptions, failed rows, redaction of secrets, escaping."""

@@ -1,0 +1,111 @@
+"""The configuration of an evaluation: one frozen object, checked before a cluster is touched."""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipelines.config.base import JobConfig
+from pipelines.config.fields import Allow, Words
+from pipelines.config.metrics import MetricNames
+
+# What stands before = is a name unless it looks like a place, and may say the task.
+NAMED = re.compile(r"(?P<name>[^=:/.~][^=:]*)(?::(?P<task>\w+))?=(?P<place>.+)", re.DOTALL)
+
+
+class EvaluationSettings(JobConfig):
+    """What every evaluation is told, whatever it compares."""
+
+    sets: Words = Field(
+        min_length=1,
+        description="Sets of pairs, each a folder, an s3:// prefix or a manifest as `upfusion fuse` takes them; "
+        "NAME=PLACE names one, NAME:TASK=PLACE says what kind of pairs it holds. Of a set with a folder test only "
+        "that is evaluated.",
+    )
+    out: str = Field(description="Folder or s3:// prefix for the values, tables and pictures.")
+    metrics: MetricNames = Field(
+        ("default",),
+        validate_default=True,
+        description="Metrics, with commas, such as vif,ssim; 'default' is all but the costly qp, 'all' what it says.",
+    )
+    reference: str | None = Field(
+        None, description="Method that the others are compared with, pair by pair; by default the first."
+    )
+    limit: int | None = Field(None, ge=1, description="Take only the first N pairs of each set, in order of their ids.")
+    allow: Allow = ()
+    sheet_pairs: int = Field(
+        3, ge=0, description="Pairs on the contact sheet of each set: those that the methods differ most on."
+    )
+    no_pictures: bool = Field(False, description="Draw nothing: values and tables alone.")
+    actors: int | None = Field(
+        None, ge=1, description="Copies of a network, and of what measures; by default one a GPU, or as CPUs allow."
+    )
+    gpus_per_actor: float | None = Field(None, ge=0, description="GPUs of one copy; 0 forces the CPU.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Precision of the networks.")
+    text_encoder: str | None = Field(
+        None,
+        description="Text encoder of checkpoints that lack the embedding of a prompt, where no hub can be reached.",
+    )
+    retry_failed: bool = Field(False, description="Try what failed again.")
+    experiment: str = Field("upfusion", description="MLflow experiment.")
+    tracking_uri: str | None = Field(
+        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
+    )
+    no_tracking: bool = Field(False, description="Do not track in MLflow.")
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        return [*(("SET", place_of(given)) for given in self.sets), ("--out", self.out)]
+
+    @field_validator("metrics")
+    @classmethod
+    def _some_metric(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if not metrics:
+            raise ValueError("an evaluation needs at least one metric")
+        return metrics
+
+
+class EvaluateConfig(EvaluationSettings):
+    """Everything an evaluation is told."""
+
+    methods: Words = Field(
+        ("tiny", "mean", "max", "laplacian"),
+        min_length=1,
+        description="Methods, with blanks or commas between: a preset, checkpoint or registered model; NAME=FOLDER of "
+        "somebody's fused images, with a sub-folder a set where there are several; mean, max, laplacian, a, b. "
+        "NAME=... names any of them.",
+    )
+    costs: Words = Field(
+        (), description="NAME=MILLISECONDS a megapixel of methods whose images are given, for the plot of costs."
+    )
+    detect: str | None = Field(
+        None,
+        description="Weights of a pedestrian detector (.safetensors or .pth, local or s3://) to run on A, B and every "
+        "fused image; boxes are those of Annotations/*.xml (VOC) or labels/*.txt (YOLO) beside the images.",
+    )
+    detector: str = Field("fasterrcnn_resnet50_fpn", description="torchvision's name of the detector.")
+    person: int = Field(1, ge=0, description="The detector's label of a person; 1 in COCO.")
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Milliseconds a megapixel by method."""
+        return {name: float(value) for name, _, value in (given.rpartition("=") for given in self.costs)}
+
+    @field_validator("costs")
+    @classmethod
+    def _are_numbers(cls, costs: tuple[str, ...]) -> tuple[str, ...]:
+        for cost in costs:
+            if not re.fullmatch(r".+=\d+(\.\d+)?", cost):
+                raise ValueError(f"expected NAME=MILLISECONDS, got {cost!r}")
+        return costs
+
+    @model_validator(mode="after")
+    def _detector_needs_weights(self) -> "EvaluateConfig":
+        if self.detect is None and "detector" in self.model_fields_set:
+            raise ValueError("--detector needs --detect WEIGHTS")
+        return self
+
+
+def place_of(given: str) -> str:
+    """Return where a set lies, which may be given with a name."""
+    named = NAMED.fullmatch(given)
+    return named["place"] if named else given

@@ -1,0 +1,1 @@
+"""Pedestrian detection on sources and fused images, against boxes."""

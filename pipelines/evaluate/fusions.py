@@ -1,0 +1,96 @@
+"""The fused images of an evaluation: networks fuse, by the fuse job, and folders are looked up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipelines.archive.schema import Discovery
+from pipelines.cluster.execute import Progress
+from pipelines.errors.failures import Row
+from pipelines.evaluate.folder import EvaluationFolder
+from pipelines.evaluate.methods import Method
+from pipelines.evaluate.plan import EvaluationPlan, join_manifests
+from pipelines.evaluate.rows import FAILED, MISSING
+from pipelines.evaluate.sets import EvaluationSet
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.job import fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.storage import objects as storage
+from pipelines.storage.ownership import digest_of
+
+Listener = Callable[[str, Progress], None]
+"""Hears what is being done and how far it is."""
+
+
+@dataclass
+class Fusions:
+    """The fused images of all methods by (method, set, pair_id), and what has none."""
+
+    files: dict[tuple[str, str, str], Row] = field(default_factory=dict)
+    """Rows with `uri`, `version` and `fuse_ms`."""
+    without: list[Row] = field(default_factory=list)
+    """Rows that are final: a network failed, or a folder lacks the image."""
+
+
+def find_fusions(plan: EvaluationPlan, folder: EvaluationFolder, hear: Listener, *, verbose: bool) -> Fusions:
+    """Have every network fuse, and look up what the folders hold."""
+    fusions = Fusions()
+    for method in plan.methods:
+        if method.kind == "model":
+            _fuse_with(method, plan, folder, fusions, hear, verbose=verbose)
+        elif method.kind == "images":
+            _look_up(method, plan, fusions)
+    return fusions
+
+
+def _fuse_with(
+    method: Method, plan: EvaluationPlan, folder: EvaluationFolder, fusions: Fusions, hear: Listener, *, verbose: bool
+) -> None:
+    """Run the fuse job for one network, into a folder that belongs to its weights, and take its rows."""
+    assert method.checkpoint is not None
+    out = storage.join(
+        folder.fused, digest_of({"model": method.checkpoint.digest, "precision": plan.config.precision})[:16]
+    )
+    checkpoint = f"{out}.safetensors"
+    if not storage.exists(checkpoint):
+        storage.write_bytes(checkpoint, method.data)
+    settings = {
+        name: getattr(plan.config, name) for name in ("actors", "gpus_per_actor", "precision", "text_encoder", "allow")
+    }
+    fuse_config = FuseConfig(
+        source=folder.manifest,
+        out=out,
+        model=checkpoint,
+        metrics=(),
+        images="files",
+        retry_failed=plan.config.retry_failed,
+        no_tracking=True,
+        **settings,
+    )
+    # Not read back from the manifest: the sets say where their pairs may lie, and it lies elsewhere.
+    fuse_plan = plan_fuse(fuse_config, Discovery(join_manifests(plan.sets)))
+    outcome = fuse(fuse_plan, lambda progress: hear(f"fusing with {method.name}", progress), verbose=verbose)
+    columns = ["pair_id", "status", "error_code", "error", "fused_uri", "fuse_ms"]
+    rows = {row["pair_id"]: row for row in outcome.destination.read_columns(columns).to_pylist()}
+    for one, pair in plan.pairs:
+        row = rows[f"{one.name}/{pair['pair_id']}"]
+        if row["status"] == FAILED:
+            fusions.without.append(_final(one, pair, method, FAILED, row["error_code"], row["error"]))
+        else:
+            image = {"uri": row["fused_uri"], "version": method.identity, "fuse_ms": row["fuse_ms"]}
+            fusions.files[method.name, one.name, pair["pair_id"]] = image
+
+
+def _look_up(method: Method, plan: EvaluationPlan, fusions: Fusions) -> None:
+    for one, pair in plan.pairs:
+        image = plan.matched[method.name, one.name].images.get(pair["pair_id"])
+        if image is None:
+            sentence = f"{method.name} has no image of {pair['pair_id']}"
+            fusions.without.append(_final(one, pair, method, MISSING, "fused_missing", sentence))
+        else:
+            found = {"uri": image.uri, "version": image.version, "fuse_ms": None}
+            fusions.files[method.name, one.name, pair["pair_id"]] = found
+
+
+def _final(one: EvaluationSet, pair: Row, method: Method, status: str, code: str, sentence: str) -> Row:
+    row = {"key": "", "set": one.name, "pair_id": pair["pair_id"], "task": pair["task"], "method": method.name}
+    return row | {"status": status, "error_code": code, "error": sentence}

@@ -1,0 +1,145 @@
+"""The evaluation: methods compared on sets of pairs, as values, tables and pictures.
+
+    find sets and methods -> fuse (each network, by the fuse job) -> fetch -> measure -> compare -> draw
+
+A method is a network, a baseline, or a folder of images that somebody fused. Whatever was measured before, by this
+command or by one with other sets or methods, is not measured again.
+"""
+
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
+from pipelines.cluster.execute import run_graph
+from pipelines.cluster.ray_cluster import Cluster, Workers
+from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import Row
+from pipelines.evaluate.comparison import compare
+from pipelines.evaluate.detection.detection import judge_detections
+from pipelines.evaluate.findings import list_findings
+from pipelines.evaluate.folder import EvaluationFolder
+from pipelines.evaluate.fusions import Fusions, Listener, find_fusions
+from pipelines.evaluate.measure_actor import MeasureActor, fetch_fusions
+from pipelines.evaluate.outcome import Evaluation
+from pipelines.evaluate.plan import EvaluationPlan, join_manifests
+from pipelines.evaluate.rows import FAILED, WORK, key_of, measured_schema, to_values
+from pipelines.storage import objects as storage
+from pipelines.storage.parquet import write_table
+from pipelines.tracking.run import InputData, open_run
+from upfusion.metrics import METRICS_VERSION
+
+# Measuring a pair with all its fusions takes seconds.
+PAIRS_A_BLOCK = 2
+
+
+def evaluate(plan: EvaluationPlan, listener: Listener | None = None, *, verbose: bool = False) -> Evaluation:
+    """Carry out a plan: fuse, measure what has no value yet, compare, draw, and write everything down.
+
+    Raises RequestError where DIR is another job's.
+    """
+    from pipelines.evaluate.output import write_output  # with it comes matplotlib
+
+    hear = listener or (lambda _what, _progress: None)
+    folder = EvaluationFolder(plan.config.out)
+    _claim(folder, plan)
+    data = InputData("manifest", folder.manifest, plan.run["digest"])
+    with open_run(plan.config, plan.run, kind="evaluate", uri=folder.uri, data=data) as tracked:
+        with Cluster(verbose=verbose) as cluster:
+            tracked.tag_ray_job(cluster)
+            fusions = find_fusions(plan, folder, hear, verbose=verbose)
+            wanted = _list_wanted(plan, fusions)
+            measured_now = _measure(wanted, plan, folder, cluster, hear)
+        rows = _collect(plan, wanted, fusions, folder)
+        values = to_values(rows, plan.config.metrics)
+        names = tuple(method.name for method in plan.methods)
+        order = [one.name for one in plan.sets]
+        comparisons = compare(values, plan.config.metrics, names, plan.reference)
+        comparisons.sort(key=lambda one: order.index(one.set))
+        detected, unusable = judge_detections(plan.detection, plan.sets, list(names), rows)
+        findings = list_findings(plan, rows, unusable)
+        done = Evaluation(
+            folder, plan, rows, values, comparisons, detected, findings, fusions, measured_now, tracked.where
+        )
+        write_output(done, tracked, hear)
+    return done
+
+
+def _claim(folder: EvaluationFolder, plan: EvaluationPlan) -> None:
+    try:
+        folder.claim(plan.run)
+        write_table(folder.manifest, join_manifests(plan.sets))
+    except OSError as error:
+        raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
+
+
+def _list_wanted(plan: EvaluationPlan, fusions: Fusions) -> list[Row]:
+    """List what is to be measured of every pair (WORK), whether it was before or not."""
+    detection = plan.detection
+    decisive = [plan.config.metrics, METRICS_VERSION, plan.config.precision, detection and detection.identity]
+    wanted = []
+    for one, pair in plan.pairs:
+        row = {"set": one.name} | {name: pair[name] for name in ("pair_id", "task", "a_uri", "b_uri")}
+        row["detect"] = detection is not None and detection.has_boxes(one.name, pair["pair_id"])
+        made = [_fusion(method.name, fusions, row) for method in plan.methods if method.kind != "baseline"]
+        made += [{"method": m.name, "baseline": m.what} for m in plan.methods if m.kind == "baseline"]
+        pair_key = [list(row.values()), decisive]
+        row["fusions"] = [fusion | {"key": _key(fusion, pair_key, plan)} for fusion in made if fusion]
+        wanted.append(row)
+    return wanted
+
+
+def _fusion(method: str, fusions: Fusions, row: Row) -> Row:
+    """Return the fused image of a pair as WORK has it; empty where there is none."""
+    image = fusions.files.get((method, row["set"], row["pair_id"]))
+    return {"method": method, **image} if image else {}
+
+
+def _key(fusion: Row, pair_key: list[Any], plan: EvaluationPlan) -> str:
+    identity = next(method.identity for method in plan.methods if method.name == fusion["method"])
+    return key_of(*pair_key, fusion["method"], identity, fusion.get("uri"), fusion.get("version"))
+
+
+def _measure(
+    wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster, hear: Listener
+) -> int:
+    """Measure what has no row yet, and return how many fusions that were."""
+    there = folder.read_rows(plan.config.metrics)
+    if plan.config.retry_failed:
+        there = there.filter(pc.not_equal(there["status"], FAILED))
+    keys = set(there["key"].to_pylist())
+    left = [row | {"fusions": [fusion for fusion in row["fusions"] if fusion["key"] not in keys]} for row in wanted]
+    todo = [row for row in left if row["fusions"]]
+    total = sum(len(row["fusions"]) for row in todo)
+    if todo:
+        storage.delete(folder.success)
+        workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(todo))
+        run_graph(_graph(todo, plan, folder, workers), total, workers, partial(hear, "measuring"), "fusions")
+    return total
+
+
+def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> Graph:
+    """Build the graph whose rows (WRITTEN) say what became of each fusion."""
+    blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
+    measured = add_actors(
+        add_tasks(begin_with(blocks), fetch_fusions),
+        MeasureActor,
+        workers,
+        metrics=plan.config.metrics,
+        threads=workers.threads,
+        on_gpu=workers.gpus > 0,
+        detector=plan.detection and (plan.detection.config, plan.detection.weights),
+    )
+    return add_tasks(measured, folder.put_rows)
+
+
+def _collect(plan: EvaluationPlan, wanted: list[Row], fusions: Fusions, folder: EvaluationFolder) -> pa.Table:
+    """Take the row of everything that was wanted, and the rows of what could not be measured."""
+    keys = pa.array([fusion["key"] for row in wanted for fusion in row["fusions"]], pa.string())
+    rows = folder.read_rows(plan.config.metrics)
+    rows = rows.filter(pc.is_in(rows["key"], keys))
+    if len(rows) != len(keys):
+        raise RuntimeError(f"{len(keys) - len(rows)} fusions have no row; run the same command again to go on")
+    return pa.concat_tables([rows, pa.Table.from_pylist(fusions.without, measured_schema(plan.config.metrics))])

@@ -1,0 +1,174 @@
+"""The methods of an evaluation: networks, baselines, and folders of images that somebody fused."""
+
+import posixpath
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pipelines.archive.splits import without_split
+from pipelines.checkpoints.read import REGISTERED, read_model
+from pipelines.errors.exceptions import RequestError
+from pipelines.evaluate.sets import EvaluationSet
+from pipelines.storage import objects as storage
+from upfusion.baselines import BASELINES, BASELINES_VERSION
+from upfusion.checkpoint import Checkpoint
+from upfusion.images import SUFFIXES
+from upfusion.presets import PRESETS
+
+Kind = Literal["model", "baseline", "images"]
+
+NAMED = re.compile(r"(?P<name>(?!\w+://)[^=/.~][^=]*)=(?P<what>.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class FusedImage:
+    """A file that somebody's method left for a pair."""
+
+    uri: str
+    version: str
+    """A word that changes whenever the file does."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Which pairs of a set a folder of fused images holds."""
+
+    images: dict[str, FusedImage]
+    """By pair_id."""
+    extra: list[str]
+    """URIs of images that belong to no pair."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of fusing."""
+
+    name: str
+    kind: Kind
+    what: str
+    """The baseline's name, the model as it was named, or the folder."""
+    checkpoint: Checkpoint | None = None
+    data: bytes = field(default=b"", repr=False)
+    """The checkpoint's file."""
+
+    @property
+    def identity(self) -> str:
+        """What decides its results, as far as files do not."""
+        if self.kind == "baseline":
+            return f"{self.what} in the colour of A, version {BASELINES_VERSION}"
+        return f"{self.kind} {self.checkpoint.digest if self.checkpoint else self.what}"
+
+
+def find_methods(given: tuple[str, ...], tracking_uri: str | None) -> list[Method]:
+    """Read every method's model or find its folder.
+
+    Raises RequestError where there is none or a name is taken twice.
+    """
+    methods = [_find(one, tracking_uri) for one in given]
+    names = Counter(method.name for method in methods)
+    if repeated := next((name for name, count in names.items() if count > 1), None):
+        raise RequestError(f"two methods are called {repeated!r}; name them with NAME=METHOD")
+    return methods
+
+
+def match_images(method: Method, a_set: EvaluationSet, *, alone: bool) -> Matched:
+    """Find the fused image of every pair of a set in a method's folder, by path and name and never by order.
+
+    Images lie in a sub-folder that is called like the set; where the set is `alone`, in the folder itself too. A
+    file belongs to a pair if its path without suffix is the pair's id, with or without folders such as test; a file
+    in no sub-folder also if its name is the last part of one id alone. Raises RequestError where two files claim one
+    pair.
+    """
+    below = storage.join(method.what, a_set.name)
+    files = _images_below(below)
+    if not files and alone:
+        below = method.what
+        files = _images_below(below)
+    pair_of = _names_of_pairs(a_set.ids)
+    images: dict[str, FusedImage] = {}
+    extra = []
+    for uri, version in files.items():
+        name = _name_below(below, uri)
+        # Ids of folders are in one form of Unicode (NFC); macOS stores names in the other.
+        pair_id = pair_of.get(name) or pair_of.get(unicodedata.normalize("NFC", name))
+        if pair_id is None:
+            extra.append(uri)
+        elif pair_id in images:
+            raise RequestError(
+                f"{method.name} has two images of pair {pair_id!r} of {a_set.name}: {images[pair_id].uri} and {uri}. "
+                "Keep one of them."
+            )
+        else:
+            images[pair_id] = FusedImage(uri, version)
+    return Matched(images, extra)
+
+
+def _find(given: str, tracking_uri: str | None) -> Method:
+    named = NAMED.fullmatch(given)
+    name, what = (named["name"].strip(), named["what"]) if named else ("", given)
+    if what in BASELINES:
+        return Method(name or what, "baseline", what)
+    if not _is_model(what):
+        return _find_folder(name, what)
+    checkpoint, data = read_model(what, tracking_uri)
+    if not checkpoint.provenance.trained:
+        raise RequestError(f"model {what!r} is untrained and would give noise")
+    label = what.removeprefix(REGISTERED) if what.startswith(REGISTERED) else PurePosixPath(what).stem
+    return Method(name or label, "model", what, checkpoint, data)
+
+
+def _is_model(what: str) -> bool:
+    """Tell a model from a folder: by its name, or because there is one file."""
+    if what.startswith(REGISTERED) or what in PRESETS or what.endswith(".safetensors"):
+        return True
+    return not storage.is_remote(what) and Path(storage.absolute(what)).is_file()
+
+
+def _find_folder(name: str, what: str) -> Method:
+    place = storage.absolute(what)
+    try:
+        there = storage.exists(place)
+    except (OSError, ImportError, ValueError) as error:
+        raise RequestError(f"method {what!r} cannot be read: {storage.without_secrets(str(error))}") from error
+    if not there:
+        known = ", ".join([*BASELINES, *PRESETS])
+        raise RequestError(
+            f"no method {what!r}: neither one of {known}, nor a checkpoint (.safetensors, models:/...), nor a folder "
+            "of fused images. Sets stand before --methods."
+        )
+    return Method(name or posixpath.basename(place), "images", place)
+
+
+def _images_below(folder: str) -> dict[str, str]:
+    try:
+        versions = storage.list_versions(folder)
+    except OSError as error:
+        raise RequestError(f"{folder} cannot be read: {storage.without_secrets(str(error))}") from error
+    hidden = {uri for uri in versions if "/." in uri.removeprefix(folder)}
+    return {
+        uri: version
+        for uri, version in versions.items()
+        if uri not in hidden and PurePosixPath(uri).suffix.lower() in SUFFIXES
+    }
+
+
+def _name_below(folder: str, uri: str) -> str:
+    # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
+    path = PurePosixPath(*uri.split("/")[len(folder.split("/")) :])
+    return str(path.with_suffix(""))
+
+
+def _names_of_pairs(ids: list[str]) -> dict[str, str]:
+    """Say which pair a file's path means; what could mean two of them means none."""
+    short = Counter(pair_id.rsplit("/", 1)[-1] for pair_id in ids)
+    plain = Counter(map(without_split, ids))
+    pair_of = {without_split(pair_id): pair_id for pair_id in ids if plain[without_split(pair_id)] == 1}
+    # A name with folders in it never equals a last part, so this adds only files in no sub-folder.
+    for pair_id in ids:
+        last = pair_id.rsplit("/", 1)[-1]
+        if short[last] == 1:
+            pair_of[last] = pair_id
+    return pair_of | {pair_id: pair_id for pair_id in ids}

@@ -1,0 +1,50 @@
+"""What an evaluation leaves behind."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.evaluate.comparison import Comparison
+from pipelines.evaluate.detection.detection import Detected
+from pipelines.evaluate.findings import Finding
+from pipelines.evaluate.folder import EvaluationFolder
+from pipelines.evaluate.fusions import Fusions
+from pipelines.evaluate.plan import EvaluationPlan
+from pipelines.evaluate.rows import FAILED, MISSING
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The rows, and what they say."""
+
+    folder: EvaluationFolder
+    plan: EvaluationPlan
+    rows: pa.Table
+    """One row a pair and method (`measured_schema`)."""
+    values: pa.Table
+    """One row a pair, method and metric (VALUES)."""
+    comparisons: list[Comparison]
+    detected: list[Detected]
+    findings: list[Finding]
+    fusions: Fusions
+    measured_now: int
+    tracked: str | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the evaluation holds."""
+        return {
+            "sets": len(self.plan.sets),
+            "methods": len(self.plan.methods),
+            "pairs": len(self.plan.pairs),
+            "fusions": len(self.rows),
+            "failed": self.failed,
+            "missing": len(self.rows.filter(pc.equal(self.rows["status"], MISSING))),
+            "values": len(self.values),
+        }
+
+    @property
+    def failed(self) -> int:
+        """How many fusions have no values: an image or a network failed."""
+        return len(self.rows.filter(pc.equal(self.rows["status"], FAILED)))

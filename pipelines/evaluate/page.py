@@ -1,0 +1,72 @@
+"""The page of results: tables first, then what was noticed, then the pictures."""
+
+import posixpath
+from itertools import groupby
+
+from pipelines.evaluate.comparison import overview
+from pipelines.evaluate.detection.detection import Detected
+from pipelines.evaluate.figures.pictures import headlines
+from pipelines.evaluate.findings import KINDS, Finding, group_findings
+from pipelines.evaluate.outcome import Evaluation
+from pipelines.evaluate.tables import escape_markdown, markdown, markdown_overview, markdown_table
+
+LINES_SHOWN, NAMES_SHOWN = 50, 5
+
+
+def write_page(evaluation: Evaluation, pictures: list[str]) -> str:
+    """Write the page in Markdown; `pictures` are URIs of PNG files below the folder of the page."""
+    plan = evaluation.plan
+    about = (
+        f"Metrics: {', '.join(plan.config.metrics)}. Reference: {escape_markdown(plan.reference)}. Every value is in "
+        "`values.parquet`, every mean with its spread and interval in `tables.csv`, the same for print in `tables.tex`."
+    )
+    sections = [
+        f"# Evaluation of {len(plan.methods)} methods on {len(plan.sets)} {'set' if len(plan.sets) == 1 else 'sets'}",
+        about,
+        *(markdown_overview(overview(evaluation.comparisons, metric)) for metric in headlines(plan.config.metrics)),
+        markdown(evaluation.comparisons),
+    ]
+    if evaluation.detected:
+        sections.append(detection_table(evaluation.detected))
+    sections.append(_noticed(evaluation.findings))
+    sections.append(_shown(pictures))
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def detection_table(detected: list[Detected]) -> str:
+    """Return a table of average precisions, the best of each set in bold."""
+    best = {name: max((one.precision.ap50 or 0) for one in group) for name, group in _by_set(detected)}
+    rows = []
+    for one in detected:
+        precision = one.precision
+        numbers = ["-" if value is None else f"{value:.3f}" for value in (precision.ap50, precision.ap)]
+        if precision.ap50 and precision.ap50 == best[one.set]:
+            numbers[0] = f"**{numbers[0]}**"
+        names = [escape_markdown(one.set), escape_markdown(one.method)]
+        rows.append([*names, *numbers, str(precision.images), str(precision.people)])
+    header = ["set", "images of", "AP at IoU .50", "AP at .50 to .95", "pairs", "people"]
+    note = "Average precision of the detector on persons. Rows of a set are over the same pairs."
+    return "\n\n".join(["## Pedestrian detection", markdown_table(header, rows), note])
+
+
+def _by_set(detected: list[Detected]) -> list[tuple[str, list[Detected]]]:
+    return [(name, list(group)) for name, group in groupby(detected, key=lambda one: one.set)]
+
+
+def _noticed(findings: list[Finding]) -> str:
+    if not findings:
+        return "## What was noticed\n\nNothing: every pair has an image of every method, and all could be measured."
+    parts = ["## What was noticed", "All of it is in `findings.csv`."]
+    for kind, group in groupby(group_findings(findings), key=lambda one: one.kind):
+        lines = list(group)
+        count = sum(len(one.names) for one in lines)
+        shown = [f"- {escape_markdown(one.line(NAMES_SHOWN))}" for one in lines[:LINES_SHOWN]]
+        if len(lines) > LINES_SHOWN:
+            shown.append(f"- and {len(lines) - LINES_SHOWN} more such lines")
+        parts += [f"{count} {KINDS[kind]}:", "\n".join(shown)]
+    return "\n\n".join(parts)
+
+
+def _shown(pictures: list[str]) -> str:
+    lines = [f"![{posixpath.basename(uri)}](pictures/{posixpath.basename(uri)})" for uri in pictures]
+    return "\n\n".join(["## Pictures", "Each lies beside as PNG and SVG.", *lines]) if lines else ""

@@ -1,0 +1,124 @@
+"""The plan of an evaluation: every set and method found, before anything is started."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.cluster.git import git_commit
+from pipelines.cluster.shared_paths import check_shared
+from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import Row
+from pipelines.errors.redaction import blanked
+from pipelines.evaluate.config import EvaluateConfig
+from pipelines.evaluate.detection.detection import Detection, plan_detection
+from pipelines.evaluate.methods import Matched, Method, find_methods, match_images
+from pipelines.evaluate.sets import EvaluationSet, find_sets
+from pipelines.storage import objects as storage
+from pipelines.storage.ownership import digest_of
+from pipelines.tracking.run import check_tracking
+from upfusion.baselines import COPIES
+from upfusion.metrics import METRICS_VERSION
+from upfusion.version import __version__
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """A request that was found to be possible; making one writes and starts nothing."""
+
+    config: EvaluateConfig
+    sets: list[EvaluationSet]
+    methods: list[Method]
+    matched: dict[tuple[str, str], Matched]
+    """What the folders of fused images hold, by method and set."""
+    run: dict[str, Any]
+    detection: Detection | None = None
+
+    @property
+    def reference(self) -> str:
+        """The method that the others are compared with."""
+        return self.config.reference or self.methods[0].name
+
+    @property
+    def pairs(self) -> list[tuple[EvaluationSet, Row]]:
+        """Every pair with its set."""
+        return [(one, pair) for one in self.sets for pair in one.pairs.to_pylist()]
+
+
+def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
+    """Find every set and method, and raise RequestError if the evaluation cannot work."""
+    check_shared(config)
+    check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
+    sets = find_sets(config.sets, config.limit, config.allow)
+    methods = find_methods(config.methods, config.tracking_uri)
+    if config.detect:
+        # What detection gains is a question to the sources.
+        methods += [Method(name, "baseline", name) for name in sorted(COPIES) if name not in _names(methods)]
+    names = _names(methods)
+    for option, named in (("--reference", [config.reference or names[0]]), ("--costs", list(config.milliseconds))):
+        if unknown := [name for name in named if name not in names]:
+            raise RequestError(f"{option}: no method is called {unknown[0]!r}; there are: {', '.join(names)}")
+    folders = [method for method in methods if method.kind == "images"]
+    alone = len(sets) == 1
+    matched = {(m.name, s.name): match_images(m, s, alone=alone) for m in folders for s in sets}
+    for method in folders:
+        if not any(matched[method.name, one.name].images for one in sets):
+            raise RequestError(_nothing_matches(method, sets))
+    join_manifests(sets)
+    detection = plan_detection(config, sets)
+    return EvaluationPlan(config, sets, methods, matched, _describe(config, sets, methods, detection), detection)
+
+
+def _names(methods: list[Method]) -> list[str]:
+    return [method.name for method in methods]
+
+
+def _describe(
+    config: EvaluateConfig, sets: list[EvaluationSet], methods: list[Method], detection: Detection | None
+) -> dict[str, Any]:
+    """Say what is compared, for run.json and tracking."""
+    result = {
+        "kind": "evaluation",
+        "sets": {one.name: one.place for one in sets},
+        "methods": {method.name: method.identity for method in methods},
+        "metrics": list(config.metrics),
+        "metrics_version": METRICS_VERSION,
+        "precision": config.precision,
+        "detector": detection and detection.identity,
+    }
+    run: dict[str, Any] = {
+        "digest": digest_of(result),
+        "result": result,
+        "config": config.model_dump(),
+        "versions": {name: version(name) for name in ("torch", "ray", "pyarrow", "scipy", "matplotlib")}
+        | {"upfusion": __version__},
+        "git_commit": git_commit(),
+    }
+    return blanked(run)
+
+
+def _nothing_matches(method: Method, sets: list[EvaluationSet]) -> str:
+    where = storage.join(method.what, sets[0].name) if len(sets) > 1 else method.what
+    return (
+        f"no image of {method.name} belongs to a pair: looked for {where}/NAME with the names of the pairs "
+        f"({sets[0].ids[0]}, ...) and any image suffix. With several sets each has a sub-folder of its name."
+    )
+
+
+def join_manifests(sets: list[EvaluationSet]) -> pa.Table:
+    """Put the pairs of all sets into one manifest, ids under the names of their sets.
+
+    Raises RequestError where one id would mean pairs of two sets.
+    """
+    tables = [
+        one.pairs.set_column(0, MANIFEST_SCHEMA.field(0), pa.array([f"{one.name}/{pair_id}" for pair_id in one.ids]))
+        for one in sets
+    ]
+    manifest = pa.concat_tables(tables).sort_by("pair_id")
+    ids = manifest["pair_id"].to_pylist()
+    if repeated := next((one for one, after in pairwise(ids) if one == after), None):
+        raise RequestError(f"{repeated!r} means pairs of two sets; name the sets otherwise")
+    return manifest

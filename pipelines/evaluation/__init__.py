@@ -1,1 +1,0 @@
-"""The parts of an evaluation: what is compared, how it is measured, what is said and drawn of it."""

@@ -1,7 +1,0 @@
-"""Recordings: pairs of films or of folders of numbered frames, fused in segments.
-
-    cut (cut.py) -> segments in the manifest -> one actor a segment (segment_actor.py) -> join (join.py)
-
-A segment streams through its actor: read and paired by time (frames.py, sync.py), fused and measured, encoded
-(encode.py), each beside the other in small queues (beside.py). Times are of A, from its first frame on.
-"""

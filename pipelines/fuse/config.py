@@ -1,0 +1,120 @@
+"""The configuration of a fuse job: one frozen object, checked before a cluster is touched.
+
+The command line, a YAML file and Python all fill this same object; its field names are the flags.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipelines.config.metrics import MetricNames
+from pipelines.fuse.footage.config import FootageConfig
+from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
+
+if TYPE_CHECKING:
+    from upfusion.tiles import Tiles
+from pipelines.archive.config import ArchiveConfig
+
+
+class FuseConfig(FootageConfig, ArchiveConfig):
+    """Everything a fuse job is told."""
+
+    out: str = Field(description="Folder or s3:// prefix for the results.")
+    model: str = Field(
+        "tiny",
+        description="Preset, checkpoint file (local or s3://), or registered model in MLflow (models:/NAME@ALIAS or "
+        "models:/NAME/VERSION).",
+    )
+    prompt: str | None = Field(
+        None,
+        description="Text that guides the fusion of every pair, or the name of a built-in one (general, ct_mri, ...); "
+        "by default the built-in prompt of the pair's task.",
+    )
+    text_encoder: str | None = Field(
+        None,
+        description="File or folder (local or s3://) holding the text encoder for --prompt, where no model hub can be "
+        "reached.",
+    )
+    metrics: MetricNames = Field(
+        ("default",),
+        validate_default=True,
+        description="Metrics to measure for every pair, with commas, such as vif,ssim; 'default' is all but the "
+        "costly qp, 'all' and 'none' what they say.",
+    )
+    images: Literal["parquet", "files", "both"] = Field(
+        "parquet", description="Keep fused images inside the Parquet rows, as files under images/, or both."
+    )
+    format: Literal["png", "jpeg", "webp"] = Field(
+        "png", description="File format of fused images; jpeg and webp hold 8 bits a channel, at quality 95."
+    )
+    actors: int | None = Field(
+        None, ge=1, description="Copies of the network; by default one a GPU, or as many as CPUs allow."
+    )
+    gpus_per_actor: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs of one copy: 0.5 puts two on one GPU, 0 forces the CPU; by default 1 if any.",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 runs convolutions and matrix products in bfloat16: faster on recent GPUs, less exact."
+    )
+    tile: int | None = Field(
+        None,
+        ge=16,
+        description="Fuse images larger than this many pixels a side in tiles of it, for what does not fit into "
+        "memory. It changes the result: attention and gates look at a tile instead of the whole image.",
+    )
+    tile_overlap: int = Field(64, ge=0, description="Pixels that neighbouring tiles share and are blended over.")
+    max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=1,
+        le=PILLOWS_LIMIT,
+        description="Pixels of the largest source image; of a larger one none is decoded and its pair fails. "
+        "Decoding takes up to 24 bytes of memory a pixel.",
+    )
+    max_file_mb: int = Field(
+        1000,
+        ge=1,
+        description="Megabytes of the largest source file; no more than that is read, and its pair fails.",
+    )
+    max_failed: float = Field(
+        1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still counts as done."
+    )
+    retry_failed: bool = Field(False, description="Run the pairs again that failed before.")
+    experiment: str = Field("upfusion", description="MLflow experiment.")
+    tracking_uri: str | None = Field(
+        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
+    )
+    no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        return [("SOURCE", self.source), ("--out", self.out)]
+
+    @property
+    def destination(self) -> str:
+        """Where the rows, the images and the report of this job lie: DEST, or a folder of it."""
+        return f"{self.out.rstrip('/')}/{self.part.folder}" if self.shard else self.out
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of the largest source file."""
+        return self.max_file_mb * 1_000_000
+
+    @property
+    def tiles(self) -> "Tiles | None":
+        """How large images are cut, None for not at all."""
+        from upfusion.tiles import Tiles  # with it comes PyTorch
+
+        return Tiles(side=self.tile, overlap=self.tile_overlap) if self.tile else None
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> "FuseConfig":
+        _ = self.tiles  # which checks itself
+        return self
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _whole_above_one(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"expected a fraction up to 1 or a whole number of GPUs, got {gpus}")
+        return gpus

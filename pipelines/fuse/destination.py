@@ -1,0 +1,238 @@
+"""The folder or prefix a fuse job owns: what it is for, which pairs it should hold, which it holds.
+
+The Parquet files under `pairs/` are the only record of progress. Each is put whole, so a pair is done when
+its row is there, and a job that dies between any two steps continues from what lies here.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse.schemas import JOB_MANIFEST
+from pipelines.measure.summary import summarise
+from pipelines.storage import objects as storage
+from pipelines.storage.ownership import is_claimed, run_file, write_claim
+from pipelines.storage.parquet import list_tables, read_as, read_table, write_table
+
+FINISHED = pa.schema([pa.field("pair_id", pa.string()), pa.field("ok", pa.bool_())])
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The rows that a destination holds, in columns: of millions, Python's objects would fill a driver's memory."""
+
+    rows: pa.Table
+    """FINISHED, file by file."""
+    files: dict[str, int]
+    """How many of the rows each file holds, in their order."""
+
+    @property
+    def ids(self) -> pa.Array:
+        """The pairs that have a row."""
+        return pc.unique(self.rows["pair_id"])
+
+    @property
+    def ok(self) -> int:
+        """How many rows are ok."""
+        return pc.sum(self.rows["ok"]).as_py() or 0
+
+    @property
+    def failed(self) -> int:
+        """How many rows are not."""
+        return self.rows.num_rows - self.ok
+
+    @property
+    def repeated(self) -> pa.Array:
+        """The pairs that have several rows."""
+        counts = self.rows.group_by("pair_id").aggregate([([], "count_all")])
+        return counts.filter(pc.greater(counts["count_all"], 1))["pair_id"].combine_chunks()
+
+    def by_file(self, concerned: pa.ChunkedArray) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the files that a mask picks some rows of, each with all of its rows."""
+        mask, start = concerned.to_numpy(), 0
+        for uri, count in self.files.items():
+            if mask[start : start + count].any():
+                yield uri, self.rows.slice(start, count)
+            start += count
+
+
+class Destination:
+    """Names and writes everything below DEST."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.absolute(uri)
+        self.run_json = run_file(self.uri)
+        self.manifest = storage.join(self.uri, "manifest.parquet")
+        self.pairs = storage.join(self.uri, "pairs")
+        self.images = storage.join(self.uri, "images")
+        self.segments = storage.join(self.uri, "segments")
+        self.frames = storage.join(self.uri, "frames")
+        self.recordings = storage.join(self.uri, "recordings")
+        self.success = storage.join(self.uri, "_SUCCESS.json")
+        self.report = storage.join(self.uri, "report.html")
+
+    def claim(self, run: dict[str, Any]) -> None:
+        """Write run.json, or check that the one there has the same digest.
+
+        `run["result"]` holds every setting that changes a result. Raises RequestError, naming the settings
+        that differ, when DEST belongs to another one.
+        """
+        try:
+            if is_claimed(self.uri, run):
+                return
+            if storage.list_files(self.pairs):
+                raise RequestError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
+            write_claim(self.uri, run)
+        except OSError as error:
+            raise RequestError(f"--out {self.uri} cannot be used: {error}") from error
+
+    def read_manifest(self) -> pa.Table:
+        """Read the manifest (JOB_MANIFEST); it is empty where there is none yet."""
+        there = storage.exists(self.manifest)
+        return read_as(self.manifest, JOB_MANIFEST) if there else JOB_MANIFEST.empty_table()
+
+    def merge_manifest(self, pairs: pa.Table, outdated: Collection[str] = ()) -> pa.Table:
+        """Add pairs to the manifest, without the `outdated` ids there, and return the whole, sorted by pair_id.
+
+        Raises RequestError when an id stands there already for other sources, another task or another prompt.
+        """
+        pairs = as_job_manifest(pairs)
+        if storage.exists(self.manifest):
+            known = self.read_manifest()
+            known = without(known, pa.array(outdated, pa.string()))
+            places = pc.index_in(pairs["pair_id"], value_set=known["pair_id"].combine_chunks())
+            self._check_same(known.take(places.drop_null()), pairs.filter(places.is_valid()))
+            fresh = pairs.filter(places.is_null())
+            if fresh.num_rows == 0:
+                return known
+            pairs = pa.concat_tables([known, fresh]).sort_by("pair_id")
+        write_table(self.manifest, pairs)
+        return pairs
+
+    def finished(self) -> Finished:
+        """Read which pairs have a row: two small columns of every file."""
+        uris = self.pair_files()
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            tables = dict(zip(uris, pool.map(_read_statuses, uris), strict=True))
+        rows = pa.concat_tables([FINISHED.empty_table(), *tables.values()])
+        return Finished(rows, {uri: table.num_rows for uri, table in tables.items()})
+
+    def read_columns(self, columns: list[str], uris: list[str] | None = None) -> pa.Table:
+        """Read some columns of all rows, or of the rows in some files."""
+        if uris is None:
+            uris = self.pair_files()
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            return pa.concat_tables(pool.map(lambda uri: read_table(uri, columns), uris))
+
+    def pair_files(self) -> list[str]:
+        """List the files of rows."""
+        return list_tables(self.pairs)
+
+    def write_pairs(self, rows: pa.Table) -> None:
+        """Put rows as one file, named after their ids, so that writing them again writes the same object."""
+        ids = json.dumps(sorted(rows["pair_id"].to_pylist()))
+        name = hashlib.sha256(ids.encode()).hexdigest()[:32]
+        write_table(storage.join(self.pairs, f"{name}.parquet"), rows)
+
+    def remove_failed(self, finished: Finished) -> None:
+        """Take the failed rows out, so that their pairs count as not done."""
+        for uri, rows in finished.by_file(pc.invert(finished.rows["ok"])):
+            self._keep_rows(uri, rows["ok"].to_pylist())
+
+    def remove_repeated(self, finished: Finished) -> int:
+        """Leave one row a pair, an `ok` one where there is one; returns how many rows went.
+
+        Two rows of one pair come about only when tasks of a job whose driver died outlived it.
+        """
+        repeated = pc.is_in(finished.rows["pair_id"], value_set=finished.repeated)
+        there = finished.rows.filter(repeated)
+        ok = set(there.filter(there["ok"])["pair_id"].to_pylist())
+        several = set(there["pair_id"].to_pylist())
+        kept: set[str] = set()
+        removed = 0
+        for uri, rows in finished.by_file(repeated):
+            keep = [
+                row["pair_id"] not in several
+                or ((row["ok"] or row["pair_id"] not in ok) and _is_first(kept, row["pair_id"]))
+                for row in rows.to_pylist()
+            ]
+            if not all(keep):
+                self._keep_rows(uri, keep)
+                removed += keep.count(False)
+        return removed
+
+    def succeed(self, counts: dict[str, Any]) -> None:
+        """Write _SUCCESS.json."""
+        self._write_json(self.success, counts)
+
+    def _keep_rows(self, uri: str, keep: list[bool]) -> None:
+        rows = read_table(uri).filter(pa.array(keep, pa.bool_()))
+        # The rows that stay are put first: whatever dies here, none of them is lost.
+        if rows.num_rows:
+            write_table(uri, rows)
+        else:
+            storage.delete(uri)
+
+    def _check_same(self, there: pa.Table, now: pa.Table) -> None:
+        """Raise RequestError for the first of some pairs that is another one by now."""
+        same = [
+            pc.fill_null(pc.equal(there[name], now[name]), False).to_numpy()
+            | (there[name].is_null().to_numpy() & now[name].is_null().to_numpy())
+            for name in now.column_names
+        ]
+        others = np.flatnonzero(~np.logical_and.reduce(same))
+        if not len(others):
+            return
+        known, found = (table.slice(int(others[0]), 1).to_pylist()[0] for table in (there, now))
+        differing = [f"{name} {known[name]!r}, now {found[name]!r}" for name in found if known[name] != found[name]]
+        raise RequestError(
+            f"pair {found['pair_id']!r} stands in {self.manifest} with {'; '.join(differing)}. "
+            "Choose another --out for another archive."
+        )
+
+    def _write_json(self, uri: str, value: dict[str, Any]) -> None:
+        storage.write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def without(pairs: pa.Table, ids: pa.Array) -> pa.Table:
+    """Return the pairs whose id is none of these."""
+    return pairs.filter(pc.invert(pc.is_in(pairs["pair_id"], value_set=ids)))
+
+
+def _read_statuses(uri: str) -> pa.Table:
+    rows = read_table(uri, ["pair_id", "status"])
+    ok = pc.fill_null(pc.equal(rows["status"], "ok"), False)
+    return pa.table([rows["pair_id"].cast(pa.string()), ok], schema=FINISHED)
+
+
+def as_job_manifest(pairs: pa.Table) -> pa.Table:
+    """Give pairs of images the columns that segments of recordings have, all null."""
+    columns = [
+        pairs[field.name] if field.name in pairs.column_names else pa.nulls(len(pairs), field.type)
+        for field in JOB_MANIFEST
+    ]
+    return pa.table(columns, schema=JOB_MANIFEST)
+
+
+def _is_first(seen: set[str], pair_id: str) -> bool:
+    if pair_id in seen:
+        return False
+    seen.add(pair_id)
+    return True
+
+
+def aggregate(destination: Destination, metrics: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Return mean, p5, p50 and p95 of every metric over all fused pairs; a metric without a value is left out."""
+    if not metrics:
+        return {}
+    rows = destination.read_columns(["status", *metrics])
+    rows = rows.filter(pc.equal(rows["status"], "ok"))
+    return summarise({name: rows[name].drop_null().to_numpy() for name in metrics})

@@ -1,0 +1,215 @@
+"""Joining the fused segments of a recording, without encoding anything again, at the times that A's frames had."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pyarrow as pa
+from av.container import InputContainer
+from av.packet import Packet
+
+from pipelines.errors.failures import Row
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.footage.config import FootageConfig
+from pipelines.fuse.footage.container import BLOCK, READ
+from pipelines.fuse.footage.encode import CONTAINERS
+from pipelines.fuse.footage.schemas import JOINED
+from pipelines.storage import objects as storage
+from pipelines.storage.names import check_inside, image_name
+from pipelines.storage.parquet import read_table
+
+
+class Joiner:
+    """The stage that makes one recording of the segments that are there; where some failed it has a gap."""
+
+    def __init__(self, config: FootageConfig, destination: Destination) -> None:
+        self.config, self.destination = config, destination
+
+    def __call__(self, recordings: pa.Table) -> pa.Table:
+        """Join a block of recordings, and put beside each what is in it."""
+        rows = recordings.to_pylist()
+        for row in rows:
+            row |= {"error_code": None, "stopped": None}
+            try:
+                about = self._join(row)
+                write = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+                storage.write_bytes(about_uri(self.destination, row["recording"]), write)
+            except OSError as error:
+                row["stopped"] = storage.without_secrets(f"{row['recording']} cannot be joined: {error}")
+        return pa.Table.from_pylist(rows, JOINED)
+
+    def _join(self, row: Row) -> Row:
+        uri = joined_uri(self.destination, row["recording"], self.config)
+        about = describe(row)
+        row["segments"] = [
+            {
+                "segment_uri": segment_uri(self.destination, name, self.config),
+                "frames_uri": frames_uri(self.destination, name),
+            }
+            for name in (one["pair_id"] for one in row["segments"] if one["error_code"] is None)
+        ]
+        if not row["segments"]:
+            return about
+        with tempfile.TemporaryDirectory(prefix="upfusion-join-") as folder:
+            file = Path(folder) / f"joined{CONTAINERS[self.config.video_codec]}"
+            try:
+                check_inside(uri, self.destination.recordings)
+                note = join_segments(file, row, about["origin_pts"], with_audio=self.config.audio == "copy")
+            except (av.FFmpegError, ValueError) as error:
+                row["error_code"] = "write_failed"
+                said = storage.without_secrets(f"the segments cannot be joined: {type(error).__name__}: {error}")
+                return about | {"note": said}
+            storage.move_here(uri, file)
+        return about | {"uri": uri, "note": note}
+
+
+def describe(row: Row) -> Row:
+    """Say what a recording is made of, and which spans of A's time are missing in it and why, in seconds."""
+    segments, time_base = row["segments"], Fraction(row["time_base"] or 1)
+    origin = segments[0]["start_pts"] or 0
+
+    def seconds(pts: int | None) -> float | None:
+        return None if pts is None or row["time_base"] is None else round(float((pts - origin) * time_base), 6)
+
+    missing = [
+        {"from": seconds(one["start_pts"]), "to": seconds(one["end_pts"]), "error_code": one["error_code"]}
+        for one in segments
+        if one["error_code"] is not None
+    ]
+    kept = ("recording", "a_uri", "b_uri", "offset_s", "offset_confidence", "time_base", "rate", "frames")
+    return {name: row[name] for name in kept} | {
+        "segments": len(segments),
+        "missing": missing,
+        "origin_pts": origin,
+        "uri": None,
+        "note": None,
+    }
+
+
+def joined_uri(destination: Destination, recording: str, config: FootageConfig) -> str:
+    """Return where the fused recording of a pair of recordings lies."""
+    return storage.join(destination.recordings, image_name(recording, CONTAINERS[config.video_codec]))
+
+
+def about_uri(destination: Destination, recording: str) -> str:
+    """Return where it is said what is in a fused recording; it is put after the recording."""
+    return storage.join(destination.recordings, image_name(recording, ".json"))
+
+
+def segment_uri(destination: Destination, pair_id: str, config: FootageConfig) -> str:
+    """Return where a fused segment lies."""
+    return storage.join(destination.segments, image_name(pair_id, CONTAINERS[config.video_codec]))
+
+
+def frames_uri(destination: Destination, pair_id: str) -> str:
+    """Return where the rows of a segment's frames lie."""
+    return storage.join(destination.frames, image_name(pair_id, ".parquet"))
+
+
+def join_segments(file: Path, row: Row, origin: int, *, with_audio: bool) -> str | None:
+    """Write one recording from `row["segments"]` (`segment_uri`, `frames_uri`, in order of time).
+
+    Packets get the times of A's frames, in `row["time_base"]` (a text such as 1/12800), so that `origin` becomes 0.
+    Returns what could not be kept of the sound.
+    """
+    time_base, note = Fraction(row["time_base"]), None
+    options = {"movie_timescale": str(time_base.denominator)} if file.suffix == ".mp4" else {}
+    with ExitStack() as stack:
+        output = stack.enter_context(
+            av.open(str(file), "w", options={"fflags": "+bitexact"}, container_options=options)
+        )
+        source = stack.enter_context(_open(stack, row["segments"][0]["segment_uri"]))
+        film = source.streams.video[0]
+        stream = output.add_stream_from_template(film)
+        stream.time_base = time_base
+        if film.average_rate:  # which mkv would not say else
+            stream.codec_context.framerate = film.average_rate
+        sound = None
+        if with_audio and not row["a_uri"].endswith("/"):
+            sound, note = _sound(stack, output, row["a_uri"], origin)
+        for packet in _film(row, time_base, origin):
+            at = float(packet.pts * time_base) if packet.pts is not None else 0.0
+            if sound is not None:
+                for heard in sound.until(at):
+                    output.mux(heard)
+            packet.stream = stream
+            output.mux(packet)
+        if sound is not None:
+            for heard in sound.until(float("inf")):
+                output.mux(heard)
+    return note
+
+
+def _open(stack: ExitStack, uri: str) -> InputContainer:
+    return av.open(stack.enter_context(storage.open_to_read(uri, BLOCK)), "r", options=dict(READ))
+
+
+def _film(row: Row, time_base: Fraction, origin: int) -> Iterator[Packet]:
+    """Yield the packets of all segments, each with the time of its frame and lasting until the next one."""
+    held: Packet | None = None
+    usual = max(1, round(1 / (row["rate"] * time_base)))
+    for segment in row["segments"]:
+        times = read_table(segment["frames_uri"], ["pts"])["pts"].to_pylist()
+        with ExitStack() as stack:
+            container = stack.enter_context(_open(stack, segment["segment_uri"]))
+            packets = (packet for packet in container.demux(video=0) if packet.size)
+            for pts, packet in zip(times, packets, strict=True):
+                packet.pts = packet.dts = pts - origin
+                packet.time_base = time_base
+                if held is not None:
+                    assert held.pts is not None
+                    held.duration = packet.pts - held.pts
+                    yield held
+                packet.duration = usual
+                held = packet
+    if held is not None:
+        yield held
+
+
+class _Sound:
+    """The sound of A, up to a moment at a time, so that it lies beside the pictures it belongs to."""
+
+    def __init__(self, container: InputContainer, stream: Any, output_stream: Any, zero: float) -> None:
+        self._packets = (packet for packet in container.demux(stream) if packet.size and packet.pts is not None)
+        self._stream = output_stream
+        self._shift = round(zero / stream.time_base)
+        self._held: Packet | None = None
+
+    def until(self, seconds: float) -> Iterator[Packet]:
+        while True:
+            packet = self._held if self._held is not None else next(self._packets, None)
+            self._held = None
+            if packet is None:
+                return
+            if packet.stream is not self._stream:
+                packet.pts -= self._shift
+                packet.dts = packet.pts
+                packet.stream = self._stream
+                if packet.pts < 0:
+                    continue
+            if float((packet.pts or 0) * packet.time_base) > seconds:
+                self._held = packet
+                return
+            yield packet
+
+
+def _sound(stack: ExitStack, output: Any, uri: str, origin: int) -> tuple[_Sound | None, str | None]:
+    """Open A's sound, where it has some and the container can hold it."""
+    try:
+        container = stack.enter_context(_open(stack, uri))
+        if not container.streams.audio:
+            return None, None
+        heard = container.streams.audio[0]
+        name = heard.codec_context.name if heard.codec_context else "an unknown codec"
+        if name not in output.supported_codecs:
+            return None, f"the sound of A ({name}) does not fit into {output.format.name} and was dropped"
+        stream = output.add_stream_from_template(heard)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        return None, f"the sound of A was dropped ({type(error).__name__}: {error})"
+    film = container.streams.video[0]
+    return _Sound(container, heard, stream, float(origin * Fraction(film.time_base or 0))), None

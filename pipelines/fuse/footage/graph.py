@@ -1,0 +1,158 @@
+"""The part of a fuse job that is about recordings: cut what is new, fuse segments, join what is complete."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.archive.formats import is_recording
+from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
+from pipelines.cluster.execute import Progress, run_graph
+from pipelines.cluster.ray_cluster import Cluster, Workers
+from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import FAILURE, Row
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.destination import Destination, Finished, as_job_manifest
+from pipelines.fuse.footage.concat import Joiner, about_uri, joined_uri
+from pipelines.fuse.footage.schemas import TO_JOIN
+from pipelines.fuse.footage.segment_actor import SegmentActor
+from pipelines.fuse.footage.segments import Failure, cut_all
+from pipelines.fuse.plan import Plan
+from pipelines.fuse.schemas import JOB_MANIFEST
+from pipelines.storage import objects as storage
+
+
+@dataclass(frozen=True)
+class Found:
+    """The pairs of an archive as a job does them: pairs of images, and segments."""
+
+    rows: pa.Table
+    """JOB_MANIFEST."""
+    outdated: frozenset[str] = frozenset()
+    """Ids in the manifest of recordings that could not be cut, and now are."""
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Why a recording that stands in the manifest as a whole could not be cut."""
+
+
+def cut_found(pairs: pa.Table, config: FuseConfig, destination: Destination, finished: Finished) -> Found:
+    """Put the segments of recordings in the place of their pairs: those in the manifest, or, of new ones, cut here.
+
+    Raises RequestError where a recording stands in the manifest with other sources.
+    """
+    films = [
+        is_recording(a) or is_recording(b)
+        for a, b in zip(*(pairs[s].to_pylist() for s in ("a_uri", "b_uri")), strict=True)
+    ]
+    images = as_job_manifest(pairs.filter(pa.array([not film for film in films], pa.bool_())))
+    known = destination.read_manifest()
+    known = known.filter(pc.is_valid(known["recording"])).to_pylist()
+    if not any(films) and not known:
+        return Found(images)
+    there: dict[str, list[Row]] = defaultdict(list)
+    for row in known:
+        there[row["recording"]].append(row)
+    wanted = pairs.filter(pa.array(films, pa.bool_())).to_pylist()
+    for pair in wanted:
+        _check_same(pair, there.get(pair["pair_id"], [pair])[0], destination)
+    done = set(finished.ids.to_pylist())
+    uncut = {
+        row["recording"]: {name: row[name] for name in pairs.column_names} | {"pair_id": row["recording"]}
+        for row in known
+        if row["start_pts"] is None and row["pair_id"] not in done
+    }
+    to_cut = uncut | {pair["pair_id"]: pair for pair in wanted if pair["pair_id"] not in there}
+    cuts = dict(zip(to_cut, cut_all(list(to_cut.values()), config), strict=True))
+    kept = [row for pair in wanted for row in there[pair["pair_id"]] if pair["pair_id"] not in to_cut]
+    rows = [*kept, *(row for cut in cuts.values() for row in cut.rows)]
+    return Found(
+        pa.concat_tables([images, pa.Table.from_pylist(rows, JOB_MANIFEST)]).sort_by("pair_id"),
+        frozenset(name for name in uncut if cuts[name].failure is None),
+        {name: cut.failure for name, cut in cuts.items() if cut.failure is not None},
+    )
+
+
+def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, workers: Workers) -> Graph:
+    """Build the graph whose rows (WRITTEN) say what became of each segment."""
+    rows = [
+        row | dict(zip(("error_code", "error"), failures.get(row["pair_id"], (None, None)), strict=True))
+        for row in todo.to_pylist()
+    ]
+    schema = pa.schema([*JOB_MANIFEST, *FAILURE])
+    return add_actors(
+        begin_with([pa.Table.from_pylist([row], schema) for row in rows]),
+        SegmentActor,
+        workers,
+        config=plan.config,
+        model=plan.checkpoint.name,
+        checkpoint=plan.checkpoint_bytes,
+        texts=plan.texts_of(todo),
+        threads=workers.threads,
+        on_gpu=workers.gpus > 0,
+    )
+
+
+def forget_joined(recordings: set[str], config: FuseConfig, destination: Destination) -> None:
+    """Delete what was joined of recordings some of whose segments are about to be fused."""
+    for recording in recordings:
+        storage.delete(about_uri(destination, recording))
+        storage.delete(joined_uri(destination, recording, config))
+
+
+def join_complete(
+    manifest: pa.Table,
+    config: FuseConfig,
+    destination: Destination,
+    cluster: Callable[[], Cluster],
+    on_progress: Callable[[Progress], None],
+) -> list[Row]:
+    """Join the recordings whose segments all have rows, and return what is known of each that is joined.
+
+    `cluster` is called where there is something to join.
+    """
+    expected = manifest.filter(pc.is_valid(manifest["recording"])).select(["recording", "pair_id"]).to_pylist()
+    if not expected:
+        return []
+    columns = [*JOB_MANIFEST.names, "status", "error_code", "time_base", "rate", "frames"]
+    rows = destination.read_columns(columns)
+    there = {row["pair_id"]: row for row in rows.filter(pc.is_valid(rows["recording"])).to_pylist()}
+    segments: dict[str, list[Row | None]] = defaultdict(list)
+    for one in expected:
+        segments[one["recording"]].append(there.get(one["pair_id"]))
+    complete = {name: [row for row in rows if row] for name, rows in segments.items() if all(rows)}
+    joined = set(storage.list_files(destination.recordings))
+    todo = [_to_join(rows) for name, rows in complete.items() if about_uri(destination, name) not in joined]
+    if todo:
+        workers = Workers(actors=1, cpus=1.0, gpus=0.0, threads=1)
+        cluster()
+        blocks = [pa.Table.from_pylist([row], TO_JOIN) for row in todo]
+        graph = add_tasks(begin_with(blocks), Joiner(config, destination))
+        run_graph(graph, len(todo), workers, on_progress, "recordings")
+    return [json.loads(storage.read_bytes(about_uri(destination, name))) for name in sorted(complete)]
+
+
+def _to_join(rows: list[Row]) -> Row:
+    rows = sorted(rows, key=lambda row: row["pair_id"])
+    fused = [row for row in rows if row["status"] == "ok"]
+    first = fused[0] if fused else rows[0]
+    return {name: first[name] for name in ("recording", "a_uri", "b_uri", "offset_s", "offset_confidence")} | {
+        "time_base": first["time_base"],
+        "rate": first["rate"],
+        "frames": sum(row["frames"] for row in fused),
+        "segments": rows,
+    }
+
+
+def _check_same(pair: Row, there: Row, destination: Destination) -> None:
+    differing = [
+        f"{name} {there[name]!r}, now {pair[name]!r}"
+        for name in pair
+        if name != "pair_id" and there[name] != pair[name]
+    ]
+    if differing:
+        raise RequestError(
+            f"recording {pair['pair_id']!r} stands in {destination.manifest} with {'; '.join(differing)}. "
+            "Choose another --out for another archive."
+        )

@@ -1,0 +1,55 @@
+"""The columns that rows of recordings have beside those of images."""
+
+import pyarrow as pa
+
+from pipelines.errors.failures import OUTCOME
+
+FRAME = [
+    pa.field("recording", pa.string(), nullable=False),
+    pa.field("pair_id", pa.string(), nullable=False),
+    pa.field("frame", pa.int32(), nullable=False),
+    pa.field("pts", pa.int64(), nullable=False),
+    pa.field("seconds", pa.float64(), nullable=False),
+    pa.field("b_seconds", pa.float64(), nullable=False),
+]
+STABILITY = ("flicker", "change_ratio")
+
+
+def frame_schema(metrics: tuple[str, ...]) -> pa.Schema:
+    """Return the schema of `frames/`: one row a fused frame, its metrics null where it was not measured.
+
+    `frame` counts within the segment, `pts` is in A's time base, `seconds` and `b_seconds` are since the first frame
+    of A and of B.
+    """
+    measured = [pa.field(name, pa.float64()) for name in (*metrics, *STABILITY)]
+    return pa.schema([*FRAME, *measured, pa.field("schema_version", pa.int32())])
+
+
+TO_JOIN = pa.schema(
+    [
+        pa.field("recording", pa.string()),
+        pa.field("a_uri", pa.string()),
+        pa.field("b_uri", pa.string()),
+        pa.field("offset_s", pa.float64()),
+        pa.field("offset_confidence", pa.float64()),
+        pa.field("time_base", pa.string()),
+        pa.field("rate", pa.float64()),
+        pa.field("frames", pa.int64()),
+        pa.field(
+            "segments",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("pair_id", pa.string()),
+                        ("error_code", pa.string()),
+                        ("start_pts", pa.int64()),
+                        ("end_pts", pa.int64()),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+"""A recording whose segments all have rows, in order of time."""
+
+JOINED = pa.schema([pa.field("recording", pa.string()), *OUTCOME])

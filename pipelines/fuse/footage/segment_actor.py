@@ -1,0 +1,359 @@
+"""The stage that fuses segments of recordings: read, fuse and measure, encode, side by side; then the row is put."""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pipelines.archive.load import fetch_failure
+from pipelines.archive.rows import milliseconds_since
+from pipelines.errors.failures import Row, fail, lose, put_or_tell
+from pipelines.fuse.actor import FuseActor, is_out_of_memory
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.footage.concat import frames_uri, segment_uri
+from pipelines.fuse.footage.container import RecordingError
+from pipelines.fuse.footage.encode import CONTAINERS, Encoder
+from pipelines.fuse.footage.frames import Frame, Source, open_source
+from pipelines.fuse.footage.prefetch import Behind, ahead, in_groups
+from pipelines.fuse.footage.schemas import STABILITY, frame_schema
+from pipelines.fuse.footage.sync import Paired, choose_frames, pair_by_time, tolerance
+from pipelines.fuse.schemas import SEGMENT_COUNTS, STAGES, WRITTEN, output_schema
+from pipelines.storage import objects as storage
+from pipelines.storage.names import check_inside
+from pipelines.storage.parquet import write_table
+from pipelines.storage.schema_version import SCHEMA_VERSION
+from upfusion.color import Pixels
+from upfusion.flicker import change_ratio, flicker
+from upfusion.images import ImageError
+from upfusion.metrics import METRICS_VERSION, measure
+
+# Frames of one pass: three of 1280x1024, some dozens of a surveillance camera's. They wait in queues for each other.
+PIXELS_A_PASS_GPU = 4_000_000
+
+
+class Ready(NamedTuple):
+    """Two frames of one time and size."""
+
+    pts: int
+    seconds: float
+    b_seconds: float
+    a: Pixels
+    b: Pixels
+
+
+class _StoreError(Exception):
+    """The destination did not take something; `error` says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class SegmentActor(FuseActor):
+    """One copy of the network: fuses one segment after the other, holding a few frames at a time."""
+
+    def __init__(self, config: FuseConfig, model: str, **network: Any) -> None:
+        super().__init__(metrics=config.metrics, precision=config.precision, tiles=config.tiles, **network)
+        self.config = config
+        self.model_name = model
+        self.destination = Destination(config.destination)
+
+    def __call__(self, segments: pa.Table) -> pa.Table:
+        """Fuse the segments of a block, put what comes of them and return what became of each."""
+        rows = [self._finish(row) for row in segments.to_pylist()]
+
+        def put(kept: list[Row]) -> None:
+            self.destination.write_pairs(pa.Table.from_pylist(kept, output_schema(self.config.metrics)))
+
+        return pa.Table.from_pylist(put_or_tell(rows, put, self.destination.uri), WRITTEN)
+
+    def _finish(self, row: Row) -> Row:
+        if row["error_code"] is None:
+            try:
+                with tempfile.TemporaryDirectory(prefix="upfusion-segment-") as folder:
+                    row |= self._fuse_segment(row, Path(folder))
+            except _StoreError as error:
+                lose(row, self.destination.uri, error.error)
+            except (RecordingError, ImageError) as error:
+                fail(row, error.code, str(error))
+            except av.FFmpegError as error:  # what reading raises is dealt with where frames are read
+                fail(row, "write_failed", f"the fused frames cannot be encoded: {error}")
+            except OSError as error:
+                fail(row, *fetch_failure(error.filename or row["a_uri"], error))
+            except Exception as error:
+                if "CUDA error" in str(error) and not is_out_of_memory(error):
+                    raise  # the device is lost to this process
+                fail(row, "out_of_memory" if is_out_of_memory(error) else "fuse_failed", _said(error))
+        row["status"] = "ok" if row["error_code"] is None else "failed"
+        row["prompt"] = row["prompt"] or self.config.prompt
+        row["schema_version"] = SCHEMA_VERSION
+        return row
+
+    def _fuse_segment(self, row: Row, folder: Path) -> Row:
+        file = folder / f"segment{CONTAINERS[self.config.video_codec]}"
+        with _opened(row["a_uri"], self.config) as a, _opened(row["b_uri"], self.config) as b:
+            run = SegmentRun(self, row, a, b, file)
+            frames = run.stream()
+            if not frames:
+                raise RecordingError(*run.why_nothing())
+            row = row | run.result(frames)
+        started = time.perf_counter()
+        uri = segment_uri(self.destination, row["pair_id"], self.config)
+        rows_uri = frames_uri(self.destination, row["pair_id"])
+        check_inside(uri, self.destination.segments)
+        check_inside(rows_uri, self.destination.frames)
+        try:
+            write_table(rows_uri, pa.Table.from_pylist(frames, frame_schema(self.metrics)))
+            storage.move_here(uri, file)
+        except OSError as error:
+            raise _StoreError(error) from error
+        encode_ms = row["encode_ms"] + milliseconds_since(started)
+        return row | {"segment_uri": uri, "frames_uri": rows_uri, "encode_ms": encode_ms}
+
+    def frames_a_pass(self, height: int, width: int) -> int:
+        """Say how many frames of one size pass the network together; a CPU gains nothing from several."""
+        most = PIXELS_A_PASS_GPU // (height * width) if self.memory else 1
+        return max(1, min(most, self.pairs_a_pass.get((height, width), most)))
+
+    def fuse_ready(self, ready: list[Ready], text_T: torch.Tensor) -> list[Pixels]:
+        """Fuse frames in one pass, or, where that takes too much memory, by halves, from then on too."""
+        a, b = [one.a for one in ready], [one.b for one in ready]
+        try:
+            return self.model.fuse_batch(a, b, text_T.expand(len(ready), -1))
+        except Exception as error:
+            if len(ready) == 1 or not is_out_of_memory(error):
+                raise
+        # Here, and not where the error was caught: it holds the memory of what was tried.
+        half = len(ready) // 2
+        height, width = ready[0].a.shape[:2]
+        self.pairs_a_pass[height, width] = half
+        if self.memory:
+            self.memory.release()
+        return self.fuse_ready(ready[:half], text_T) + self.fuse_ready(ready[half:], text_T)
+
+
+class SegmentRun:
+    """One segment on its way through an actor."""
+
+    def __init__(self, actor: SegmentActor, row: Row, a: Source, b: Source, file: Path) -> None:
+        self.actor, self.config, self.row, self.a, self.b = actor, actor.config, row, a, b
+        self.start = a.film.seconds_at(row["start_pts"])
+        self.end = float("inf") if row["end_pts"] is None else a.film.seconds_at(row["end_pts"])
+        self.pairing = Paired()
+        self.text_T = actor.texts[row["task"], row["prompt"]]
+        self.milliseconds = dict.fromkeys(STAGES, 0.0)
+        self.encoder = Encoder(file, self.config.video_codec, self.config.video_quality, a.film.time_base, a.film.rate)
+        self.last: list[torch.Tensor] | None = None
+        self.a_seen: float | None = None
+        self.none: dict[str, int] = defaultdict(int)
+
+    def stream(self) -> list[Row]:
+        """Fuse and encode all frames and return a row of each."""
+        rows: list[Row] = []
+        size = self.actor.frames_a_pass(self.a.film.height, self.a.film.width)
+        try:
+            with Behind(self._encode, 2 * size) as encoding, closing(ahead(self._ready(), 2 * size)) as waiting:
+                for group in in_groups(waiting, size):
+                    for row, fused in self._fuse(group, len(rows)):
+                        rows.append(row)
+                        encoding.put((fused, row["pts"]))
+            self.encoder.finish()
+        finally:
+            self.encoder.close()
+        return rows
+
+    def why_nothing(self) -> tuple[str, str]:
+        """Say by code and in a sentence why no frame of the segment was fused."""
+        film_a, film_b = self.a.film, self.b.film
+        if self.pairing.unpaired:
+            apart = 1000 * tolerance(film_a, film_b)
+            ends = "" if film_b.seconds is None else f"; with the offset B ends at {film_b.seconds + self.offset:.2f} s"
+            return "no_partner", (
+                f"none of {self.pairing.unpaired} frames of A from {self.start:.2f} s on has one of B within "
+                f"{apart:.0f} ms{ends}. Say by how much B began later with --offset"
+            )
+        if not self.a.counts.ended and not self.a.counts.damaged:
+            span = f"{self.start:.2f} s and {self.end:.2f} s"
+            return "truncated_recording", f"{self.row['a_uri']}: it has no frame between {span}"
+        return "truncated_recording", (
+            f"{self.row['a_uri']}: no frame from {self.start:.2f} s on could be decoded: the file is damaged or ends "
+            "there"
+        )
+
+    @property
+    def offset(self) -> float:
+        return float(self.row["offset_s"])
+
+    def result(self, frames: list[Row]) -> Row:
+        """Sum the frames up in the columns of a segment's row."""
+        film, counts = self.a.film, self._counts(frames)
+        means = {name: _mean(frames, name) for name in (*self.actor.metrics, *STABILITY)}
+        end = frames[-1]["seconds"] + film.interval if self.end == float("inf") else self.end
+        return (
+            {"width": film.width, "height": film.height, "model": self.actor.model_name}
+            | counts
+            | means
+            | {"start_s": self.start, "end_s": end, "time_base": str(film.time_base), "rate": film.rate}
+            | {f"{stage}_ms": spent for stage, spent in self.milliseconds.items()}
+            | {"metrics_version": METRICS_VERSION, "note": "; ".join(self._notes(counts)) or None}
+        )
+
+    def _counts(self, frames: list[Row]) -> dict[str, int]:
+        found = vars(self.pairing) | {
+            f"{side}_{what}": getattr(source.counts, what)
+            for side, source in (("a", self.a), ("b", self.b))
+            for what in ("repeated", "damaged")
+        }
+        if self.end != float("inf") and self.config.every == 1 and self.config.fps is None:
+            found["a_dropped"] += self._lacking_at_end(self.end)
+        found |= {"frames": len(frames), "measured": len(frames[:: self.config.metrics_every])}
+        return {name: found[name] for name in SEGMENT_COUNTS}
+
+    def _notes(self, counts: dict[str, int]) -> Iterator[str]:
+        said = {
+            "unpaired": "frames of A have no partner in B and are left out",
+            "a_dropped": "frames are missing in A",
+            "b_dropped": "frames are missing in B",
+            "a_repeated": "frames of A have no time of their own and are left out",
+            "b_repeated": "frames of B have no time of their own and are left out",
+            "a_damaged": "frames of A are damaged and left out",
+            "b_damaged": "frames of B are damaged and left out",
+        }
+        yield from (f"{counts[name]} {words}" for name, words in said.items() if counts[name])
+        yield from (f"{side} ends early: the file is damaged or cut short" for side in self._cut_short())
+        if self.config.metrics_every and self.none:
+            yield f"no {', '.join(self.none)} on some frames"
+
+    def _cut_short(self) -> list[str]:
+        sides = {"A": self.a.counts.cut_short, "B": self.b.counts.cut_short}
+        end = self.a.film.seconds if self.end == float("inf") else self.end
+        if end is not None and self.a.counts.ended and self._lacking_at_end(end) > 1:
+            sides["A"] = True
+        return [side for side, early in sides.items() if early]
+
+    def _lacking_at_end(self, end: float) -> int:
+        """Count the frames of A between the last one and the end of the segment."""
+        return 0 if self.a_seen is None else max(0, round((end - self.a_seen) * self.a.film.rate) - 1)
+
+    def _pairs(self) -> Iterator[tuple[Frame, Frame]]:
+        a, b = self.a.film, self.b.film
+        slack = tolerance(a, b)
+        frames_a = choose_frames(self._seeing(), a, self.config.every, self.config.fps)
+        frames_b = self.b.frames(max(0.0, self.start - self.offset - slack), self.end - self.offset + slack)
+        rates = (min(a.rate, self.config.fps or a.rate / self.config.every), b.rate)
+        return pair_by_time(frames_a, frames_b, self.offset, slack, rates, self.pairing)
+
+    def _seeing(self) -> Iterator[Frame]:
+        for frame in self.a.frames(self.start, self.end):
+            self.a_seen = frame.seconds
+            yield frame
+
+    def _ready(self) -> Iterator[Ready]:
+        pairs = self._pairs()
+        while True:
+            started = time.perf_counter()
+            pair = next(pairs, None)
+            if pair is None:
+                return
+            a, b = pair
+            pixels_a, pixels_b = a.read(), b.read()
+            if pixels_a.shape[:2] != pixels_b.shape[:2]:
+                pixels_b = self._resized(pixels_b, pixels_a)
+            self.milliseconds["decode"] += milliseconds_since(started)
+            yield Ready(a.pts, a.seconds, b.seconds, pixels_a, pixels_b)
+
+    def _resized(self, b: Pixels, a: Pixels) -> Pixels:
+        (height, width), (b_height, b_width) = a.shape[:2], b.shape[:2]
+        if self.config.resize != "b-to-a":
+            raise RecordingError(
+                "size_mismatch",
+                f"frames of A are {width}x{height}, those of B {b_width}x{b_height} pixels. Where both show the same "
+                "part of the scene, --resize b-to-a scales B's; otherwise register them first",
+            )
+        shrinks = width < b_width
+        return cv2.resize(b, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+    def _fuse(self, ready: list[Ready], position: int) -> Iterator[tuple[Row, Pixels]]:
+        film = self.a.film
+        if other := next((one for one in ready if one.a.shape[:2] != (film.height, film.width)), None):
+            sizes = f"from {film.width}x{film.height} to {other.a.shape[1]}x{other.a.shape[0]}"
+            raise RecordingError("size_mismatch", f"frames of A change size, {sizes} at {other.seconds:.2f} s")
+        started = time.perf_counter()
+        fused = self.actor.fuse_ready(ready, self.text_T)
+        self.milliseconds["fuse"] += milliseconds_since(started)
+        started = time.perf_counter()
+        values = self._measure(ready, fused, position)
+        self.milliseconds["measure"] += milliseconds_since(started)
+        for number, (one, image) in enumerate(zip(ready, fused, strict=True)):
+            about = {"recording": self.row["recording"], "pair_id": self.row["pair_id"], "frame": position + number}
+            about["schema_version"] = SCHEMA_VERSION
+            times = {"pts": one.pts, "seconds": one.seconds, "b_seconds": one.b_seconds}
+            yield about | times | {name: of_all[number] for name, of_all in values.items()}, image
+
+    def _measure(self, ready: list[Ready], fused: list[Pixels], position: int) -> dict[str, list[float | None]]:
+        """Measure every n-th frame, and the change from frame to frame of all."""
+        lumas = [self.actor.luma8_of(x) for x in ([one.a for one in ready], [one.b for one in ready], fused)]
+        values: dict[str, list[float | None]] = {name: [None] * len(ready) for name in self.actor.metrics}
+        chosen = [n for n in range(len(ready)) if (position + n) % self.config.metrics_every == 0]
+        if chosen and self.actor.metrics:
+            a, b, f = (x[chosen] for x in lumas)
+            measured = measure(a, b, f, self.actor.metrics)
+            for name, of_chosen in measured.items():
+                for n, value in zip(chosen, of_chosen, strict=True):
+                    values[name][n] = value
+                    self.none[name] += value is None
+            self.none = defaultdict(int, {name: count for name, count in self.none.items() if count})
+        # The last frame of the batch before comes first; that of the segment has none.
+        joined = lumas if self.last is None else [torch.cat([x, y]) for x, y in zip(self.last, lumas, strict=True)]
+        missing: list[float | None] = [None] * (self.last is None)
+        for name, function in (("flicker", flicker), ("change_ratio", change_ratio)):
+            found = function(*joined).tolist()
+            values[name] = missing + [value if np.isfinite(value) else None for value in found]
+        self.last = [x[-1:] for x in lumas]
+        return values
+
+    def _encode(self, given: tuple[Pixels, int]) -> None:
+        started = time.perf_counter()
+        self.encoder.put(*given)
+        self.milliseconds["encode"] += milliseconds_since(started)
+
+
+def _opened(uri: str, config: FuseConfig) -> Any:
+    """Open a source such that what is wrong with it is a RecordingError that names it."""
+    return _Naming(uri, config)
+
+
+class _Naming:
+    def __init__(self, uri: str, config: FuseConfig) -> None:
+        self._uri = uri
+        self._source = open_source(uri, config.max_pixels, config.frame_rate)
+
+    def __enter__(self) -> Source:
+        try:
+            return self._source.__enter__()
+        except RecordingError as error:
+            raise RecordingError(error.code, f"{self._uri}: {error}") from error
+        except OSError as error:
+            raise RecordingError(*fetch_failure(self._uri, error)) from error
+
+    def __exit__(self, *about: Any) -> None:
+        self._source.__exit__(*about)
+
+
+def _mean(frames: list[Row], name: str) -> float | None:
+    known = [frame[name] for frame in frames if frame[name] is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

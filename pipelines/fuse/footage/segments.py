@@ -1,0 +1,142 @@
+"""Cutting recordings into segments, which are the rows of a manifest that a job fuses, loses and does again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from pipelines.archive.load import fetch_failure
+from pipelines.errors.failures import Row
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.footage.container import Film, RecordingError
+from pipelines.fuse.footage.frames import Recording, Source, open_source
+from pipelines.fuse.footage.sync import LEAST_CONFIDENCE, Offset, estimate_offset, motion_energy, tolerance
+
+RECORDINGS_AT_ONCE = 8
+# A key frame so many nominal lengths after the last cut is worth waiting for; one farther off is decoded up to.
+LONGEST_FOR_A_KEY = 2.0
+FEWEST_FRAMES = 4  # of a segment, so that also its last one has some
+SHORTEST_LAST = 0.5  # of a nominal length; a shorter end belongs to the segment before
+Failure = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The segments of one recording, or the one row that says why there are none."""
+
+    rows: list[Row]
+    failure: Failure | None = None
+
+
+def cut_all(pairs: list[Row], config: FuseConfig) -> list[Cut]:
+    """Cut pairs of recordings, reading no more of each than its index (and some film for `--offset auto`)."""
+    with ThreadPoolExecutor(max_workers=RECORDINGS_AT_ONCE) as pool:
+        return list(pool.map(lambda pair: _cut_or_tell(pair, config), pairs))
+
+
+def segment_id(recording: str, number: int) -> str:
+    """Name a segment such that names are in order of time."""
+    return f"{recording}/segment_{number:05d}"
+
+
+def cut_times(film: Film, keys: list[int], nominal: float) -> list[int]:
+    """Return where segments begin, in the film's time base: at key frames where they are known, else by plain time."""
+    keys = sorted(key for key in keys if key > film.zero)
+    end = None if film.seconds is None else film.pts_at(film.seconds)
+    length = max(1, int(max(nominal, FEWEST_FRAMES * film.interval) / film.time_base))
+    cuts, position = [film.zero], 0
+    if end is None:  # nothing says how long it is
+        return cuts
+    while (wanted := cuts[-1] + length) < end - SHORTEST_LAST * length:
+        while position < len(keys) and keys[position] < wanted - length // 4:
+            position += 1
+        near = keys[position] if position < len(keys) else None
+        if keys and (near is None or near >= end):
+            break  # the rest is one group of pictures
+        cuts.append(near if near is not None and near <= cuts[-1] + LONGEST_FOR_A_KEY * length else wanted)
+    if len(cuts) > 1 and end - cuts[-1] < SHORTEST_LAST * length:
+        cuts.pop()
+    return cuts
+
+
+def _cut_or_tell(pair: Row, config: FuseConfig) -> Cut:
+    whole = pair | {"recording": pair["pair_id"]}
+    uri = pair["a_uri"]
+    try:
+        with open_source(pair["a_uri"], config.max_pixels, config.frame_rate) as a:
+            uri = pair["b_uri"]
+            with open_source(pair["b_uri"], config.max_pixels, config.frame_rate) as b:
+                uri = pair["a_uri"]
+                return Cut(_cut(whole, a, b, config))
+    except RecordingError as error:
+        return Cut([whole], (error.code, f"{uri}: {error}"))
+    except OSError as error:
+        return Cut([whole], fetch_failure(uri, error))
+    except Exception as error:  # noqa: BLE001  # whatever a damaged file does to FFmpeg or Pillow
+        return Cut([whole], (getattr(error, "code", "truncated_recording"), f"{uri}: {type(error).__name__}: {error}"))
+
+
+def _cut(whole: Row, a: Source, b: Source, config: FuseConfig) -> list[Row]:
+    seconds = config.offset_seconds
+    offset = Offset(seconds, 1.0) if seconds is not None else _find_offset(a, b)
+    keys = _key_frames(a) if isinstance(a, Recording) else []
+    cuts = _within(cut_times(a.film, keys, config.segment_seconds), a.film, b.film, offset.seconds)
+    ends = [*cuts[1:], None]
+    about = {
+        "offset_s": offset.seconds,
+        "offset_confidence": offset.confidence if seconds is None else None,
+    }
+    return [
+        whole | about | {"pair_id": segment_id(whole["recording"], number), "start_pts": start, "end_pts": end}
+        for number, (start, end) in enumerate(zip(cuts, ends, strict=True))
+    ]
+
+
+def _within(cuts: list[int], a: Film, b: Film, offset: float) -> list[int]:
+    """Leave out the cuts before B begins and after it ends: what A has alone belongs to its first and last segment."""
+    slack = tolerance(a, b)
+    kept = [
+        start
+        for start, end in zip(cuts, [*cuts[1:], None], strict=True)
+        if (end is None or a.seconds_at(end) > offset - slack)
+        and (b.seconds is None or a.seconds_at(start) < b.seconds + offset + slack)
+    ]
+    return [cuts[0], *kept[1:]]
+
+
+def _find_offset(a: Source, b: Source) -> Offset:
+    interval = min(a.film.interval, b.film.interval)
+    found = estimate_offset(motion_energy(a), motion_energy(b), interval)
+    if found is None or found.confidence < LEAST_CONFIDENCE:
+        said = "nothing moves in both" if found is None else f"{found.seconds:+.2f} s, but with a confidence of only "
+        said += "" if found is None else f"{found.confidence:.2f} (at least {LEAST_CONFIDENCE} is needed)"
+        raise RecordingError(
+            "not_synchronised", f"--offset auto found {said}; give the seconds yourself: --offset SECONDS"
+        )
+    return found
+
+
+def _key_frames(recording: Recording) -> list[int]:
+    """Read the times of key frames from the index of a container, none where it has none."""
+    container, stream = recording.container, recording.stream
+    if container.format.name == "mpegts":
+        return []
+    try:
+        container.seek(recording.film.zero, stream=stream)  # mkv reads its index when it is first needed
+        keys = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
+        shift = _shown_after_stored(container, stream)
+        return [key + shift for key in keys]
+    except av.FFmpegError:
+        return []
+
+
+def _shown_after_stored(container: InputContainer, stream: VideoStream) -> int:
+    """An index of mp4 and avi says when a frame is decoded; where frames are reordered it is shown later."""
+    if container.format.name.startswith("matroska"):
+        return 0
+    first = next(container.demux(stream), None)
+    if first is None or first.pts is None or first.dts is None:
+        return 0
+    return first.pts - first.dts

@@ -1,0 +1,187 @@
+"""Which frame of B belongs to which of A: by presentation time, and by how much B's clock is off."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.fuse.footage.container import Film
+from pipelines.fuse.footage.frames import Frame, Source
+
+Signal = NDArray[np.float64]
+
+# Times of mkv are whole milliseconds.
+ROUNDING = 0.001
+A_GAP = 1.5  # intervals between neighbours from which on a frame is missing
+
+SECONDS_COMPARED = 120.0
+LARGEST_OFFSET = 30.0
+SHORTEST_OVERLAP = 5.0  # seconds that both must move together to count
+# Beside the best offset, agreement falls off slowly; farther away is another one.
+NEIGHBOURHOOD = 0.75
+LEAST_CONFIDENCE = 0.15
+THUMBNAIL = (64, 48)
+
+
+@dataclass
+class Paired:
+    """What became of the frames of a segment when they were paired."""
+
+    unpaired: int = 0
+    """Frames of A without one of B near enough."""
+    a_dropped: int = 0
+    """Frames that A lacks at its rate."""
+    b_dropped: int = 0
+    b_reused: int = 0
+    """Frames of A that share the partner of the frame before."""
+
+
+@dataclass(frozen=True)
+class Offset:
+    """How much later B's clock began, and how sure that is."""
+
+    seconds: float
+    confidence: float
+    """0 to 1: by how much the correlation at this offset exceeds that at any other."""
+
+
+def tolerance(a: Film, b: Film) -> float:
+    """Return how many seconds partners may be apart: half a frame of the slower recording."""
+    return max(a.interval, b.interval) / 2 + ROUNDING
+
+
+def pair_by_time(
+    a: Iterable[Frame], b: Iterable[Frame], offset: float, apart: float, rates: tuple[float, float], counts: Paired
+) -> Iterator[tuple[Frame, Frame]]:
+    """Give every frame of A the nearest of B that is at most `apart` seconds away; others are left out and counted.
+
+    Both are in order of time, and come at `rates` where none is missing; two frames of B are held at a time.
+    """
+    rate_a, rate_b = rates
+    counted_b = _counting_gaps(b, rate_b, counts)
+    before: Frame | None = None
+    after = next(counted_b, None)
+    last_a: Frame | None = None
+    last_b: Frame | None = None
+    for frame in a:
+        if last_a is not None:
+            counts.a_dropped += _missing(last_a, frame, rate_a)
+        last_a = frame
+        at = frame.seconds - offset
+        while after is not None and after.seconds <= at:
+            before, after = after, next(counted_b, None)
+        near = [other for other in (before, after) if other is not None and abs(other.seconds - at) <= apart]
+        if not near:
+            counts.unpaired += 1
+            continue
+        partner = min(near, key=lambda other: abs(other.seconds - at))
+        counts.b_reused += last_b is not None and partner.pts == last_b.pts
+        last_b = partner
+        yield frame, partner
+
+
+def choose_frames(frames: Iterable[Frame], film: Film, every: int, fps: float | None) -> Iterator[Frame]:
+    """Choose one frame of A for every n-th interval, or `fps` a second at most, on a grid over the whole recording.
+
+    Which frames are chosen does not depend on where segments begin.
+    """
+    wanted = fps if fps is not None else film.rate / every
+    if wanted >= film.rate:
+        yield from frames
+        return
+
+    def cell(seconds: float) -> int:
+        return int(np.floor((seconds + film.interval / 2) * wanted + 1e-6))
+
+    last: int | None = None
+    for frame in frames:
+        if last is None:
+            last = cell(frame.seconds - film.interval)
+        here = cell(frame.seconds)
+        if here != last:
+            yield frame
+        last = here
+
+
+def motion_energy(source: Source, seconds: float = SECONDS_COMPARED) -> tuple[Signal, Signal]:
+    """Return when a recording moves and how much: times, and the mean change a second in grey levels of thumbnails."""
+    times, energy = list[float](), list[float]()
+    last: tuple[float, NDArray[np.float32]] | None = None
+    for frame in source.frames(0.0, seconds):
+        small = _thumbnail(frame)
+        if last is not None and frame.seconds > last[0]:
+            times.append((frame.seconds + last[0]) / 2)
+            energy.append(float(np.abs(small - last[1]).mean()) / (frame.seconds - last[0]))
+        last = (frame.seconds, small)
+    return np.array(times), np.array(energy)
+
+
+def estimate_offset(a: tuple[Signal, Signal], b: tuple[Signal, Signal], interval: float) -> Offset | None:
+    """Find the offset at which the motion of B correlates best with that of A, to a quarter of `interval`.
+
+    Returns None where too little moves, or for too short a time, to say anything.
+    """
+    step = interval / 4
+    if min(len(a[0]), len(b[0])) < 10:
+        return None
+    grid_a, grid_b = (_on_grid(*signal, step) for signal in (a, b))
+    start_a, start_b = a[0][0], b[0][0]
+    most = int(LARGEST_OFFSET / step)
+    least_overlap = int(min(SHORTEST_OVERLAP, 0.5 * step * min(len(grid_a), len(grid_b))) / step)
+    lags = np.arange(-most, most + 1)
+    values = np.array([_correlation(grid_a, grid_b, int(lag), least_overlap) for lag in lags])
+    if not np.isfinite(values).any():
+        return None
+    best = int(np.nanargmax(values))
+    far = np.abs(lags - lags[best]) * step > NEIGHBOURHOOD
+    rival = np.nanmax(values[far], initial=0.0, where=np.isfinite(values[far]))
+    confidence = float(np.clip(values[best] - max(0.0, rival), 0, 1))
+    return Offset(round(float(lags[best] * step + start_a - start_b), 4), confidence)
+
+
+def _missing(before: Frame, after: Frame, rate: float) -> int:
+    gap = (after.seconds - before.seconds) * rate
+    return round(gap) - 1 if gap > A_GAP else 0
+
+
+def _counting_gaps(frames: Iterable[Frame], rate: float, counts: Paired) -> Iterator[Frame]:
+    last: Frame | None = None
+    for frame in frames:
+        if last is not None:
+            counts.b_dropped += _missing(last, frame, rate)
+        last = frame
+        yield frame
+
+
+def _thumbnail(frame: Frame) -> NDArray[np.float32]:
+    pixels = frame.read()
+    if pixels.ndim == 3:
+        pixels = pixels[..., 1]  # green is most of luma
+    top = np.iinfo(pixels.dtype).max
+    small = cv2.resize(pixels.astype(np.float32) * (255 / top), THUMBNAIL, interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32)
+
+
+def _on_grid(times: Signal, energy: Signal, step: float) -> Signal:
+    """Resample a signal, without what changes slower than over two seconds and with its peaks held down."""
+    grid = np.arange(times[0], times[-1], step)
+    # Of frames that stand still in a camera's or encoder's hands the change is 0 for a moment, and doubled after it.
+    values = np.interp(grid, times, np.log1p(energy))
+    width = max(1, round(2.0 / step))
+    if len(values) <= 2 * width:
+        return values - values.mean()
+    padded = np.pad(values, (width // 2, width - width // 2 - 1), mode="edge")
+    return values - np.convolve(padded, np.full(width, 1 / width), mode="valid")
+
+
+def _correlation(a: Signal, b: Signal, lag: int, least: int) -> float:
+    """Pearson's correlation of A with B moved `lag` steps later, over what both have."""
+    start, end = max(0, lag), min(len(a), len(b) + lag)
+    if end - start < max(least, 8):
+        return float("nan")
+    x, y = a[start:end], b[start - lag : end - lag]
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale > 0 else float("nan")

@@ -1,0 +1,1 @@
+"""The report of a fuse job: one self-contained page."""

@@ -1,0 +1,287 @@
+"""The report of a fuse job: one self-contained HTML page beside the rows it describes.
+
+An archive may hold a million rows, so the page is made from the narrow columns alone; images are read only
+for the few pairs it shows.
+"""
+
+import base64
+import io
+import json
+import math
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+from PIL import Image
+
+from pipelines.archive.allowlist import MayRead, anything
+from pipelines.errors.escaping import printable
+from pipelines.errors.failures import ERROR_CODES
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.report.recordings import show_recordings
+from pipelines.fuse.schemas import STAGES, output_schema
+from pipelines.storage import objects as storage
+from pipelines.storage.parquet import list_tables, read_as
+from upfusion.image_guard import PILLOWS_LIMIT
+from upfusion.images import decode_image, to_8_bits
+from upfusion.metrics import METRICS, Metric
+from upfusion.prompts import TASKS
+
+HEADLINES = ("vif_balanced", "vif")  # the first of them that was measured; copying a source raises only the second
+EXTREMES = 3  # pairs shown from either end of the headline metric
+FAILURES_LISTED = 200
+UNPAIRED_LISTED = 200
+SIZES_LISTED = 6
+LONG_SIDE = 960  # pixels
+# Columns that a file lacks are read as null, so one schema serves every subset of metrics.
+SCHEMA = output_schema(tuple(METRICS))
+NARROW_NAMES = ["pair_id", "task", "status", "error_code", "error", "width", "height", "recording", "frames", *METRICS]
+NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_ms" for stage in STAGES)]])
+
+# Inner size of a histogram in SVG units; the template draws the frame around it.
+PLOT_WIDTH, PLOT_HEIGHT = 300.0, 110.0
+
+
+def write_report(dest: str, may_read: MayRead = anything) -> str:
+    """Write `report.html` for the fuse job whose output is at dest, and return its URI.
+
+    Of the images that rows name it reads those that `may_read` says, because others may write rows too.
+
+    Raises FileNotFoundError where dest holds no `run.json`.
+    """
+    dest = storage.absolute(dest)
+    run = _read_run(dest)
+    rows, file_of = _read_narrow(list_tables(storage.join(dest, "pairs")))
+    ok = rows["status"].to_numpy() == "ok"
+    measured = {
+        name: (metric, values)
+        for name, metric in METRICS.items()
+        if np.isfinite(values := rows[name].to_numpy()[ok]).any()
+    }
+    headline = next((name for name in HEADLINES if name in measured), next(iter(measured), None))
+    is_image = pc.is_null(rows["recording"]).to_numpy()
+    page = _template().render(
+        dest=dest,
+        run=run,
+        written=datetime.now(UTC),
+        totals=_totals(rows, ok),
+        groups=[
+            (title, [_shown_pair(file_of[index], rows, index, may_read) for index in indices])
+            for title, indices in _choose_pairs(rows, ok & is_image, [metric for metric, _ in measured.values()])
+        ],
+        recordings=show_recordings(Destination(dest), run, rows, headline, may_read),
+        histograms=[_histogram(metric, values) for metric, values in measured.values()],
+        plot=(PLOT_WIDTH, PLOT_HEIGHT),
+        stages=_stages(rows),
+        failures=_failures(rows, ok),
+        unpaired=_unpaired(dest),
+        tasks=TASKS,
+        nonce=secrets.token_urlsafe(16),
+    )
+    uri = storage.join(dest, "report.html")
+    storage.write_bytes(uri, page.encode("utf-8", "replace"))
+    return uri
+
+
+def _read_run(dest: str) -> dict[str, Any]:
+    uri = storage.join(dest, "run.json")
+    try:
+        run = json.loads(storage.read_bytes(uri))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Expected {uri}; {dest} is not the output of a fuse job.") from error
+    known = {key: value for key, value in run.items() if value is not None}
+    return {"config": {}, "versions": {}, "model": {}, "digest": "", **known}
+
+
+def _unpaired(dest: str) -> dict[str, Any]:
+    try:
+        counts = json.loads(storage.read_bytes(storage.join(dest, "_SUCCESS.json")))
+    except FileNotFoundError:  # a job that is not complete, or one told to fuse only some pairs
+        counts = {}
+    return {"count": counts.get("unpaired", 0), "files": counts.get("unpaired_files", [])[:UNPAIRED_LISTED]}
+
+
+def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:
+    """Read the narrow columns of all rows, and say of each row which file it is from."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        tables = list(pool.map(lambda uri: read_as(uri, NARROW), files))
+    rows = pa.concat_tables([NARROW.empty_table(), *tables])
+    return rows, [uri for uri, table in zip(files, tables, strict=True) for _ in range(table.num_rows)]
+
+
+def _totals(rows: pa.Table, ok: np.ndarray) -> dict[str, Any]:
+    frames = rows["frames"].fill_null(1).to_numpy()
+    pixels = np.nan_to_num(rows["width"].to_numpy().astype(float) * rows["height"].to_numpy()) * frames
+    megapixels = pa.array(np.where(ok, pixels / 1e6, 0.0))
+    counted = rows.select(["task", "width", "height"])
+    counted = counted.append_column("ok", pa.array(ok)).append_column("megapixels", megapixels)
+
+    def by(*keys: str) -> list[dict[str, Any]]:
+        sums = [([], "count_all"), ("ok", "sum"), ("megapixels", "sum")]
+        groups = counted.group_by(list(keys)).aggregate(sums)
+        return groups.sort_by([("count_all", "descending"), (keys[0], "ascending")]).to_pylist()
+
+    sizes = by("width", "height")
+    return {
+        "pairs": len(ok),
+        "ok": int(ok.sum()),
+        "failed": int((~ok).sum()),
+        "megapixels": pc.sum(megapixels).as_py() or 0.0,
+        "tasks": by("task"),
+        "sizes": sizes[:SIZES_LISTED],
+        "other_sizes": sizes[SIZES_LISTED:],
+    }
+
+
+def _choose_pairs(rows: pa.Table, ok: np.ndarray, measured: list[Metric]) -> list[tuple[str, list[int]]]:
+    if not measured:
+        first = np.flatnonzero(ok)[: 2 * EXTREMES].tolist()
+        return [("The first pairs", first)] if first else []
+    named = {metric.name: metric for metric in measured}
+    headline = next((named[name] for name in HEADLINES if name in named), measured[0])
+    values = rows[headline.name].to_numpy()
+    ranked = np.flatnonzero(ok & np.isfinite(values))
+    sign = 1 if headline.higher_is_better is False else -1
+    ranked = ranked[np.argsort(sign * values[ranked], kind="stable")]
+    half = min(EXTREMES, math.ceil(len(ranked) / 2))
+    names = ("Highest", "Lowest") if headline.higher_is_better is None else ("Best", "Worst")
+    ends = zip(names, (ranked[:half], ranked[half:][::-1][:EXTREMES]), strict=True)
+    return [(f"{name} by {headline.name}", indices.tolist()) for name, indices in ends if len(indices)]
+
+
+def _shown_pair(file: str, rows: pa.Table, index: int, may_read: MayRead) -> dict[str, Any]:
+    pair_id = rows["pair_id"][index].as_py()
+    row = read_as(file, SCHEMA).filter(pc.field("pair_id") == pair_id).to_pylist()[0]
+    row["metrics"] = {name: row[name] for name in METRICS if row[name] is not None}
+    row["images"] = {
+        "A": _picture(row["a_uri"], may_read),
+        "B": _picture(row["b_uri"], may_read),
+        "F": _picture(row["fused_uri"], may_read, (row["fused"] or {}).get("bytes")),
+    }
+    return row
+
+
+def _picture(uri: str | None, may_read: MayRead = anything, data: bytes | None = None) -> dict[str, Any]:
+    try:
+        if data is None:
+            if uri is None:
+                return {"error": "is not stored", "uri": None}
+            if not may_read(uri):
+                return {"error": "lies where this job reads nothing", "uri": uri}
+            data = storage.read_bytes(uri)
+        # A job may allow more pixels than decode_image does by itself.
+        image = Image.fromarray(to_8_bits(decode_image(data, PILLOWS_LIMIT).pixels))
+        image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=85, subsampling=0, optimize=True)
+    except Exception as error:  # noqa: BLE001 - whatever a store or a decoder raises, the page shows its name
+        return {"error": f"cannot be read any more ({type(error).__name__})", "uri": uri}
+    encoded = base64.b64encode(jpeg.getvalue()).decode()
+    return {"src": f"data:image/jpeg;base64,{encoded}", "size": image.size, "uri": uri}
+
+
+def _histogram(metric: Metric, values: np.ndarray) -> dict[str, Any]:
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    if high - low < (least := 1e-3 * max(1.0, abs(low))):  # equal values still need an axis
+        low, high = low - least / 2, high + least / 2
+    bins = int(np.clip(2 * math.sqrt(len(finite)), 8, 40))
+    counts, edges = np.histogram(finite, bins, (low, high))
+
+    def x(value: float) -> float:
+        return (value - low) / (high - low) * PLOT_WIDTH
+
+    p5, p50, p95 = (float(p) for p in np.percentile(finite, [5, 50, 95]))
+    statistics = {"mean": float(finite.mean()), "p5": p5, "p50": p50, "p95": p95}
+    return {
+        "metric": metric,
+        "statistics": statistics,
+        "marks": {name: x(value) for name, value in statistics.items()},
+        "pairs": len(finite),
+        "without": len(values) - len(finite),
+        "tallest": int(counts.max()),
+        "ticks": [(x(tick), f"{tick:g}") for tick in _ticks(low, high)],
+        "bars": [
+            {
+                "x": x(left),
+                "width": x(right) - x(left),
+                "height": count / counts.max() * PLOT_HEIGHT,
+                "label": f"{left:.4g} to {right:.4g}: {count}",
+            }
+            for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        ],
+    }
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    magnitude = 10 ** math.floor(math.log10(high - low))
+    step = next(s * magnitude for s in (0.2, 0.5, 1, 2, 5) if (high - low) / (s * magnitude) <= 5)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _stages(rows: pa.Table) -> list[dict[str, Any]]:
+    columns = {stage: rows[f"{stage}_ms"] for stage in STAGES}
+    timed = {stage: column.to_numpy() for stage, column in columns.items() if column.null_count < len(column)}
+    totals = np.array([np.nansum(milliseconds) for milliseconds in timed.values()])
+    shares = totals / (totals.sum() or 1.0)
+    return [
+        {
+            "title": stage,
+            "start": start,
+            "share": share,
+            "seconds": total / 1e3,
+            "median": np.nanmedian(milliseconds),
+        }
+        for (stage, milliseconds), start, share, total in zip(
+            timed.items(), np.cumsum(shares) - shares, shares, totals, strict=True
+        )
+    ]
+
+
+def _failures(rows: pa.Table, ok: np.ndarray) -> list[dict[str, Any]]:
+    """Group the failed rows by error code; the rows listed are dealt out evenly over the codes."""
+    failed = rows.filter(pa.array(~ok)).select(["error_code", "pair_id", "error"])
+    groups: dict[str, dict[str, Any]] = {}
+    ranks = []
+    codes = failed["error_code"].fill_null("unknown").to_pylist()
+    for code in codes:
+        group = groups.setdefault(code, {"code": code, "meaning": ERROR_CODES.get(code), "count": 0, "rows": []})
+        ranks.append(group["count"])
+        group["count"] += 1
+    for index in sorted(np.argsort(ranks, kind="stable")[:FAILURES_LISTED].tolist()):
+        groups[codes[index]]["rows"].append(failed.slice(index, 1).to_pylist()[0])
+    return sorted(groups.values(), key=lambda group: -group["count"])
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"setting": _setting, "seconds": _seconds}
+    return environment.get_template("report.html.jinja")
+
+
+def _shown(value: Any) -> Any:
+    """Make text printable; markup is the template's own, and made of such text."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _seconds(value: float) -> str:
+    if value < 120:
+        return f"{value:.3g} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

@@ -1,0 +1,41 @@
+"""Pictures of source A, source B and the fused image side by side."""
+
+from typing import Any
+
+from PIL import Image
+
+from pipelines.archive.allowlist import MayRead, anything
+from pipelines.fuse.destination import Destination
+from pipelines.storage import objects as storage
+from upfusion.images import decode_image
+from upfusion.panels import join_panels
+
+
+def draw_triptychs(destination: Destination, count: int, may_read: MayRead = anything) -> list[Image.Image]:
+    """Draw up to `count` fused pairs of a destination, spread over its files; sources may have gone since.
+
+    Pairs with images that `may_read` does not let be read are passed over.
+    """
+    files = destination.pair_files()
+    chosen = files[:: max(1, len(files) // count)]
+    triptychs: list[Image.Image] = []
+    for uri in chosen:
+        if len(triptychs) == count:
+            break
+        rows = destination.read_columns(["status", "a_uri", "b_uri", "fused", "fused_uri"], [uri])
+        if row := next((row for row in rows.to_pylist() if row["status"] == "ok"), None):
+            triptychs.extend(_draw(row, may_read))
+    return triptychs
+
+
+def _draw(row: dict[str, Any], may_read: MayRead) -> list[Image.Image]:
+    inside = (row["fused"] or {}).get("bytes")
+    named = [row["a_uri"], row["b_uri"], *([] if inside else [row["fused_uri"]])]
+    if not all(uri and may_read(uri) for uri in named):
+        return []
+    try:
+        fused = inside or storage.read_bytes(row["fused_uri"])
+        files = (storage.read_bytes(row["a_uri"]), storage.read_bytes(row["b_uri"]), fused)
+        return [join_panels(decode_image(data).pixels for data in files)]
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,89 @@
+"""The rows that travel through the fuse graph, and the row that is left of each pair.
+
+A pair that fails anywhere travels on with its `error_code` and `error` set; every later stage passes it by.
+"""
+
+import pyarrow as pa
+
+from pipelines.archive.rows import IMAGE
+from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.errors.failures import FAILURE, OUTCOME
+
+STAGES = ("fetch", "decode", "fuse", "measure", "encode")
+
+SEGMENT = [
+    pa.field("recording", pa.string()),
+    pa.field("start_pts", pa.int64()),
+    pa.field("end_pts", pa.int64()),
+    pa.field("offset_s", pa.float64()),
+    pa.field("offset_confidence", pa.float64()),
+]
+"""What a manifest says of a segment of a pair of recordings: from and to when, in the time base of A, and by how much
+B's clock began later; null for a pair of images. A recording that could not be cut has no `start_pts`, one that goes on
+to its end no `end_pts`."""
+
+JOB_MANIFEST = pa.schema([*MANIFEST_SCHEMA, *SEGMENT])
+"""The manifest of a destination: every row a pair of images, or a segment."""
+
+SEGMENT_COUNTS = (
+    "frames", "measured", "unpaired", "a_dropped", "b_dropped", "a_repeated", "b_repeated", "a_damaged", "b_damaged",
+    "b_reused",
+)  # fmt: skip
+"""Of a segment: fused and measured frames; frames of A without a partner; frames that a recording lacks at its rate,
+that have no time of their own, that are damaged; partners that were used again."""
+
+SEGMENT_RESULT = [
+    pa.field("start_s", pa.float64()),
+    pa.field("end_s", pa.float64()),
+    pa.field("time_base", pa.string()),
+    pa.field("rate", pa.float64()),
+    *[pa.field(name, pa.int32()) for name in SEGMENT_COUNTS],
+    pa.field("flicker", pa.float64()),
+    pa.field("change_ratio", pa.float64()),
+    pa.field("segment_uri", pa.string()),
+    pa.field("frames_uri", pa.string()),
+]
+"""What a row says of a fused segment; null for a pair of images. Seconds are from A's first frame on."""
+
+WRITTEN = pa.schema([pa.field("pair_id", pa.string()), *OUTCOME])
+
+
+def fused_schema(metrics: tuple[str, ...]) -> pa.Schema:
+    """Return the schema between the network and the writer, with one column a metric."""
+    return pa.schema(
+        [
+            *MANIFEST_SCHEMA,
+            *FAILURE,
+            pa.field("note", pa.string()),
+            pa.field("fused", IMAGE),
+            *[pa.field(name, pa.float64()) for name in metrics],
+            pa.field("metrics_version", pa.int32()),
+            *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES[:-1]],
+        ]
+    )
+
+
+def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
+    """Return the schema of `pairs/*.parquet`.
+
+    `fused` is what Hugging Face `datasets` and other Parquet tools show as an image.
+    """
+    return pa.schema(
+        [
+            *MANIFEST_SCHEMA,
+            pa.field("status", pa.string(), nullable=False),
+            *FAILURE,
+            pa.field("note", pa.string()),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("model", pa.string()),
+            *[pa.field(name, pa.float64()) for name in metrics],
+            pa.field("metrics_version", pa.int32()),
+            pa.field("schema_version", pa.int32()),
+            *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES],
+            pa.field("fused", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            pa.field("fused_uri", pa.string()),
+            *SEGMENT,
+            *SEGMENT_RESULT,
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Measuring images that were fused before."""

@@ -1,0 +1,148 @@
+"""Measuring fused images that lie there already: three files, or three folders of them."""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.errors.exceptions import RequestError
+from pipelines.measure.config import MeasureConfig
+from pipelines.measure.summary import summarise
+from pipelines.storage import objects as storage
+from upfusion.color import Pixels, luma8
+from upfusion.images import SUFFIXES, decode_image
+from upfusion.metrics import measure, why_none
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """The URIs of both sources and the fused image."""
+
+    name: str
+    a: str
+    b: str
+    fused: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The values of one triplet; None where a metric has no meaning, and none at all where it failed."""
+
+    triplet: Triplet
+    values: dict[str, float | None]
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a metric has no value, by its name."""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of it."""
+
+    measured: list[Measured]
+    left_out: list[str] = field(default_factory=list)
+    """URIs of images without partners."""
+
+    @property
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Mean, p5, p50 and p95 of every metric over what could be measured."""
+        names = dict.fromkeys(name for one in self.measured for name in one.values)
+        return summarise({name: self._known(name) for name in names})
+
+    def _known(self, name: str) -> NDArray[np.float64]:
+        values = (one.values.get(name) for one in self.measured)
+        return np.array([value for value in values if value is not None])
+
+    @property
+    def failed(self) -> list[Measured]:
+        """The triplets that could not be measured."""
+        return [one for one in self.measured if one.error]
+
+
+def measure_images(config: MeasureConfig, on_progress: Callable[[int, int], None] | None = None) -> Measurement:
+    """Measure every fused image against its sources; `on_progress` hears done and total.
+
+    Raises RequestError when there is nothing to measure; an image that cannot be read fails its triplet alone.
+    """
+    triplets, left_out = _find(config)
+    measured = []
+    for triplet in triplets:
+        measured.append(_measure(triplet, config.metrics))
+        if on_progress:
+            on_progress(len(measured), len(triplets))
+    return Measurement(measured, left_out)
+
+
+def _find(config: MeasureConfig) -> tuple[list[Triplet], list[str]]:
+    places = {option: getattr(config, option) for option in ("a", "b", "fused")}
+    found = {option: _list(option, uri) for option, uri in places.items()}
+    single = [option for option, files in found.items() if files == [storage.absolute(places[option])]]
+    if len(single) == len(places):
+        a, b, fused = (files[0] for files in found.values())
+        return [Triplet(PurePosixPath(fused).name, a, b, fused)], []
+    if single:
+        raise RequestError(f"{single[0].upper()} is a file and not all are; give three files or three folders")
+    named = {option: _by_name(option, storage.absolute(places[option]), files) for option, files in found.items()}
+    common = sorted(set.intersection(*(set(files) for files in named.values())))
+    if not common:
+        raise RequestError("no image lies under the same path and name in all three folders")
+    left_out = sorted(uri for files in named.values() for name, uri in files.items() if name not in common)
+    return [Triplet(name, *(files[name] for files in named.values())) for name in common], left_out
+
+
+def _list(option: str, uri: str) -> list[str]:
+    try:
+        files = storage.list_files(uri)
+    except (OSError, ImportError) as error:
+        raise RequestError(f"{option.upper()} {uri} cannot be read: {storage.without_secrets(str(error))}") from error
+    if not files:
+        raise RequestError(f"{option.upper()} {uri}: there is no such file, and nothing in such a folder")
+    return files
+
+
+def _by_name(option: str, folder: str, files: list[str]) -> dict[str, str]:
+    depth = len(folder.split("/"))
+    named: dict[str, str] = {}
+    for uri in files:
+        path = PurePosixPath(*uri.split("/")[depth:])
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        # macOS stores names in another form of Unicode than other systems.
+        name = unicodedata.normalize("NFC", str(path.with_suffix("")))
+        if name in named:
+            raise RequestError(f"{option.upper()} has two images named {name!r}: {named[name]} and {uri}")
+        named[name] = uri
+    return named
+
+
+def _measure(triplet: Triplet, metrics: tuple[str, ...]) -> Measured:
+    try:
+        a, b, fused = (_read(uri) for uri in (triplet.a, triplet.b, triplet.fused))
+    except (OSError, ImportError, ValueError) as error:
+        return Measured(triplet, {}, error=storage.without_secrets(str(error)))
+    sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (a, b, fused)]
+    if len(set(sizes)) > 1:
+        sentence = f"the images differ in size: A {sizes[0]}, B {sizes[1]}, fused {sizes[2]} pixels"
+        return Measured(triplet, {}, error=sentence)
+    lumas = _luma(a), _luma(b), _luma(fused)
+    values = {name: value for name, (value,) in measure(*lumas, metrics).items()}
+    reasons = {name: why_none(*lumas, name)[0] for name, value in values.items() if value is None}
+    return Measured(triplet, values, reasons)
+
+
+def _read(uri: str) -> Pixels:
+    data = storage.read_bytes(uri)
+    try:
+        return decode_image(data).pixels
+    except Exception as error:  # whatever a file does to a decoder
+        raise ValueError(f"{uri}: {error}") from error
+
+
+def _luma(image: Pixels) -> Tensor:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.from_numpy(luma8(image))[None, None].to(device)

@@ -1,0 +1,173 @@
+"""Checkpoints in MLflow's model registry: a version of a registered model is one checkpoint.
+
+It holds the safetensors file and a copy of `pyfunc_model.py`, the code that fuses with it; nothing is pickled.
+"""
+
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+from pipelines.errors.exceptions import RequestError
+from pipelines.storage import objects as storage
+from pipelines.tracking.mlflow_client import IN_A_MINUTE, SOON, giving_up, quiet_mlflow, reason_of
+from upfusion.checkpoint import Checkpoint, parse_checkpoint
+from upfusion.version import __version__
+
+CODE = Path(__file__).with_name("pyfunc_model.py")
+# "artifacts" is where MLflow keeps what its Python models need.
+FOLDER, FILE = "artifacts", "checkpoint.safetensors"
+DIGEST_TAG = "upfusion.digest"
+MODEL_URI = re.compile(r"models:/(?P<name>[^/:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+
+
+def register_model(data: bytes, name: str, *, run_id: str, alias: str | None = None) -> str:
+    """Register the bytes of a checkpoint file, which came out of a run, as a version of the model `name`.
+
+    Registers where MLflow's tracking URI points and returns the version. Registering the same checkpoint from the
+    same run again gives the same version. `alias` is moved to it. Raises ValueError for bytes that are no trained
+    checkpoint, and RequestError when MLflow refuses or cannot be reached.
+    """
+    checkpoint = parse_checkpoint(data, name)
+    if not checkpoint.provenance.trained:
+        raise ValueError(f"the model {checkpoint.name} is untrained: it would give noise to whoever loads it")
+    quiet_mlflow()
+    with giving_up(IN_A_MINUTE), _errors_as_requests(f"model {name!r} cannot be registered", _registry()):
+        client = mlflow.MlflowClient()
+        version = _registered_before(client, name, run_id, checkpoint.digest)
+        if version is None:
+            logged = _log_model(client, data, name, run_id)
+            # Tagged as it is made: a job that is killed here is found again.
+            version = str(mlflow.register_model(logged, name, tags=_tags(checkpoint)).version)
+        if alias:
+            client.set_registered_model_alias(name, alias, version)
+        return version
+
+
+def read_registered(uri: str, tracking_uri: str | None = None) -> bytes:
+    """Read the checkpoint file behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    The registry is MLFLOW_REGISTRY_URI's where that is set, else that of `tracking_uri` or MLFLOW_TRACKING_URI.
+    Raises RequestError when there is no such checkpoint or it cannot be read.
+    """
+    quiet_mlflow()
+    registry = _registry(tracking_uri)
+    with giving_up(SOON), _errors_as_requests(f"model {uri!r} cannot be read", registry):
+        client = mlflow.MlflowClient(tracking_uri, registry)
+        name, version = _find(client, uri, registry)
+        # Not by models:/, which MLflow looks up where its global tracking URI points.
+        folder = storage.join(client.get_model_version_download_uri(name, version), FOLDER)
+        files = mlflow.artifacts.list_artifacts(folder, tracking_uri=tracking_uri)
+        if FILE not in {Path(file.path).name for file in files}:
+            raise RequestError(
+                f"no model {uri!r}: version {version} of {name!r} holds no {FOLDER}/{FILE}; choose one that upfusion "
+                "registered"
+            )
+        with tempfile.TemporaryDirectory(prefix="upfusion-") as here:
+            path = mlflow.artifacts.download_artifacts(
+                storage.join(folder, FILE), dst_path=here, tracking_uri=tracking_uri
+            )
+            return Path(path).read_bytes()
+
+
+def _registered_before(client: mlflow.MlflowClient, name: str, run_id: str, digest: str) -> str | None:
+    for known in client.search_model_versions(f"run_id = '{run_id}'"):
+        if known.name == name and known.tags.get(DIGEST_TAG) == digest:
+            return str(known.version)
+    return None
+
+
+def _log_model(client: mlflow.MlflowClient, data: bytes, name: str, run_id: str) -> str:
+    """Store the model with the run and return its URI."""
+    # Model.log alone would put it into the experiment that happens to be active.
+    experiment = client.get_run(run_id).info.experiment_id
+    model = client.create_logged_model(experiment, name=name, source_run_id=run_id)
+    with tempfile.TemporaryDirectory(prefix="upfusion-") as here, warnings.catch_warnings():
+        # It asks for an input example, only to load the model and fuse that.
+        warnings.simplefilter("ignore", UserWarning)
+        file = Path(here) / FILE
+        file.write_bytes(data)
+        Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            model_id=model.model_id,
+            run_id=run_id,
+            python_model=str(CODE),
+            artifacts={"checkpoint": str(file)},
+            signature=_signature(),
+            # Given, so that MLflow does not load the model to find out.
+            pip_requirements=[f"upfusion=={__version__}"],
+        )
+    return f"models:/{model.model_id}"
+
+
+def _signature() -> ModelSignature:
+    luma_a, luma_b, fused = (TensorSpec(np.dtype(np.float32), (-1, -1, -1), name) for name in ("a", "b", "fused"))
+    params = ParamSchema([ParamSpec("task", "string", "ir_visible"), ParamSpec("prompt", "string", None)])
+    return ModelSignature(Schema([luma_a, luma_b]), Schema([fused]), params)
+
+
+def _tags(checkpoint: Checkpoint) -> dict[str, str]:
+    """Name the digest, the checkpoint, and for every test set what was measured on it."""
+    measured = {
+        # MLflow takes no parentheses or plus signs in keys.
+        "upfusion.metrics." + re.sub(r"[^\w.-]+", "_", test_set).strip("_"): ", ".join(
+            f"{metric} {value:.4g}" for metric, value in means.items()
+        )
+        for test_set, means in checkpoint.provenance.metrics.items()
+    }
+    return {DIGEST_TAG: checkpoint.digest, "upfusion.model": checkpoint.name} | measured
+
+
+def _find(client: mlflow.MlflowClient, uri: str, registry: str) -> tuple[str, str]:
+    """Return name and version of a registered model."""
+    named = MODEL_URI.fullmatch(uri)
+    if named is None:
+        raise RequestError(f"no model {uri!r}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, version = named.group("name", "alias", "version")
+    try:
+        registered = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise RequestError(
+            f"no model {uri!r}: no {name!r} is registered at {storage.without_secrets(registry)}. Check the name, or "
+            "choose the MLflow server with MLFLOW_TRACKING_URI or --tracking-uri"
+        ) from error
+    if alias:
+        if alias not in registered.aliases:
+            there = ", ".join(sorted(registered.aliases)) or "none"
+            raise RequestError(f"no model {uri!r}: {name!r} has no alias {alias!r} (it has: {there})")
+        return name, str(registered.aliases[alias])
+    try:
+        return name, str(client.get_model_version(name, version).version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        newest = max((int(one.version) for one in registered.latest_versions), default="none")
+        raise RequestError(f"no model {uri!r}: {name!r} has no version {version} (the newest is {newest})") from error
+
+
+def _registry(tracking_uri: str | None = None) -> str:
+    return os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri or mlflow.get_tracking_uri()
+
+
+@contextmanager
+def _errors_as_requests(what: str, registry: str) -> Iterator[None]:
+    """Turn whatever MLflow, its database or the store of its artifacts raises into a sentence."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:
+        said = storage.without_secrets(f"{what} (MLflow at {registry}): {reason_of(error)}")
+        raise RequestError(said) from error

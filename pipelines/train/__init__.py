@@ -1,0 +1,1 @@
+"""The training job: pairs in, checkpoints and the best model out."""

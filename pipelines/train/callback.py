@@ -1,0 +1,121 @@
+"""What the controller of a training run does with each report: it tells the driver, and MLflow."""
+
+import time
+from io import BytesIO
+from typing import Any
+
+import ray.train
+from PIL import Image
+from ray.exceptions import RayActorError
+from ray.train import UserCallback
+from ray.util.queue import Empty, Queue
+
+from pipelines.storage import objects as storage
+from pipelines.tracking.mlflow_client import SOON, giving_up, reason_of
+from pipelines.train.log import numbers_of
+from pipelines.train.worker import PICTURES
+
+Report = dict[str, Any]
+"""An entry of the log (step, losses, after a validation val_METRIC and best), and what else there is to tell:
+checkpoint, diverged, lost, warning."""
+
+
+class Reporter(UserCallback):
+    """Passes reports on; lives in Ray Train's controller, which outlives the workers."""
+
+    def __init__(self, board: Queue, checkpoints: str, mlflow_run: "MLflowTarget | None") -> None:
+        self.board = board
+        self.checkpoints = checkpoints
+        self.mlflow_run = mlflow_run
+
+    def after_report(
+        self,
+        run_context: Any,  # noqa: ARG002
+        metrics: list[Report],
+        checkpoint: ray.train.Checkpoint | None,
+    ) -> None:
+        *earlier, last = metrics[0]["log"] or [{}]
+        if checkpoint is not None:
+            last = last | {"checkpoint": checkpoint.path}
+        if "diverged" in metrics[0]:
+            last = last | {"diverged": metrics[0]["diverged"]}
+        for entry in [*earlier, last]:
+            self.board.put(entry | self._track(entry))
+
+    def _track(self, entry: Report) -> Report:
+        """Log an entry to MLflow; returns a warning where that was not possible."""
+        if self.mlflow_run is None or "loss" not in entry:
+            return {}
+        pictures = None
+        if "validation_seconds" in entry:
+            pictures = storage.join(self.checkpoints, f"step_{entry['step']:07d}", PICTURES)
+        try:
+            with giving_up(SOON):
+                self.mlflow_run.log(entry, pictures)
+        except Exception as error:  # noqa: BLE001  # a tracking server that is away must not end a training run
+            return {"warning": f"MLflow did not take step {entry['step']}: {reason_of(error)}"}
+        return {}
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
+        rank, error = next(iter(worker_exceptions.items()))
+        self.board.put({"lost": f"worker {rank}: {_say(error)}"})
+
+
+class MLflowTarget:
+    """One MLflow run, written to from another process than the one that opened it."""
+
+    def __init__(self, tracking_uri: str, run_id: str) -> None:
+        self.tracking_uri = tracking_uri
+        self.run_id = run_id
+        self._logged: set[int] | None = None
+        """Steps that the server has."""
+        self._waiting: list[tuple[Report, str | None]] = []
+        """What the server has not taken yet."""
+
+    def log(self, report: Report, pictures: str | None = None) -> None:
+        """Log a report's numbers, and the pictures in a folder; steps that were logged before are passed by.
+
+        Raises what MLflow raises; what it did not take is tried again with the next report.
+        """
+        self._waiting.append((report, pictures))
+        while self._waiting:
+            self._send(*self._waiting[0])
+            del self._waiting[0]
+
+    def _send(self, report: Report, pictures: str | None) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric
+
+        client = MlflowClient(self.tracking_uri)
+        if self._logged is None:
+            self._logged = {metric.step for metric in client.get_metric_history(self.run_id, "loss")}
+        step = int(report["step"])
+        if step in self._logged:
+            return
+        now = int(time.time() * 1000)
+        for number, file in enumerate(storage.list_files(pictures) if pictures else [], start=1):
+            picture = Image.open(BytesIO(storage.read_bytes(file)))
+            client.log_image(self.run_id, picture, key=f"triptych_{number}", step=step)
+        metrics = [Metric(name, value, now, step) for name, value in numbers_of(report).items()]
+        client.log_batch(self.run_id, metrics=metrics)
+        self._logged.add(step)
+
+
+def drain(board: Queue, seconds: float) -> list[Report]:
+    """Take what has been told, waiting so long for the first."""
+    reports: list[Report] = []
+    try:
+        reports.append(board.get(timeout=seconds))
+        while True:
+            reports.append(board.get_nowait())
+    except Empty:
+        pass
+    except RayActorError:
+        time.sleep(seconds)  # nobody tells any more, and the run goes on
+    return reports
+
+
+def _say(error: Exception) -> str:
+    """Say in one line what went wrong, without Ray's frames around it."""
+    lines = str(error).strip().splitlines() or [""]
+    return storage.without_secrets(f"{type(error).__name__}: {lines[-1] if len(lines) > 1 else lines[0]}"[:300])

@@ -1,0 +1,208 @@
+"""The pairs of a training run: found, split, every one of them read once before the first step, and written down.
+
+The list (`data.parquet`) is part of the run: one that goes on, goes on with the very pairs that it began with,
+whatever has been put into the folders since.
+"""
+
+import hashlib
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from pipelines.archive.allowlist import allowed_by_person, allowed_by_place, allowed_by_source, check_places
+from pipelines.archive.config import ArchiveConfig
+from pipelines.archive.discover import discover
+from pipelines.archive.load import decode, fetch
+from pipelines.archive.rows import size_of
+from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.archive.splits import TRAIN, VAL, split_of
+from pipelines.cluster.dataset import add_tasks, begin_with
+from pipelines.errors.exceptions import RequestError
+from pipelines.errors.failures import FAILURE, Row, fail
+from pipelines.storage import objects as storage
+from pipelines.train.config import TrainConfig
+
+FOUND = pa.schema(
+    [*MANIFEST_SCHEMA, pa.field("root", pa.string()), pa.field("weight", pa.float64()), pa.field("split", pa.string())]
+)
+CHECKED = pa.schema(
+    [
+        *FOUND,
+        *FAILURE,
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("a_sha256", pa.string()),
+        pa.field("b_sha256", pa.string()),
+    ]
+)
+PAIRS_A_BLOCK = 8
+WEIGHTED = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
+BAD_PAIRS_NAMED = 10
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """The pairs of a run that can be used, and those that cannot."""
+
+    table: pa.Table
+    """CHECKED, in the order of pair ids."""
+
+    def of(self, split: str) -> list[Row]:
+        """List the usable pairs of a split."""
+        return [row for row in self.table.to_pylist() if row["split"] == split and row["error_code"] is None]
+
+    @property
+    def bad(self) -> list[Row]:
+        """The pairs that cannot be used, each with its `error`."""
+        return [row for row in self.table.to_pylist() if row["error_code"] is not None]
+
+    @property
+    def roots(self) -> dict[str, int]:
+        """How many pairs of each root are trained on."""
+        return dict(Counter(row["root"] for row in self.of(TRAIN)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the usable pairs hold and how often each is drawn, wherever they lie."""
+        columns = ("pair_id", "task", "prompt", "weight", "split", "a_sha256", "b_sha256")
+        rows = [[row[column] for column in columns] for split in (TRAIN, VAL) for row in self.of(split)]
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def find_pairs(config: TrainConfig) -> pa.Table:
+    """Find the pairs of every root and say what each is for (FOUND); raises RequestError where there are none."""
+    rows: list[Row] = []
+    for label, uri, weight in _labelled(config.data):
+        rows += _split(_discover(uri, label, weight, config.allow), config)
+    if not any(row["split"] == TRAIN for row in rows):
+        raise RequestError("no pairs to train on are left in DATA; see --val-share")
+    if config.val:
+        found = _discover(config.val, f"val {_name(config.val)}", 1.0, config.allow, option="--val")
+        rows = [row for row in rows if row["split"] == TRAIN] + _spread(_for_validation(found), config.val_pairs)
+    else:
+        held_out = [row for row in rows if row["split"] == VAL]
+        rows = [row for row in rows if row["split"] == TRAIN] + _spread(held_out, config.val_pairs)
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["pair_id"]), FOUND)
+
+
+def check_known(pairs: TrainingPairs, data: str, config: TrainConfig) -> TrainingPairs:
+    """Return the pairs of a run that goes on; raises RequestError where one lies elsewhere than DATA may name."""
+    sources = [*(uri for _, uri, _ in _labelled(config.data)), *([config.val] if config.val else [])]
+    allowed = (*allowed_by_place(data), *(place for source in sources for place in allowed_by_source(source)))
+    rows = pairs.table.select(["pair_id", "a_uri", "b_uri"]).to_pylist()
+    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows for side in ("a_uri", "b_uri"))
+    check_places(data, named, (*allowed, *allowed_by_person(config.allow)))
+    return pairs
+
+
+def check_pairs(found: pa.Table, crop: int, on_progress: Callable[[int, int], None]) -> TrainingPairs:
+    """Read and decode every pair on the cluster, so that none fails in the middle of the night."""
+    blocks = [found.slice(start, PAIRS_A_BLOCK) for start in range(0, found.num_rows, PAIRS_A_BLOCK)]
+    graph = add_tasks(begin_with(blocks), partial(_check, crop=crop))
+    checked = []
+    on_progress(0, found.num_rows)
+    for block in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(block, pa.Table)
+        checked.append(block)
+        on_progress(sum(map(len, checked)), found.num_rows)
+    return TrainingPairs(pa.concat_tables(checked).sort_by("pair_id"))
+
+
+def refuse_bad(pairs: TrainingPairs, config: TrainConfig) -> None:
+    """Raise RequestError, naming pairs, where some cannot be used and are not to be skipped, or none is left."""
+    bad = pairs.bad
+    named = "\n".join(f"  {row['error']}" for row in bad[:BAD_PAIRS_NAMED])
+    if len(bad) > BAD_PAIRS_NAMED:
+        named += f"\n  and {len(bad) - BAD_PAIRS_NAMED} more"
+    if bad and config.bad_data == "refuse":
+        raise RequestError(
+            f"{len(bad)} of {len(pairs.table)} pairs cannot be used:\n{named}\n"
+            "Repair or remove them, or leave them out with --bad-data skip."
+        )
+    if not pairs.of(TRAIN):
+        raise RequestError(f"none of the pairs to train on can be used:\n{named}")
+
+
+def _check(pairs: pa.Table, crop: int) -> pa.Table:
+    """Tell of every pair in a block its size and what its files hold, or why it cannot be used."""
+    fetched = fetch(pairs.select(MANIFEST_SCHEMA.names))
+    digests = [[_sha256(row["a_file"]), _sha256(row["b_file"])] for row in fetched]
+    rows = pairs.to_pylist()
+    for row, seen, (a_sha256, b_sha256) in zip(rows, decode(fetched).to_pylist(), digests, strict=True):
+        row |= {name: seen[name] for name in ("error_code", "error")}
+        row |= {"a_sha256": a_sha256, "b_sha256": b_sha256, "width": None, "height": None}
+        if seen["a"]:
+            row |= {name: seen["a"][name] for name in ("width", "height")}
+            if row["split"] == TRAIN and min(row["width"], row["height"]) < crop:
+                size = size_of(seen["a"])
+                fail(row, "smaller_than_crop", f"the images are {size} pixels, smaller than a crop of {crop}")
+        if row["error"]:
+            row["error"] = f"{row['pair_id']}: {row['error']}"
+    return pa.Table.from_pylist(rows, CHECKED)
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _labelled(data: tuple[str, ...]) -> list[tuple[str, str, float]]:
+    """Give every root a name of its own, its URI and its weight."""
+    roots = []
+    for given in data:
+        weighted = WEIGHTED.fullmatch(given)
+        uri, weight = (weighted[1], float(weighted[2])) if weighted else (given, 1.0)
+        if not weight:
+            raise RequestError(f"DATA {given}: a weight of 0 leaves nothing to draw; leave the root out")
+        roots.append((uri, weight))
+    taken = Counter(_name(uri) for uri, _ in roots)
+    labels = [_name(uri) if taken[_name(uri)] == 1 else f"{_name(uri)}#{n}" for n, (uri, _) in enumerate(roots, 1)]
+    return [(label, uri, weight) for label, (uri, weight) in zip(labels, roots, strict=True)]
+
+
+def _name(uri: str) -> str:
+    return posixpath.splitext(posixpath.basename(storage.absolute(uri)))[0]
+
+
+def _discover(uri: str, label: str, weight: float, allow: tuple[str, ...], option: str = "DATA") -> list[Row]:
+    try:
+        pairs = discover(ArchiveConfig(source=uri, allow=allow)).pairs.to_pylist()
+    except RequestError as error:
+        raise RequestError(f"{option} {str(error).removeprefix('SOURCE ')}") from error
+    return [
+        row | {"pair_id": f"{label}/{row['pair_id']}", "root": label, "weight": weight, "split": None} for row in pairs
+    ]
+
+
+def _folder_of(row: Row) -> str | None:
+    """Return the split that a pair's path names."""
+    return split_of(row["pair_id"].partition("/")[2])
+
+
+def _split(rows: list[Row], config: TrainConfig) -> list[Row]:
+    """Say what the pairs of a root are for; pairs for neither are left out."""
+    folders = {_folder_of(row) for row in rows}
+    for row in rows:
+        row["split"] = _folder_of(row) if TRAIN in folders else TRAIN
+    if VAL not in folders and not config.val:
+        train = [row for row in rows if row["split"] == TRAIN]
+        # The last ones by name, not every n-th: neighbouring frames of a recording would give the answer away.
+        for row in train[len(train) - round(config.val_share * len(train)) :]:
+            row["split"] = VAL
+    return [row for row in rows if row["split"] in (TRAIN, VAL)]
+
+
+def _for_validation(rows: list[Row]) -> list[Row]:
+    """Take the pairs of a folder val; without one, whatever is not for training."""
+    folders = {_folder_of(row) for row in rows}
+    wanted = {VAL} if VAL in folders else folders - {TRAIN}
+    return [row | {"split": VAL} for row in rows if _folder_of(row) in wanted]
+
+
+def _spread(rows: list[Row], most: int) -> list[Row]:
+    step = max(1.0, len(rows) / most)
+    return [rows[int(position * step)] for position in range(min(len(rows), most))]

@@ -1,0 +1,262 @@
+"""The training job: pairs in, checkpoints and the best model out, on any number of workers.
+
+    find -> read every pair once -> workers (crops -> network -> losses -> step) -> validate -> checkpoint
+
+Ray Train starts, watches and replaces the workers and stores their checkpoints; a run is its folder, and the same
+command goes on where it stopped.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from pipelines.archive.splits import TRAIN, VAL
+from pipelines.checkpoints.read import local_copy, read_model
+from pipelines.cluster.git import git_commit
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.shared_paths import check_shared
+from pipelines.errors.exceptions import JobStoppedError, RequestError
+from pipelines.errors.redaction import blanked
+from pipelines.storage import objects as storage
+from pipelines.storage.ownership import digest_of, is_claimed, write_claim
+from pipelines.storage.parquet import read_table, write_table
+from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
+from pipelines.tracking.mlflow_client import IN_A_MINUTE, giving_up
+from pipelines.tracking.run import InputData, TrackedRun, check_tracking, open_run
+from pipelines.train.callback import MLflowTarget, Report
+from pipelines.train.config import NOT_PART_OF_THE_RESULT, TrainConfig
+from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
+from pipelines.train.folder import RunFolder
+from pipelines.train.job_spec import TrainJob
+from pipelines.train.log import Numbers, best_of, read_log
+from pipelines.train.trainer import run_workers
+from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
+from upfusion.create import create_checkpoint
+from upfusion.guidance import Guidance
+from upfusion.priors import PriorUnavailableError
+from upfusion.version import __version__
+
+NOT_ON_THE_CARD = frozenset({"preset", "data", "val", "val_share", "val_pairs", "validate_every", "bad_data", "terms"})
+"""Settings that the card tells in other words, or that only chose among checkpoints."""
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """A request that was found to be possible; making one writes and starts nothing."""
+
+    config: TrainConfig
+    start: Checkpoint
+    found: pa.Table
+    run: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What a finished run leaves behind."""
+
+    folder: RunFolder
+    steps: int
+    best: dict[str, float] | None
+    """Step and value of the best validation."""
+    pairs: TrainingPairs
+    seconds: float
+    """What this call took; 0 where everything was there."""
+    tracked: str | None = None
+    registered: str | None = None
+
+
+class Listener:
+    """What a person or a test wants to hear of a run while it goes on; this base class wants nothing."""
+
+    def on_check(self, done: int, total: int) -> None:
+        """So many of all pairs are read."""
+
+    def on_pairs(self, pairs: TrainingPairs, steps: int) -> None:
+        """The pairs of the run and its steps are known, and the first step is still to come."""
+
+    def on_report(self, report: Report) -> None:
+        """The workers, or Ray Train about them, have told something."""
+
+
+@waiting_at_most(PATIENCE_PLANNING)
+def plan_train(config: TrainConfig) -> TrainPlan:
+    """Check a request and raise RequestError if it cannot work."""
+    check_shared(config)
+    check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
+    folder = RunFolder(config.out)
+    result = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_RESULT))
+    try:
+        goes_on = storage.exists(folder.start)
+        start = parse_checkpoint(storage.read_bytes(folder.start), folder.start) if goes_on else _make_start(config)
+        found = find_pairs(config)
+    except RequestError:
+        raise
+    except (OSError, ImportError, ValueError) as error:
+        raise RequestError(storage.without_secrets(str(error))) from error
+    run = {
+        "digest": digest_of(result),
+        "result": result,
+        "config": config.model_dump(mode="json"),
+        "model": {"name": start.name, "digest": start.digest},
+        "versions": {name: version(name) for name in ("torch", "timm", "ray", "numpy", "pillow")}
+        | {"upfusion": __version__},
+        "git_commit": git_commit(),
+    }
+    try:
+        if not is_claimed(folder.uri, run) and storage.list_files(folder.checkpoints):
+            raise RequestError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
+    except OSError as error:
+        raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
+    return TrainPlan(config, start, found, blanked(run))
+
+
+def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:
+    """Carry out a plan, or what is left of it.
+
+    Raises RequestError when pairs cannot be used or DEST belongs to another run, and TrainingStoppedError when the
+    run cannot go on by itself.
+    """
+    began = time.monotonic()
+    listener = listener or Listener()
+    config, folder = plan.config, RunFolder(plan.config.out)
+    if storage.exists(folder.success):
+        return _finished_before(folder)
+    with Cluster(verbose=verbose) as cluster:
+        pairs = _claim(plan, folder, listener)
+        steps = math.ceil(config.epochs * len(pairs.of(TRAIN)) / config.batch)
+        listener.on_pairs(pairs, steps)
+        data = InputData("data", folder.data, pairs.digest)
+        with open_run(config, plan.run, kind="train", uri=folder.uri, data=data, system_metrics=True) as tracked:
+            tracked.tag_ray_job(cluster)
+            workers = cluster.trainers(config.worker_range, config.gpus_per_worker)
+            job = _job(plan, folder, pairs, steps, config.threads or workers.threads)
+            target = _target(tracked)
+            run_workers(job, folder, workers, target, listener.on_report)
+            log = read_log(folder.log)
+            if target:
+                _complete(target, log)
+            registered = _register(config, folder, tracked)
+        # Last, for a run that is told of as finished is not looked at again.
+        best, seconds = best_of(log), time.monotonic() - began
+        summary = {"steps": steps, "best": best, "seconds": seconds, "workers": config.workers}
+        summary |= {"tracked": tracked.where, "registered": registered}
+        storage.write_bytes(folder.success, (json.dumps(summary, indent=2) + "\n").encode())
+        return TrainOutcome(folder, steps, best, pairs, seconds, tracked.where, registered)
+
+
+def _make_start(config: TrainConfig) -> Checkpoint:
+    """Return what the network starts from: a checkpoint, or a preset with random weights and its priors."""
+    if config.start:
+        return read_model(config.start, config.tracking_uri)[0]
+    with (
+        local_copy(config.weights, "--weights") as weights,
+        local_copy(config.text_encoder, "--text-encoder") as text_encoder,
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(config.seed)
+        try:
+            return create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder, without=config.without)
+        except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
+            raise RequestError(str(error)) from error
+
+
+def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:
+    """Read the pairs of a run that goes on, or check those of a new one and make the folder its own."""
+    if storage.exists(folder.data):
+        return check_known(TrainingPairs(read_table(folder.data)), folder.data, plan.config)
+    pairs = check_pairs(plan.found, plan.config.crop, listener.on_check)
+    refuse_bad(pairs, plan.config)
+    try:
+        write_claim(folder.uri, plan.run)
+        storage.write_bytes(folder.start, plan.start.to_bytes())
+        write_table(folder.data, pairs.table)
+    except OSError as error:
+        raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
+    return pairs
+
+
+def _job(plan: TrainPlan, folder: RunFolder, pairs: TrainingPairs, steps: int, threads: int) -> TrainJob:
+    return TrainJob(
+        config=plan.config.model_copy(update={"tracking_uri": None}),
+        steps=steps,
+        start=folder.start,
+        model=folder.model,
+        log=folder.log,
+        train_pairs=pairs.of(TRAIN),
+        val_pairs=pairs.of(VAL),
+        texts=_embed_prompts(plan, pairs),
+        provenance=_provenance(plan, pairs),
+        threads=threads,
+    )
+
+
+def _embed_prompts(plan: TrainPlan, pairs: TrainingPairs) -> dict[tuple[str, str | None], list[float]]:
+    """Embed what guides each pair, here on the driver, by (task, prompt of the row)."""
+    with local_copy(plan.config.text_encoder, "--text-encoder") as text_encoder:
+        guidance = Guidance(plan.start, text_encoder)
+        guided = {(row["task"], row["prompt"]) for row in pairs.table.to_pylist()}
+        try:
+            return {(task, prompt): guidance.embed(task, prompt).tolist() for task, prompt in guided}
+        except (PriorUnavailableError, ValueError) as error:
+            raise RequestError(str(error)) from error
+
+
+def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
+    """Say where the weights will come from, but for what only the step tells."""
+    before = plan.start.provenance
+    data = ", ".join(f"{root} ({count} pairs)" for root, count in pairs.roots.items())
+    notes = [f"went on from weights trained on: {before.data}"]
+    if not before.trained:
+        notes = [f"began with {note}" for note in before.notes]
+    settings = {name: value for name, value in plan.run["result"].items() if name not in NOT_ON_THE_CARD}
+    return Provenance(
+        data=data,
+        git_commit=plan.run["git_commit"],
+        licence=plan.config.terms,
+        training=settings | {"start": plan.start.digest, "pairs": pairs.digest},
+        notes=tuple(notes),
+    )
+
+
+def _target(tracked: TrackedRun) -> MLflowTarget | None:
+    if tracked.run_id is None:
+        return None
+    import mlflow
+
+    return MLflowTarget(mlflow.get_tracking_uri(), tracked.run_id)
+
+
+@giving_up(IN_A_MINUTE)
+def _complete(target: MLflowTarget, log: list[Numbers]) -> None:
+    """Log what MLflow did not take while the run went on."""
+    for entry in log:
+        target.log(entry)
+
+
+def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> str | None:
+    if not config.register_as:
+        return None
+    from pipelines.tracking.registry import register_model
+
+    assert tracked.run_id is not None
+    data = storage.read_bytes(folder.model)
+    try:
+        number = register_model(data, config.register_as, run_id=tracked.run_id, alias=config.alias)
+    except RequestError as error:
+        raise JobStoppedError(
+            f"{error}. It is kept in {folder.model}, and the same command again registers it."
+        ) from error
+    return f"models:/{config.register_as}/{number}"
+
+
+def _finished_before(folder: RunFolder) -> TrainOutcome:
+    summary = json.loads(storage.read_bytes(folder.success))
+    pairs = TrainingPairs(read_table(folder.data))
+    told = summary["steps"], summary["best"], pairs, 0.0, summary["tracked"], summary["registered"]
+    return TrainOutcome(folder, *told)

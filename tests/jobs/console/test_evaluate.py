@@ -1,0 +1,219 @@
+import io
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from jobs.command_line import main
+from jobs.console.evaluate import EvaluationLine, say_comparison, say_evaluation, say_plan
+from pipelines.cluster.execute import Progress
+from pipelines.evaluate.comparison import Comparison, compare
+from pipelines.evaluate.config import EvaluateConfig
+from pipelines.evaluate.findings import Finding, list_findings
+from pipelines.evaluate.folder import EvaluationFolder
+from pipelines.evaluate.fusions import Fusions
+from pipelines.evaluate.outcome import Evaluation
+from pipelines.evaluate.plan import plan_evaluation
+from pipelines.evaluate.rows import FAILED, OK, measured_schema, to_values
+from tests.archives import make_archive
+from tests.pipelines.evaluate.measured_values import MISSING, rows_of, table_of
+
+
+def shown(comparison: Comparison, width: int = 120) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    say_comparison(console, comparison)
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip()]
+
+
+def compared(metrics: dict[str, dict[str, list[object]]]) -> list[Comparison]:
+    methods = list(next(iter(metrics.values())))
+    return compare(table_of(rows_of(metrics)), list(metrics), methods, methods[0])
+
+
+def test_a_comparison_has_a_line_a_method_best_first_and_a_star_where_it_differs():
+    better, worse = [0.5 + step / 100 for step in range(8)], [0.4 + step / 100 for step in range(8)]
+    (one,) = compared({"vif_balanced": {"tiny": worse, "x[y]": better}, "nabf": {"tiny": better, "x[y]": worse}})
+    assert shown(one) == [
+        "MSRS: 8 of 8 pairs",
+        "method rank vif_bal nabf (low)",
+        "x[y] 1.0 0.535* 0.435*",
+        "tiny 2.0 0.435 0.535",
+        "* differs from tiny (95 % interval)",
+    ]
+
+
+def test_pairs_that_a_method_lacks_and_metrics_without_room_are_told():
+    metrics = {
+        name: {"tiny": [1.0, 2.0], "mean": [2.0, 1.0], "x": [1.0, MISSING]}
+        for name in ("vif", "ssim", "en", "sd", "sf")
+    }
+    first, second = (shown(one, 60) for one in compared(metrics))
+    assert first[0] == "MSRS: 2 of 2 pairs"
+    assert second[0] == "MSRS: 1 of 2 pairs, those that x has"
+    assert "3 more metrics in results.md" in " ".join(second)
+
+
+def test_without_a_terminal_each_stage_has_lines_of_its_own(monkeypatch):
+    ticks = itertools.count(0, 100)
+    monkeypatch.setattr("jobs.console.progress.time.monotonic", lambda: next(ticks))
+    console = Console(file=io.StringIO(), width=100)
+    with EvaluationLine(console) as line:
+        line.update("fusing with tiny", Progress(4, 4))
+        line.update("measuring", Progress(8, unit="fusions"))
+        line.update("measuring", Progress(8, 8, 1, unit="fusions"))
+    said = console.file.getvalue().splitlines()
+    assert said[0].startswith("fusing with tiny: 4 / 4 pairs")
+    assert said[-1].startswith("measuring: 8 / 8 fusions")
+    assert said[-1].endswith("1 failed")
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Evaluation:
+    """Of two pairs, one that failed by a method and one that it lacks; nothing was written."""
+    make_archive(tmp_path / "night", 3)
+    make_archive(tmp_path / "[x] theirs", 1)
+    (tmp_path / "[x] theirs" / "visible" / "of no pair.png").write_bytes(b"x")
+    theirs = f"[x] theirs={tmp_path / '[x] theirs' / 'visible'}"
+    config = EvaluateConfig(
+        sets=(f"night={tmp_path / 'night'}",), out=f"{tmp_path}/[out]", methods=("mean", theirs), limit=2, metrics="en",
+        no_tracking=True,
+    )  # fmt: skip
+    plan = plan_evaluation(config)
+    states = {("0", "mean"): OK, ("1", "mean"): OK, ("0", "[x] theirs"): FAILED, ("1", "[x] theirs"): MISSING}
+    rows = pa.Table.from_pylist(
+        [
+            {"key": "", "set": "night", "pair_id": f"street_00{pair}", "task": "ir_visible", "method": method}
+            | {"status": status, "en": 7.0 if status == OK else None, "why_none": []}
+            | {"error": None if status == OK else "1.png is damaged"}
+            for (pair, method), status in states.items()
+        ],
+        measured_schema(("en",)),
+    )
+    values = to_values(rows, ("en",))
+    return Evaluation(
+        EvaluationFolder(config.out),
+        plan,
+        rows,
+        values,
+        compare(values, ("en",), ("mean", "[x] theirs"), "mean"),
+        [],
+        list_findings(plan, rows, {}),
+        Fusions(),
+        measured_now=1,
+    )
+
+
+def said_by(say: Callable[[Console], None], width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    say(console)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_plan_says_what_is_left_out_and_what_lacks_a_partner(evaluation):
+    assert said_by(lambda console: say_plan(console, evaluation.plan), width=120) == [
+        "set night: 2 pairs (ir_visible), 1 others left out",
+        "  [x] theirs has images of 1 of them, and 1 of no pair",
+    ]
+
+
+def test_a_plan_in_which_all_fits_says_no_more_than_its_sets(tmp_path):
+    make_archive(tmp_path / "night", 2)
+    config = EvaluateConfig(
+        sets=(str(tmp_path / "night"),), out="out", methods=(str(tmp_path / "night" / "visible"),), no_tracking=True
+    )
+    plan = plan_evaluation(config)
+    assert said_by(lambda console: say_plan(console, plan), width=120) == ["set night: 2 pairs (ir_visible)"]
+
+
+def test_what_was_noticed_is_said_by_kind_and_places_stay_on_one_line(evaluation, tmp_path):
+    lines = said_by(lambda console: say_evaluation(console, evaluation), width=72)
+    out = f"{tmp_path}/[out]"
+    assert lines[lines.index("1 fusions without values:") :] == [
+        "1 fusions without values:",
+        "  night, [x] theirs: 1.png is damaged (1: street_000)",
+        "1 pairs without an image of a method, left out of its comparisons:",
+        "  night, [x] theirs (1: street_001)",
+        "1 images that belong to no pair of the set:",
+        f"  night, [x] theirs (1: {tmp_path}/[x] theirs/visible/of no pair.png)",
+        "Measured  1 fusions (2 were before)",
+        "Failed    1 fusions",
+        f"Noticed   {out}/findings.csv",
+        f"Values    {out}/values.parquet",
+        f"Tables    {out}/tables.csv",
+        f"Pictures  {out}/pictures",
+        f"Results   {out}/results.md",
+    ]
+    assert lines[0] == "night: 2 of 2 pairs"
+    assert "no image of [x] theirs" in " ".join(lines)
+
+
+def test_where_all_went_well_nothing_is_noticed_and_the_run_is_named(evaluation):
+    rows = evaluation.rows.filter(pc.equal(evaluation.rows["status"], OK))
+    fine = replace(evaluation, rows=rows, findings=[], measured_now=2, tracked="run [7] of upfusion")
+    text = "\n".join(said_by(lambda console: say_evaluation(console, fine)))
+    assert "Measured  2 fusions\n" in text
+    assert "MLflow    run [7] of upfusion\n" in text
+    assert not [word for word in ("Failed", "Noticed", "without values", "were before") if word in text]
+
+
+def test_many_findings_are_some_lines_and_how_many_more(evaluation):
+    found = [Finding("odd", "night", "theirs", str(number), "grey") for number in range(5)]
+    found += [Finding("odd", "night", f"method {number}", "1", "grey") for number in range(8)]
+    lines = said_by(lambda console: say_evaluation(console, replace(evaluation, findings=found)))
+    start = lines.index("13 odd fused images, measured all the same:")
+    assert lines[start + 1] == "  night, theirs: grey (5: 0, 1, 2 and 2 more)"
+    assert lines[start + 2 : start + 7] == [f"  night, method {number}: grey (1: 1)" for number in range(5)]
+    assert lines[start + 7] == "  and 3 more such lines, in results.md"
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[EvaluateConfig]:
+    """What `upfusion evaluate` was asked for; it stops where it would plan."""
+    configs: list[EvaluateConfig] = []
+
+    def stop(config: EvaluateConfig) -> None:
+        configs.append(config)
+        raise KeyError("stop")
+
+    monkeypatch.setattr("pipelines.evaluate.plan.plan_evaluation", stop)
+    return configs
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["s1", "s2", "--methods", "tiny", "mean", "x=folder", "--out", "o"],
+        ["--methods", "tiny", "mean", "x=folder", "--out", "o", "s1", "s2"],
+        ["s1", "s2", "--methods=tiny,mean", "--out", "o", "--methods", "x=folder"],
+        ["s1", "--methods", "tiny,mean,x=folder", "--out", "o", "s2"],
+    ],
+)
+def test_sets_and_methods_are_given_with_blanks_or_commas(told, words):
+    CliRunner().invoke(main, ["evaluate", *words])
+    assert told[0].sets == ("s1", "s2")
+    assert told[0].methods == ("tiny", "mean", "x=folder")
+    assert told[0].out == "o"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "o"], "SETS is missing: Sets of pairs"),
+        (["in", "--out", "o", "--methods", "best"], "no method 'best': neither one of mean, max"),
+        (["in", "--out", "o", "--metrics", "none"], "--metrics: an evaluation needs at least one metric"),
+        (["in", "--out", "o", "--methods", "mean", "--reference", "tiny"], "--reference: no method is called 'tiny'"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_its_reason(tmp_path, monkeypatch, words, said):
+    make_archive(tmp_path / "in", 1)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["evaluate", *words, "--no-tracking"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "o").exists()

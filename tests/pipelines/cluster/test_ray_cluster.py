@@ -1,0 +1,199 @@
+"""How copies of the network are spread over what a cluster has."""
+
+import json
+import os
+import signal
+
+import pytest
+import ray
+
+from infra.stack.object_store import free_port
+from pipelines.cluster.ray_cluster import Cluster, Workers, is_remote
+from pipelines.errors.exceptions import RequestError
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(Cluster, "_cores", staticmethod(lambda: 8))
+    return Cluster()
+
+
+def with_resources(monkeypatch: pytest.MonkeyPatch, **resources: float) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+
+
+def test_a_laptop_without_a_gpu_gets_a_copy_a_core_and_leaves_half_of_rays_cpus_free(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=8)
+    assert cluster.workers(None, None, pairs=100) == Workers(actors=8, cpus=0.5, gpus=0.0, threads=1)
+    assert cluster.workers(2, None, pairs=100) == Workers(actors=2, cpus=0.9, gpus=0.0, threads=4)
+
+
+def test_there_are_never_more_copies_than_are_worth_their_start(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=8)
+    assert cluster.workers(None, None, pairs=9).actors == 3
+    assert cluster.workers(3, None, pairs=4).actors == 3
+    assert cluster.workers(5, None, pairs=1).actors == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_actor", "expected"),
+    [(None, Workers(4, 1.0, 1.0, 1)), (0.5, Workers(8, 1.0, 0.5, 1)), (2, Workers(2, 1.0, 2, 1))],
+)
+def test_gpus_are_divided_among_copies(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, gpus_per_actor: float | None, expected: Workers
+) -> None:
+    with_resources(monkeypatch, CPU=32, GPU=4)
+    assert cluster.workers(None, gpus_per_actor, pairs=100) == expected
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 4), (3, 2), (4, 2), (5, 1), (9, 1)])
+def test_no_worker_spans_two_nodes_of_a_cluster(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, workers: int, threads: int
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, CPU=8)
+    nodes = [{"Alive": True, "Resources": {"CPU": cpus}} for cpus in (0.0, 4.0, 4.0)]
+    monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 64.0}}])
+    assert cluster.workers(workers, 0, pairs=100).threads == threads
+    trainers = cluster.trainers((1, workers), 0)
+    assert (trainers.threads, trainers.cpus) == (threads, threads if workers <= 8 else 8 / 9)
+
+
+def test_zero_gpus_an_actor_means_the_cpu_even_where_gpus_are(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=32, GPU=4)
+    assert cluster.workers(None, 0, pairs=100).gpus == 0
+
+
+def test_gpus_that_are_not_there_are_refused_instead_of_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_resources(monkeypatch, CPU=8)
+    with pytest.raises(ValueError, match="no GPU"):
+        cluster.workers(None, 1, pairs=100)
+
+
+def test_a_cluster_is_remote_when_the_environment_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert not is_remote()
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert not is_remote()
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert is_remote()
+
+
+NAMES = {"OMP_WAIT_POLICY", "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"}
+
+
+def test_what_a_submitted_jobs_environment_says_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["runtime_env"]["env_vars"]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    Cluster()._connect()
+    assert set(asked[0]) == NAMES
+    told = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "ACTIVE", "A": "b"}}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(told))
+    Cluster()._connect()
+    assert set(asked[1]) == NAMES - {"OMP_WAIT_POLICY"}
+
+
+def test_workers_on_this_machine_inherit_what_they_need_and_nothing_of_it_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Processes that Ray has started beforehand know of no runtime environment, and would be started in vain."""
+    asked: list[dict[str, str | None]] = []
+
+    def init(**options: object) -> None:
+        assert "runtime_env" not in options
+        asked.append({name: os.environ.get(name) for name in NAMES})
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("AWS_RESPONSE_CHECKSUM_VALIDATION", raising=False)
+    before = dict(os.environ)
+    Cluster()._connect()
+    assert asked == [
+        {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_supported",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        }
+    ]
+    assert dict(os.environ) == before
+
+
+def test_a_node_that_is_slow_to_start_gets_another_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def init(**_: object) -> None:
+        tried.append(len(tried))
+        if len(tried) < 3:
+            raise Exception("The current node timed out during startup. This could happen because ...")
+        if len(tried) > 3:
+            raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", init)
+    Cluster()._connect()
+    assert len(tried) == 3
+    with pytest.raises(ConnectionError, match="nobody answers"):
+        Cluster()._connect()
+    assert len(tried) == 4
+
+
+def test_rays_handler_of_sigterm_does_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ours(*_: object) -> None: ...
+
+    monkeypatch.setattr(ray, "init", lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        Cluster()._connect()
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_ray_that_is_there_is_used_and_kept(ray_here: Cluster) -> None:
+    with Cluster() as again:
+        assert again.job_id == ray_here.job_id
+    assert ray.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_cluster_that_is_not_there_is_refused_soon(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address.format(free_port()))
+    monkeypatch.setattr("pipelines.cluster.ray_cluster.SECONDS_TO_ANSWER", 0)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(RequestError, match=r"no Ray cluster answers at RAY_ADDRESS=.*refused.*unset RAY_ADDRESS"):
+        Cluster().__enter__()
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("auto", ConnectionError("Could not find any running Ray instance")),
+        ("auto", RuntimeError("Failed to connect to GCS. Last connection error: Traceback ...")),
+        ("head:none", None),
+    ],
+)
+def test_what_ray_says_of_a_cluster_is_told(
+    monkeypatch: pytest.MonkeyPatch, address: str, error: Exception | None
+) -> None:
+    def refuse(**_: object) -> None:
+        assert error
+        raise error
+
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    said = str(error).partition(" Last")[0] if error else "Port could not be cast"
+    with pytest.raises(RequestError, match=f"no Ray cluster answers at RAY_ADDRESS={address}: {said}"):
+        Cluster().__enter__()

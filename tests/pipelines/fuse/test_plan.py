@@ -1,0 +1,124 @@
+"""What is found out about a fuse job before anything is started."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+import torch
+
+from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.cluster.execute import Progress
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.job import check_others, fuse
+from pipelines.fuse.plan import Plan, plan_fuse
+from tests.archives import make_archive
+from tests.upfusion.small_priors import CLIP, TEXT_DIM, encode_by, make_clip, write_clip
+from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, parse_checkpoint
+from upfusion.network import UPFusion
+
+TINY = parse_checkpoint((EMBEDDED / "tiny.safetensors").read_bytes(), "tiny")
+
+
+def plan(folder: Path, **settings: object) -> Plan:
+    make_archive(folder / "in", 2)
+    return plan_fuse(FuseConfig(source=str(folder / "in"), out=str(folder / "out"), no_tracking=True, **settings))
+
+
+def test_how_much_there_is_to_do_is_said_before_ray_starts(tmp_path, monkeypatch):
+    heard: list[Progress] = []
+
+    def start(_: Cluster) -> None:
+        assert heard == [Progress(2)]
+        raise ConnectionError("as far as this goes")
+
+    monkeypatch.setattr(Cluster, "__enter__", start)
+    with pytest.raises(ConnectionError, match="as far as this goes"):
+        fuse(plan(tmp_path), heard.append)
+
+
+@pytest.fixture
+def guided_by_clip(tmp_path) -> Path:
+    """A checkpoint whose text encoder is a small CLIP, in a folder beside it."""
+    config = replace(TINY.config, text_encoder=CLIP, text_dim=TEXT_DIM)
+    write_clip(tmp_path / "clip", make_clip())
+    bank = {"general": Prompt("Keep all.", encode_by(make_clip(), "Keep all.")[0])}
+    checkpoint = replace(TINY, name="mine", config=config, weights=UPFusion(config).state_dict(), prompts=bank)
+    (tmp_path / "mine.safetensors").write_bytes(Checkpoint.to_bytes(checkpoint))
+    return tmp_path / "mine.safetensors"
+
+
+def test_a_built_in_prompt_needs_no_encoder(tmp_path):
+    assert plan(tmp_path).texts == {("ir_visible", None): TINY.prompts["ir_visible"].embedding.tolist()}
+    assert plan(tmp_path, prompt="general").texts == {("ir_visible", None): TINY.prompts["general"].embedding.tolist()}
+
+
+def test_a_prompt_of_ones_own_is_encoded_on_the_driver(guided_by_clip, tmp_path):
+    planned = plan(tmp_path, model=str(guided_by_clip), prompt="Keep the people.", text_encoder=str(tmp_path / "clip"))
+    (text,) = planned.texts.values()
+    torch.testing.assert_close(torch.tensor(text), encode_by(make_clip(), "Keep the people.")[0])
+
+
+def test_another_text_encoder_is_refused(guided_by_clip, tmp_path):
+    other = write_clip(tmp_path / "other", make_clip(seed=1))
+    with pytest.raises(RequestError, match="Embeddings of two encoders are not mixed"):
+        plan(tmp_path, model=str(guided_by_clip), prompt="Keep the people.", text_encoder=str(other))
+
+
+def test_settings_that_change_the_result_belong_to_the_destination(tmp_path):
+    digests = {
+        plan(tmp_path, **settings).run["digest"]
+        for settings in ({}, {"precision": "bf16"}, {"tile": 512}, {"tile": 512, "tile_overlap": 32})
+    }
+    assert len(digests) == 4
+    # Without tiles there is nothing to overlap, and limits decide no more than which pairs have a result.
+    for settings in ({"tile_overlap": 32}, {"max_pixels": 1000, "max_file_mb": 1}):
+        assert plan(tmp_path).run["digest"] == plan(tmp_path, **settings).run["digest"]
+
+
+@pytest.mark.parametrize("preset", ["paper", "base"])
+def test_a_preset_without_trained_weights_is_refused_with_what_to_do(tmp_path, preset):
+    with pytest.raises(RequestError, match=f"no model '{preset}': the preset ships without trained weights"):
+        plan(tmp_path, model=preset)
+
+
+@pytest.mark.parametrize("uri", ["/etc/passwd", "file:///etc/passwd", "s3://another/1.png", "http://host/1.png"])
+def test_pairs_that_somebody_else_put_into_the_destination_are_refused_before_anything_is_read(tmp_path, bucket, uri):
+    folder = f"{bucket}/{tmp_path.name}"
+    planned = plan(tmp_path, allow=("/data",))
+    planned = replace(planned, config=planned.config.model_copy(update={"out": folder}))
+    elsewhere = {"pair_id": "x", "a_uri": f"{tmp_path}/in/1.png", "b_uri": uri, "task": "ir_visible", "prompt": None}
+    Destination(folder).claim(planned.run)
+    Destination(folder).merge_manifest(pa.Table.from_pylist([elsewhere], MANIFEST_SCHEMA))
+    ray_was_there = ray.is_initialized()
+    with pytest.raises(RequestError, match=rf"^{folder}/manifest.parquet: pair 'x': b_uri: .* --allow "):
+        fuse(planned)
+    assert ray.is_initialized() == ray_was_there
+
+
+def test_pairs_that_an_earlier_run_found_in_the_source_are_let_through(tmp_path, bucket):
+    planned = plan(tmp_path, allow=("/data",))
+    rows = [
+        {"pair_id": "x", "a_uri": f"{tmp_path}/in/1.png", "b_uri": "/data/1.png", "task": "ir_visible"},
+        {"pair_id": "y", "a_uri": f"{bucket}/1.png", "b_uri": f"{tmp_path}/in/deep/1.png", "task": "ir_visible"},
+    ]
+    check_others(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), planned, Destination(f"{bucket}/{tmp_path.name}"))
+
+
+def test_shards_and_the_whole_archive_are_not_mixed_in_one_destination(tmp_path):
+    whole, half = plan(tmp_path), plan(tmp_path, shard="1/2")
+    assert half.run["digest"] == whole.run["digest"]
+    Destination(str(tmp_path / "out")).claim(whole.run)
+    with pytest.raises(RequestError, match="shards: None there, 2 now"):
+        fuse(half)
+    Destination(str(tmp_path / "shards")).claim(half.run_of_all_shards)
+    config = whole.config.model_copy(update={"out": str(tmp_path / "shards")})
+    with pytest.raises(RequestError, match="shards: 2 there, None now"):
+        fuse(replace(whole, config=config))
+    with pytest.raises(RequestError, match="shards: 2 there, 3 now"):
+        fuse(replace(half, config=config.model_copy(update={"shard": "1/3"})))
+    assert {path.name for path in (tmp_path / "shards").iterdir()} == {"run.json"}

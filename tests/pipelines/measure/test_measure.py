@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.errors.exceptions import RequestError
+from pipelines.measure import measure as measuring
+from pipelines.measure.config import MeasureConfig
+from pipelines.measure.measure import Measurement, measure_images
+from pipelines.storage import objects as storage
+from tests.pipelines.blocks import noise
+from upfusion.images import encode_image
+from upfusion.metrics import METRICS, measure
+
+
+def draw(path: Path, seed: int, size: tuple[int, int] = (48, 60), dtype: type = np.uint8) -> np.ndarray:
+    pixels = noise(*size, dtype=dtype, seed=seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_image(pixels, "png"))
+    return pixels
+
+
+def config(folder: Path | str, **changed: object) -> MeasureConfig:
+    settings = {"a": f"{folder}/visible", "b": f"{folder}/infrared", "fused": f"{folder}/fused", "metrics": "ssim,en"}
+    return MeasureConfig(**settings | changed)
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """Two triplets, one deeper, and one image without partners."""
+    for seed, name in enumerate(("1.png", "day/2.png")):
+        for side in ("visible", "infrared", "fused"):
+            draw(tmp_path / side / name, 10 * seed + len(side))
+    draw(tmp_path / "fused" / "3.png", 99)
+    return tmp_path
+
+
+def names(measurement: Measurement) -> list[str]:
+    return [one.triplet.name for one in measurement.measured]
+
+
+def test_files_of_one_path_and_name_are_measured_together(archive):
+    measurement = measure_images(config(archive))
+    assert names(measurement) == ["1", "day/2"]
+    assert measurement.left_out == [str(archive / "fused" / "3.png")]
+    for one in measurement.measured:
+        images = [np.asarray(Image.open(uri)) for uri in (one.triplet.a, one.triplet.b, one.triplet.fused)]
+        expected = measure(*(measuring._luma(image) for image in images), ["ssim", "en"])
+        assert one.values == {name: values[0] for name, values in expected.items()}
+    values = [one.values["ssim"] for one in measurement.measured]
+    assert measurement.summary["ssim"]["mean"] == pytest.approx(np.mean(values))
+    assert set(measurement.summary) == {"ssim", "en"}
+
+
+def test_forms_of_unicode_may_differ(tmp_path):
+    for side, name in (("visible", "caf\u00e9"), ("infrared", "cafe\u0301"), ("fused", "caf\u00e9")):
+        draw(tmp_path / side / f"{name}.png", len(side))
+    assert names(measure_images(config(tmp_path))) == ["caf\u00e9"]
+
+
+def test_suffixes_may_differ(archive):
+    Image.open(archive / "infrared" / "1.png").save(archive / "infrared" / "1.bmp")
+    (archive / "infrared" / "1.png").unlink()
+    (archive / "infrared" / "notes.txt").touch()
+    assert names(measure_images(config(archive))) == ["1", "day/2"]
+
+
+def test_three_files_are_one_triplet_whatever_their_names(tmp_path):
+    files = {side: tmp_path / name for side, name in (("a", "vi.png"), ("b", "ir.png"), ("fused", "mine.png"))}
+    for seed, path in enumerate(files.values()):
+        draw(path, seed)
+    measurement = measure_images(config(tmp_path, **{side: str(path) for side, path in files.items()}))
+    assert names(measurement) == ["mine.png"]
+    assert measurement.measured[0].values["en"] is not None
+
+
+def test_images_in_a_store_are_measured_as_local_ones(archive, object_store):
+    bucket = object_store.new_bucket()
+    for path in archive.rglob("*.png"):
+        storage.write_bytes(f"{bucket}/{path.relative_to(archive)}", path.read_bytes())
+    here, there = measure_images(config(archive)), measure_images(config(bucket))
+    assert [one.values for one in there.measured] == [one.values for one in here.measured]
+    assert there.left_out == [f"{bucket}/fused/3.png"]
+
+
+def test_16_bit_images_give_the_values_of_8_bit_ones(tmp_path):
+    for seed, side in enumerate(("visible", "infrared", "fused")):
+        pixels = draw(tmp_path / "8" / side / "1.png", seed)
+        (tmp_path / "16" / side).mkdir(parents=True)
+        (tmp_path / "16" / side / "1.png").write_bytes(encode_image(pixels.astype(np.uint16) * 257, "png"))
+    shallow, deep = (measure_images(config(tmp_path / bits, metrics="all")) for bits in ("8", "16"))
+    assert shallow.measured[0].values == deep.measured[0].values
+    assert set(shallow.measured[0].values) == set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (lambda path: path.write_bytes(b""), "1.png: the file is empty"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "1.png: "),
+        (lambda path: draw(path, 0, size=(48, 61)), "the images differ in size: A 60x48, B 60x48, fused 61x48 pixels"),
+    ],
+    ids=["empty", "cut", "size"],
+)
+def test_a_bad_image_fails_its_triplet_alone(archive, break_it, reason):
+    break_it(archive / "fused" / "1.png")
+    measurement = measure_images(config(archive))
+    assert names(measurement) == ["1", "day/2"]
+    (failed,) = measurement.failed
+    assert reason in failed.error
+    assert failed.values == {}
+    assert measurement.summary["en"]["mean"] == measurement.measured[1].values["en"]
+
+
+def test_a_decoder_that_breaks_fails_its_triplet_alone(archive, monkeypatch):
+    decode = measuring.decode_image
+    broken = (archive / "fused" / "1.png").read_bytes()
+
+    def break_on_one(data: bytes) -> object:
+        if data == broken:
+            raise KeyError("a decoder's own mistake")
+        return decode(data)
+
+    monkeypatch.setattr(measuring, "decode_image", break_on_one)
+    measurement = measure_images(config(archive))
+    assert [one.triplet.name for one in measurement.failed] == ["1"]
+    assert "1.png: " in measurement.failed[0].error
+
+
+def test_a_metric_without_meaning_is_none_and_left_out_of_the_summary(tmp_path):
+    for side in ("visible", "infrared", "fused"):
+        (tmp_path / side).mkdir()
+        Image.new("L", (60, 48), 7).save(tmp_path / side / "1.png")
+    measurement = measure_images(config(tmp_path))
+    assert measurement.measured[0].values == {"ssim": None, "en": None}
+    assert measurement.summary == {}
+
+
+def test_progress_is_told(archive):
+    told = []
+    measure_images(config(archive), lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_what_cannot_be_measured_is_refused(archive):
+    with pytest.raises(RequestError, match=r"B nowhere: there is no such file, and nothing in such a folder"):
+        measure_images(config(archive, b="nowhere"))
+    with pytest.raises(RequestError, match=r"FUSED is a file and not all are"):
+        measure_images(config(archive, fused=str(archive / "fused" / "1.png")))
+    with pytest.raises(RequestError, match="no image lies under the same path and name in all three folders"):
+        measure_images(config(archive, b=str(archive / "infrared" / "day")))
+    draw(archive / "visible" / "1.bmp.png", 3)
+    (archive / "visible" / "1.bmp.png").rename(archive / "visible" / "1.bmp")
+    with pytest.raises(RequestError, match=r"A has two images named '1'"):
+        measure_images(config(archive))

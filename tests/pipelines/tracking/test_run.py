@@ -1,0 +1,168 @@
+"""The MLflow run of a fuse job, in a real MLflow with its SQLite store."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from infra.stack.object_store import free_port
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.errors.exceptions import RequestError
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.job import fuse
+from pipelines.fuse.plan import plan_fuse
+from pipelines.tracking.run import InputData, TrackingLostError, check_tracking, open_run
+from tests.archives import make_archive
+
+SECRET = "a-very-secret-word"
+METADATA = {
+    "job_submission_id": "fuse-out-1",
+    "job_name": "fuse-out-1",
+    "upfusion.destination": "/data/out",
+    "team (night)": "streets",
+    "note": f"signed with {SECRET}",
+}
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A job that was started twice for one destination, and the run as either left it."""
+
+    folder: Path
+    """Holds the archive `in`, the destination `out` and MLflow's database."""
+    first: Run
+    run: Run
+
+
+def fuse_tracked(folder: Path, **settings: Any) -> None:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    config = FuseConfig(
+        source=str(folder / "in"), out=str(folder / "out"), tracking_uri=uri, metrics="vif,en", **settings
+    )
+    fuse(plan_fuse(config))
+
+
+def only_run(folder: Path, experiment: str = "upfusion") -> Run:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    (run,) = client.search_runs([found.experiment_id])
+    return run
+
+
+@pytest.fixture(scope="module")
+def tracked(ray_here: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:  # noqa: ARG001
+    """Three pairs, one of them broken: the first alone, then the rest."""
+    folder = tmp_path_factory.mktemp("tracked")
+    make_archive(folder / "in", 3)
+    (folder / "in" / "visible" / "street_002.png").write_bytes(b"")
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        environment.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
+        fuse_tracked(folder, limit=1)
+        first = only_run(folder)
+        environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": METADATA}))
+        fuse_tracked(folder)
+        yield Tracked(folder, first, only_run(folder))
+    mlflow.set_tracking_uri(before)
+
+
+def test_a_job_is_one_run_with_everything_one_asks_of_it(tracked: Tracked) -> None:
+    run = tracked.run
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model"] == "tiny"
+    assert run.data.params["version.torch"]
+    assert (run.data.metrics["pairs"], run.data.metrics["ok"], run.data.metrics["failed"]) == (3, 2, 1)
+    assert {f"{m}_{n}" for m in ("vif", "en") for n in ("mean", "p5", "p50", "p95")} <= set(run.data.metrics)
+    assert run.data.metrics["pairs_per_second"] > 0
+    assert run.data.tags["ray.job_id"]
+    assert run.inputs.dataset_inputs[0].dataset.name == "manifest"
+    artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert json.loads((artifacts / "run.json").read_text())["config"]["model"] == "tiny"
+    assert "empty_file" in (artifacts / "failures.json").read_text()
+    assert "<html" in (artifacts / "report.html").read_text()
+    assert list((artifacts / "triptychs").glob("*.png"))
+
+
+def test_a_submitted_job_tells_its_id_and_what_it_was_told(tracked: Tracked) -> None:
+    assert not [name for name in tracked.first.data.tags if name.startswith(("ray.submission", "ray.metadata"))]
+    tags = {name: value for name, value in tracked.run.data.tags.items() if name.startswith("ray.")}
+    assert tags.pop("ray.job_id")
+    assert tags == {
+        "ray.submission_id": "fuse-out-1",
+        "ray.metadata.team _night_": "streets",
+        "ray.metadata.note": "signed with ***",
+    }
+
+
+def test_the_same_job_again_goes_on_in_the_same_run(tracked: Tracked) -> None:
+    assert tracked.first.info.run_id == tracked.run.info.run_id
+    assert (tracked.first.data.metrics["ok"], tracked.run.data.metrics["ok"]) == (1, 2)
+
+
+def test_a_job_that_crashes_is_a_failed_run(tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("pipelines.fuse.job.write_report", crash)
+    with pytest.raises(OSError, match="disk is full"):
+        fuse_tracked(tracked.folder, experiment="crashing")
+    assert only_run(tracked.folder, "crashing").info.status == "FAILED"
+
+
+def test_a_remote_cluster_without_a_tracking_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    check_tracking(None, no_tracking=False)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(RequestError, match="--tracking-uri"):
+        check_tracking(None, no_tracking=False)
+    check_tracking(None, no_tracking=True)
+    check_tracking("sqlite:////data/mlflow.db", no_tracking=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////data/mlflow.db")
+    check_tracking(None, no_tracking=False)
+
+
+@pytest.fixture
+def tracking_uri_kept() -> Iterator[None]:
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.usefixtures("tracking_uri_kept")
+def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_goes_on_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    there, gone = f"sqlite:///{tmp_path}/mlflow.db", f"http://127.0.0.1:{free_port()}"
+    told = {"digest": "1", "config": {"model": "tiny"}, "versions": {}, "git_commit": None}
+    of = {"kind": "fuse", "uri": "/data/out", "data": InputData("manifest", "/data/out/manifest.parquet", "2")}
+
+    def log(pairs: int, begins: str, goes_on: str) -> None:
+        with open_run(FuseConfig(source="in", out="out", tracking_uri=begins), told, **of):
+            mlflow.set_tracking_uri(goes_on)
+            mlflow.log_metric("pairs", pairs)
+
+    lost = r"MLflow at http://127.* does not take what there is to tell: .*refused\. What was done is kept in /data/out"
+    with pytest.raises(TrackingLostError, match=lost):
+        log(1, there, gone)
+    assert mlflow.active_run() is None
+    for refused in (lambda: log(2, gone, gone), lambda: check_tracking(gone, no_tracking=False)):
+        with pytest.raises(RequestError, match=r"MLflow at http://127.* cannot be used: .*refused.*--no-tracking"):
+            refused()
+    log(3, there, there)
+    client = mlflow.MlflowClient(there)
+    (run,) = client.search_runs([client.get_experiment_by_name("upfusion").experiment_id])
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"pairs": 3})
+    assert run.data.params == {"model": "tiny"}
+
+
+def test_no_secret_reaches_a_tracked_run_or_the_destination(tracked: Tracked) -> None:
+    for path in tracked.folder.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
