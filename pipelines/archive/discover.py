@@ -135,6 +135,7 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
             "b_uri": [sides[pair_id]["b"] for pair_id in complete],
             "task": [archive.task or tasks.get(pair_id, DEFAULT_TASK) for pair_id in complete],
             "prompt": [None] * len(complete),
+            "balance": [None] * len(complete),
         },
         schema=MANIFEST_SCHEMA,
     )

@@ -36,6 +36,7 @@ def read_manifest(uri: str, archive: ArchiveConfig) -> Discovery:
         raise RequestError(f"the manifest {uri} holds no pairs")
     columns["task"] = [archive.task or given or DEFAULT_TASK for given in columns.get("task", [None] * rows)]
     columns["prompt"] = [prompt or None for prompt in columns.get("prompt", [None] * rows)]
+    balances = _balances(uri, columns.pop("balance", [None] * rows))
     _check_rows(uri, columns)
     base = uri.rsplit("/", 1)[0]
     allowed = (*allowed_by_place(uri), *allowed_by_person(archive.allow))
@@ -43,7 +44,7 @@ def read_manifest(uri: str, archive: ArchiveConfig) -> Discovery:
         resolved = [resolve(base, str(value)) for value in columns[side]]
         check_places(uri, ((f"row {row}: {side}", value) for row, value in enumerate(resolved, start=1)), allowed)
         columns[side] = [_as_folder(value, given) for value, given in zip(resolved, columns[side], strict=True)]
-    pairs = pa.table({name: columns[name] for name in COLUMNS}, schema=MANIFEST_SCHEMA)
+    pairs = pa.table(columns | {"balance": balances}, schema=MANIFEST_SCHEMA)
     part = archive.part
     pairs = pairs.filter(pa.array([part.holds(str(pair_id)) for pair_id in columns["pair_id"]], pa.bool_()))
     if pairs.num_rows == 0:
@@ -71,7 +72,7 @@ def _parse_manifest(uri: str, data: bytes, archive: ArchiveConfig) -> dict[str, 
     there = Counter(names)
     if missing := [name for name in NEEDED if name not in there]:
         raise RequestError(
-            f"{uri} is no manifest: expected columns {', '.join(NEEDED)} (and task, prompt), "
+            f"{uri} is no manifest: expected columns {', '.join(NEEDED)} (and task, prompt, balance), "
             f"missing {', '.join(missing)}; it has {', '.join(map(repr, there))}"
         )
     if repeated := next((name for name in COLUMNS if there[name] > 1), None):
@@ -136,6 +137,20 @@ def _check_rows(uri: str, columns: dict[str, list[str | None]]) -> None:
         raise RequestError(f"{uri}: pair_id {duplicate!r} is there more than once; ids must be unique")
     if unknown := set(columns["task"]) - set(TASKS):
         raise RequestError(f"{uri}: unknown task {sorted(map(str, unknown))[0]!r}; known tasks: {', '.join(TASKS)}")
+
+
+def _balances(uri: str, values: list[str | None]) -> list[float | None]:
+    """Return balances as numbers in [-1, 1]; raises RequestError naming the row of one that is not."""
+    balances = []
+    for row, value in enumerate(values, start=1):
+        try:
+            balance = float(value) if value else None
+        except ValueError:
+            balance = float("nan")
+        if balance is not None and not -1 <= balance <= 1:
+            raise RequestError(f"{uri}: row {row} has balance {value!r}; expected a number from -1 (A) to 1 (B)")
+        balances.append(balance)
+    return balances
 
 
 def _repeated(values: Iterable[str | None]) -> Iterator[str]:

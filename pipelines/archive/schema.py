@@ -11,6 +11,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("b_uri", pa.string(), nullable=False),
         pa.field("task", pa.string(), nullable=False),
         pa.field("prompt", pa.string()),
+        pa.field("balance", pa.float64()),
     ]
 )
 COLUMNS: list[str] = MANIFEST_SCHEMA.names

@@ -3,7 +3,8 @@
 The command line, a YAML file and Python all fill this same object; its field names are the flags.
 """
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,6 +30,13 @@ class FuseConfig(FootageConfig, ArchiveConfig):
         None,
         description="Text that guides the fusion of every pair, or the name of a built-in one (general, ct_mri, ...); "
         "by default the built-in prompt of the pair's task.",
+    )
+    balance: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="How much of A and of B the result keeps, from -1 (A, such as visible) through 0 (both) to 1 (B, "
+        "such as infrared); a manifest's column balance goes before it.",
     )
     text_encoder: str | None = Field(
         None,
@@ -94,6 +102,11 @@ class FuseConfig(FootageConfig, ArchiveConfig):
     def destination(self) -> str:
         """Where the rows, the images and the report of this job lie: DEST, or a folder of it."""
         return f"{self.out.rstrip('/')}/{self.part.folder}" if self.shard else self.out
+
+    def balance_of(self, row: Mapping[str, Any]) -> float:
+        """Return the balance of a pair: that of its row in the manifest, else that of the job."""
+        given = row["balance"]
+        return self.balance if given is None else float(given)
 
     @property
     def max_bytes(self) -> int:

@@ -19,7 +19,7 @@ from pipelines.storage.ownership import digest_of
 from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
 from pipelines.tracking.run import check_tracking
 from upfusion.checkpoint import Checkpoint
-from upfusion.guidance import Guidance
+from upfusion.guidance import Guidance, check_balance
 from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
@@ -72,6 +72,7 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
     except OSError as error:
         raise RequestError(f"SOURCE cannot be read: {storage.without_secrets(str(error))}") from error
     texts = _embed_prompts(config, checkpoint, found.pairs, {})
+    _check_balances(config, checkpoint, found.pairs)
     result = {
         "model": checkpoint.digest,
         "prompt": config.prompt,
@@ -84,6 +85,8 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
         "tile_overlap": config.tile_overlap if config.tile else None,
         "frame_rate": config.frame_rate,
         **config.footage_result,
+        # A folder that was made before there was a dial is one of balance 0.
+        **({"balance": config.balance} if config.balance else {}),
     }
     run: dict[str, Any] = {
         "digest": digest_of(result),
@@ -94,6 +97,14 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
         "git_commit": git_commit(),
     }
     return Plan(config, checkpoint, data, found, texts, blanked(run))
+
+
+def _check_balances(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table) -> None:
+    try:
+        for balance in {config.balance, *pairs["balance"].drop_null().unique().to_pylist()}:
+            check_balance(balance, checkpoint)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
 
 
 def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, known: Texts) -> Texts:

@@ -13,6 +13,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 import upfusion
+from upfusion.guidance import check_balance
 
 
 class LumaFuser:
@@ -29,7 +30,7 @@ class LumaFuser:
     ) -> NDArray[np.float32]:
         """Fuse the lumas `a` and `b`, (B, H, W) in [0, 1], into unclamped luma of the same shape.
 
-        `params` may hold `task` and `prompt`, as in `FusionModel.fuse`. Raises ValueError when the shapes differ and
+        `params` may hold `task`, `prompt` and `balance`, as in `FusionModel.fuse`. Raises ValueError when the shapes differ and
         as `Guidance.embed` does.
         """
         a_BHW, b_BHW = model_input["a"], model_input["b"]
@@ -38,7 +39,10 @@ class LumaFuser:
         given = params or {}
         text_T = self.model.guidance.embed(given.get("task") or "ir_visible", given.get("prompt"))
         a_B1HW, b_B1HW = (torch.from_numpy(np.ascontiguousarray(x_BHW))[:, None] for x_BHW in (a_BHW, b_BHW))
-        fused_B1HW = self.model.fuse_lumas(a_B1HW, b_B1HW, text_T.expand(len(a_BHW), -1))
+        balance = float(given.get("balance") or 0.0)
+        check_balance(balance, self.model.checkpoint)
+        balance_B = torch.full((len(a_BHW),), balance)
+        fused_B1HW = self.model.fuse_lumas(a_B1HW, b_B1HW, text_T.expand(len(a_BHW), -1), balance_B)
         fused_BHW: NDArray[np.float32] = fused_B1HW[:, 0].float().cpu().numpy()
         return fused_BHW
 

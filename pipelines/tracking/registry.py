@@ -112,7 +112,13 @@ def _log_model(client: mlflow.MlflowClient, data: bytes, name: str, run_id: str)
 
 def _signature() -> ModelSignature:
     luma_a, luma_b, fused = (TensorSpec(np.dtype(np.float32), (-1, -1, -1), name) for name in ("a", "b", "fused"))
-    params = ParamSchema([ParamSpec("task", "string", "ir_visible"), ParamSpec("prompt", "string", None)])
+    params = ParamSchema(
+        [
+            ParamSpec("task", "string", "ir_visible"),
+            ParamSpec("prompt", "string", None),
+            ParamSpec("balance", "double", 0.0),
+        ]
+    )
     return ModelSignature(Schema([luma_a, luma_b]), Schema([fused]), params)
 
 

@@ -41,7 +41,7 @@ CONFIGS = {
     ),
 }
 
-BALANCES = torch.tensor([-0.4, 0.7])
+WISHES = torch.tensor([[-0.4, 0.5, 0.0, 0.2], [0.7, 0.0, 1.0, 0.0]])
 
 TAPS = {
     "channel_select": "scpm",
@@ -141,14 +141,16 @@ def test_permuting_the_batch_permutes_the_result(config: NetworkConfig) -> None:
 def _check_gradients(config: NetworkConfig, seed: int) -> None:
     network = _network(config, seed)
     a, b, text = _scene(config, seed, size=(48, 64))
-    (network(a, b, text, BALANCES) - torch.maximum(a, b) / 2).square().mean().backward()
+    (network(a, b, text, wish_BW=WISHES) - torch.maximum(a, b) / 2).square().mean().backward()
     trained = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
     idle = [name for name, grad in trained.items() if grad is None or not grad.isfinite().all() or not grad.any()]
     assert not idle
     frozen = {name for name, _ in network.named_parameters()} - set(trained)
-    expected = {name for name, _ in network.named_parameters() if name.startswith("scpm.prior.")}
-    assert bool(expected) == config.scpm
-    assert frozen == (set() if config.prior_trained else expected)
+    prior = {name for name, _ in network.named_parameters() if name.startswith("scpm.prior.")}
+    assert bool(prior) == config.scpm
+    reader = {name for name in frozen if name.startswith("reader.")}
+    assert bool(reader) == config.takes_balance
+    assert frozen - reader == (set() if config.prior_trained else prior)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -210,10 +212,25 @@ def test_a_small_step_of_the_balance_is_a_small_step_of_the_result() -> None:
     assert (fused[1:] - fused[:-1]).abs().max() < 0.05 * whole
 
 
+def test_what_a_text_wishes_and_a_balance_come_to_the_same() -> None:
+    config = CONFIGS["dense"]
+    network = _network(config)
+    _, _, text = _scene(config)
+    network.reader.last.weight.data.zero_()
+    network.reader.last.bias.data = torch.tensor([0.5, 0.0, 2.0, -2.0])
+    read = network.read_wishes(text)
+    assert read[0, 0] > 0.3
+    torch.testing.assert_close(
+        network.read_wishes(text, torch.tensor([0.9, -0.2]))[:, 0], torch.stack([torch.tensor(1.0), read[1, 0] - 0.2])
+    )
+    assert read[0, 2] > 0.9
+    assert (read[:, 3] == 0).all()
+
+
 def test_a_network_without_a_dial_disregards_the_balance() -> None:
     network, scene = _network(SMALL), _scene(SMALL)
     with torch.no_grad():
-        assert torch.equal(network(*scene, BALANCES), network(*scene))
+        assert torch.equal(network(*scene, WISHES[:, 0]), network(*scene))
 
 
 def test_the_sources_are_told_apart() -> None:

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from upfusion.restormer import split_heads
 from upfusion.tcpm import SparseCrossAttention, TextGuidedChannelPerturbation
 
-
-NO_BALANCE = torch.zeros(1)
+NO_WISH = torch.zeros(1, 4)
 
 
 def test_half_of_the_joint_channels_is_kept_and_the_text_orders_them() -> None:
@@ -22,7 +21,7 @@ def test_half_of_the_joint_channels_is_kept_and_the_text_orders_them() -> None:
     nn.init.zeros_(tcpm.text_weight.weight)
     tcpm.text_weight.bias.data = torch.tensor([0.0, 7, 1, 6, 2, 5, 3, 4])
     content = tcpm.content_weight(joint)
-    perturbed = tcpm.perturb(joint, content, torch.rand(1, 6), torch.zeros(1))
+    perturbed = tcpm.perturb(joint, content, torch.rand(1, 6), NO_WISH)
     # By weight: places 1, 3, 5, 7, 6, 4, 2, 0 of [7, 6, 5, 4, 7, 6, 5, 4].
     assert (perturbed[0, :, 0, 0] * 8).tolist() == [6, 4, 6, 4, 5, 7, 5, 7]
 
@@ -32,7 +31,7 @@ def test_the_text_changes_the_query_and_not_what_answers() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     tcpm.attention.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     a, b = torch.randn(1, 8, 5, 6), torch.randn(1, 8, 5, 6)
-    first, second = (tcpm(a, b, text, NO_BALANCE) for text in (torch.randn(1, 6), torch.randn(1, 6)))
+    first, second = (tcpm(a, b, text, NO_WISH) for text in (torch.randn(1, 6), torch.randn(1, 6)))
     (query, answer), (other_query, other_answer) = seen
     assert torch.equal(answer, other_answer)
     torch.testing.assert_close(answer, tcpm.key_value_norm(tcpm.join(torch.cat([a, b], dim=1))))
@@ -44,7 +43,7 @@ def test_the_feed_forward_is_added_to_the_attention() -> None:
     tcpm = _tcpm()
     attended: list[Tensor] = []
     tcpm.attention.register_forward_hook(lambda _, __, result: attended.append(result))
-    out = tcpm(torch.randn(2, 8, 5, 6), torch.randn(2, 8, 5, 6), torch.randn(2, 6), torch.zeros(2))
+    out = tcpm(torch.randn(2, 8, 5, 6), torch.randn(2, 8, 5, 6), torch.randn(2, 6), torch.zeros(2, 4))
     torch.testing.assert_close(out, attended[0] + tcpm.feed_forward(tcpm.feed_forward_norm(attended[0])))
 
 
@@ -52,26 +51,25 @@ def test_the_unperturbed_features_are_added_on_request() -> None:
     plain, skipping = _tcpm(), _tcpm(skip_unperturbed=True)
     a, b, text = torch.randn(1, 8, 5, 6), torch.randn(1, 8, 5, 6), torch.randn(1, 6)
     added = plain.join(torch.cat([a, b], dim=1))
-    torch.testing.assert_close(skipping(a, b, text, NO_BALANCE), plain(a, b, text, NO_BALANCE) + added)
+    torch.testing.assert_close(skipping(a, b, text, NO_WISH), plain(a, b, text, NO_WISH) + added)
 
 
 def test_the_perturbed_features_are_added_on_request() -> None:
     plain, skipping = _tcpm(), _tcpm(skip_perturbed=True)
     a, b, text = torch.randn(1, 8, 5, 6), torch.randn(1, 8, 5, 6), torch.randn(1, 6)
     joint = torch.cat([a, b], dim=1)
-    added = plain.join(plain.perturb(joint, plain.content_weight(joint), text, NO_BALANCE))
-    torch.testing.assert_close(skipping(a, b, text, NO_BALANCE), plain(a, b, text, NO_BALANCE) + added)
+    added = plain.join(plain.perturb(joint, plain.content_weight(joint), text, NO_WISH))
+    torch.testing.assert_close(skipping(a, b, text, NO_WISH), plain(a, b, text, NO_WISH) + added)
 
 
-def test_the_gate_multiplies_the_ordered_channels_by_text_and_balance() -> None:
+def test_the_gate_multiplies_the_ordered_channels_by_what_is_wished() -> None:
     plain, gated = _tcpm(), _tcpm(text_gate=True)
     gated.load_state_dict(plain.state_dict(), strict=False)
-    joint, text, balance = torch.randn(2, 16, 5, 6), torch.randn(2, 6), torch.tensor([-0.5, 1.0])
+    joint, text, wish = torch.randn(2, 16, 5, 6), torch.randn(2, 6), torch.tensor([[-0.5, 0, 1, 0], [1, 0.2, 0, 0]])
     content = plain.content_weight(joint)
-    hidden = F.relu(gated.text_hidden(text) + gated.balance_hidden(balance[:, None]))
-    gate = 1 + hidden @ gated.gate.weight.T + gated.gate.bias
-    expected = plain.perturb(joint, content, text, balance) * gate[:, :, None, None]
-    torch.testing.assert_close(gated.perturb(joint, content, text, balance), expected)
+    gate = 1 + gated.gate(F.relu(gated.wish_hidden(wish)))
+    expected = plain.perturb(joint, content, text, wish) * gate[:, :, None, None]
+    torch.testing.assert_close(gated.perturb(joint, content, text, wish), expected)
 
 
 def test_squeeze_and_excitation_has_no_bias() -> None:
