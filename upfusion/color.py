@@ -4,7 +4,7 @@ Cb and Cr are multiples of `B - Y` and `R - Y`, so exchanging Y while keeping bo
 difference to R, G and B. Nothing has to be converted there and back, and no rounding is added.
 """
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,20 @@ LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """An image `(H, W)` or `(H, W, 3)` of 8 or 16 bits."""
+
+ColorRule = Literal["keep-chroma", "keep-luma"]
+"""What gives way where a saturated colour leaves no room for the fused luma: the luma, or the saturation."""
+
+COLOR_RULES: tuple[ColorRule, ...] = get_args(ColorRule)
+
+COLOR_RULE_OF_TASK: dict[str, ColorRule] = {"pet_mri": "keep-luma", "spect_mri": "keep-luma"}
+"""The rule of each task, where it is not to keep the chroma: with it the saturated colours of PET and SPECT would hide
+the anatomy that MRI shows in them."""
+
+
+def color_rule(task: str) -> ColorRule:
+    """Return the rule that a task has by default."""
+    return COLOR_RULE_OF_TASK.get(task, "keep-chroma")
 
 
 def luma(image: Pixels) -> NDArray[np.float32]:
@@ -36,20 +50,33 @@ def luma8(image: Pixels) -> NDArray[np.float32]:
     return ((thousands + 500 * step) // (1000 * step)).astype(np.float32)
 
 
-def exchange_luma(image: Pixels, fused: NDArray[np.float32], dtype: np.dtype[Any] | None = None) -> Pixels:
+def exchange_luma(
+    image: Pixels,
+    fused: NDArray[np.float32],
+    dtype: np.dtype[Any] | None = None,
+    rule: ColorRule = "keep-chroma",
+) -> Pixels:
     """Give an image another luma and keep its Cb and Cr.
 
     `fused` is luma in [0, 1], `(H, W)`; the result has the shape of `image` and its depth, unless `dtype`
     asks for another. Where a colour leaves no room for the new luma (a saturated red cannot turn brighter),
-    the luma stops at the edge of the range and the colour stays: in PET and SPECT the colour is the finding.
+    keep-chroma stops the luma at the edge of the range; keep-luma scales Cb and Cr down together, by no more than
+    the luma needs: the hue stays, the colour turns paler.
     """
     dtype = np.dtype(dtype or image.dtype)
     top = np.float32(np.iinfo(dtype).max)
     exchanged = fused * top
     if image.ndim == 3:
         scaled = image.astype(np.float32) * (top / np.float32(np.iinfo(image.dtype).max))
-        difference = exchanged - luma(image) * top
-        room_down, room_up = -scaled.min(axis=-1), top - scaled.max(axis=-1)
-        exchanged = scaled + np.clip(difference, room_down, room_up)[..., None]
+        before = luma(image) * top
+        if rule == "keep-chroma":
+            room_down, room_up = -scaled.min(axis=-1), top - scaled.max(axis=-1)
+            exchanged = scaled + np.clip(exchanged - before, room_down, room_up)[..., None]
+        else:
+            exchanged = np.clip(exchanged, 0, top)
+            chroma = scaled - before[..., None]
+            most_up, most_down = (np.maximum(side, 1e-3) for side in (chroma.max(axis=-1), -chroma.min(axis=-1)))
+            kept = np.minimum(np.minimum((top - exchanged) / most_up, exchanged / most_down), 1)
+            exchanged = exchanged[..., None] + kept[..., None] * chroma
     rounded: Pixels = np.rint(np.clip(exchanged, 0, top)).astype(dtype)
     return rounded

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upfusion.color import LUMA_WEIGHTS, Pixels
+from upfusion.color import LUMA_WEIGHTS, ColorRule, Pixels
 
 THOUSANDTHS = tuple(round(1000 * float(weight)) for weight in LUMA_WEIGHTS)
 
@@ -44,7 +44,7 @@ def luma8(image: Tensor) -> Tensor:
     return torch.div(thousands + 500 * step, 1000 * step, rounding_mode="floor").float()
 
 
-def exchange_luma(image: Tensor, fused: Tensor, top: int) -> Tensor:
+def exchange_luma(image: Tensor, fused: Tensor, top: int, rule: ColorRule = "keep-chroma") -> Tensor:
     """Give an image another luma `(H, W)` in [0, 1] and keep its Cb and Cr; `top` is the value of white that comes out.
 
     See color.exchange_luma.
@@ -52,9 +52,16 @@ def exchange_luma(image: Tensor, fused: Tensor, top: int) -> Tensor:
     exchanged = fused * top
     if image.ndim == 3:
         scaled = image.float() * (top / top_of(image))
-        difference = exchanged - luma(image) * top
-        room_down, room_up = -scaled.amin(-1), top - scaled.amax(-1)
-        exchanged = scaled + torch.minimum(torch.maximum(difference, room_down), room_up)[..., None]
+        before = luma(image) * top
+        if rule == "keep-chroma":
+            room_down, room_up = -scaled.amin(-1), top - scaled.amax(-1)
+            exchanged = scaled + torch.minimum(torch.maximum(exchanged - before, room_down), room_up)[..., None]
+        else:
+            exchanged = exchanged.clamp(0, top)
+            chroma = scaled - before[..., None]
+            most_up, most_down = chroma.amax(-1).clamp_min(1e-3), -chroma.amin(-1).clamp_max(-1e-3)
+            kept = torch.minimum((top - exchanged) / most_up, exchanged / most_down).clamp_max(1)
+            exchanged = exchanged[..., None] + kept[..., None] * chroma
     return exchanged.clamp(0, top).round().to(torch.uint8 if top == 255 else torch.int32)
 
 

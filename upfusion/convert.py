@@ -174,8 +174,8 @@ def _read_config(weights: Mapping[str, Tensor]) -> NetworkConfig:
     kept = [shape[f"tcpm.{level}.expand.weight"][1] for level in range(4)]
     return NetworkConfig(
         channels=channels,
-        blocks=tuple(_count(weights, f"encoder_a.{level}.") for level in range(4)),  # type: ignore[arg-type]
-        heads=tuple(shape[f"encoder_a.{level}.0.attention.temperature"][0] for level in range(4)),  # type: ignore[arg-type]
+        blocks=tuple(_count(weights, f"encoder_a.{level}.") for level in range(4)),
+        heads=tuple(shape[f"encoder_a.{level}.0.attention.temperature"][0] for level in range(4)),
         refinement_blocks=_count(weights, "decoder.refinement."),
         expansion=_factor("expansion", paper.expansion, zip(widths, hidden, strict=True)),
         text_encoder=paper.text_encoder if text_dim == CLIP_DIM else None,

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
-from upfusion.color import Pixels
+from upfusion.color import ColorRule, Pixels, color_rule
 from upfusion.color_tensors import exchange_luma, luma, receive, send, top_of
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance, check_balance
@@ -89,12 +89,14 @@ class FusionModel:
         task: str = "ir_visible",
         prompt: str | None = None,
         balance: float = 0.0,
+        color: ColorRule | None = None,
     ) -> Pixels:
         """Fuse source A, whose colour is kept, with source B, used as luminance.
 
         Sources are paths, PIL images or arrays `(H, W)` or `(H, W, 3)` of 8 or 16 bits. `prompt` is a text, or the
         name of a built-in one (`general`), instead of the task's. `balance` is how much of A and of B the result keeps,
-        from -1 (A) through 0 (both) to 1 (B). Returns an array of A's shape; 8 bits, or 16
+        from -1 (A) through 0 (both) to 1 (B). `color` says what gives way where a saturated colour leaves no room for
+        the fused luma, by default as suits the task. Returns an array of A's shape; 8 bits, or 16
         where a source has 16. Raises ValueError when the sizes differ or the model is untrained, and as
         `Guidance.embed` does.
         """
@@ -102,30 +104,42 @@ class FusionModel:
         if pixels_a.shape[:2] != pixels_b.shape[:2]:
             raise ValueError(f"sources differ in size: A is {_size(pixels_a)}, B is {_size(pixels_b)} pixels")
         check_balance(balance, self.checkpoint)
-        return self.fuse_batch([pixels_a], [pixels_b], self.guidance.embed(task, prompt)[None], [balance])[0]
+        text_BT = self.guidance.embed(task, prompt)[None]
+        return self.fuse_batch([pixels_a], [pixels_b], text_BT, [balance], [color or color_rule(task)])[0]
 
     def fuse_batch(
-        self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor, balances: Sequence[float] | None = None
+        self,
+        a: Sequence[Pixels],
+        b: Sequence[Pixels],
+        text_BT: Tensor,
+        balances: Sequence[float] | None = None,
+        colors: Sequence[ColorRule] | None = None,
     ) -> list[Pixels]:
-        """Fuse pairs of one size in one forward pass, each guided by its own row of `text_BT` and its own balance.
+        """Fuse pairs of one size in one forward pass, each with its own row of `text_BT`, balance and colour rule.
 
         Raises ValueError when the model is untrained, and FloatingPointError when the network gives something that
         is no number.
         """
         if not self.checkpoint.provenance.trained:
             raise ValueError(f"the model {self.checkpoint.name} is untrained: it would give noise; {_TRAINED_ONES}")
-        return self._fuse_pixels(a, b, text_BT, torch.tensor(balances or [0.0] * len(a)))
+        balance_B = torch.tensor(balances or [0.0] * len(a))
+        return self._fuse_pixels(a, b, text_BT, balance_B, colors or ["keep-chroma"] * len(a))
 
     @torch.inference_mode()
     def _fuse_pixels(
-        self, a: Sequence[Pixels], b: Sequence[Pixels], text_BT: Tensor, balance_B: Tensor
+        self,
+        a: Sequence[Pixels],
+        b: Sequence[Pixels],
+        text_BT: Tensor,
+        balance_B: Tensor,
+        colors: Sequence[ColorRule],
     ) -> list[Pixels]:
         pixels_a, pixels_b = ([send(image, self.device) for image in images] for images in (a, b))
         a_B1HW, b_B1HW = (torch.stack([luma(one) for one in pixels])[:, None] for pixels in (pixels_a, pixels_b))
         fused_BHW = self.fuse_lumas(a_B1HW, b_B1HW, text_BT, balance_B)[:, 0].float()
         images = [
-            exchange_luma(one_a, one, max(top_of(one_a), top_of(one_b)))
-            for one_a, one_b, one in zip(pixels_a, pixels_b, fused_BHW, strict=True)
+            exchange_luma(one_a, one, max(top_of(one_a), top_of(one_b)), color)
+            for one_a, one_b, one, color in zip(pixels_a, pixels_b, fused_BHW, colors, strict=True)
         ]
         if not fused_BHW.isfinite().all():
             raise FloatingPointError("the network gave values that are no numbers")

@@ -15,7 +15,7 @@ from pipelines.evaluate.rows import FAILED, FETCHED, OK, measured_schema
 from pipelines.storage import objects as storage
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from upfusion.baselines import BASELINES, COPIES
-from upfusion.color import Pixels, exchange_luma, luma8
+from upfusion.color import Pixels, color_rule, exchange_luma, luma8
 from upfusion.images import ImageError, decode_image, is_named_as
 from upfusion.metrics import METRICS_VERSION, measure, why_none
 
@@ -78,7 +78,7 @@ class MeasureActor:
         """Measure one fusion and return its image; None where its file is no fusion of this pair."""
         if row["baseline"]:
             started = time.perf_counter()
-            fused: Pixels | None = fuse_by_baseline(row["baseline"], a, b)
+            fused: Pixels | None = fuse_by_baseline(row["baseline"], a, b, row["task"])
             row["fuse_ms"] = None if row["baseline"] in COPIES else milliseconds_since(started)
         else:
             fused = _decode(files[row["uri"]], row)
@@ -98,11 +98,11 @@ class MeasureActor:
         return torch.from_numpy(luma8(image))[None, None].to(self.device)
 
 
-def fuse_by_baseline(name: str, a: Pixels, b: Pixels) -> Pixels:
-    """Return a baseline as an image such as a network leaves: in A's colour; the copies as they are."""
+def fuse_by_baseline(name: str, a: Pixels, b: Pixels, task: str) -> Pixels:
+    """Return a baseline as an image such as a network leaves: in A's colour by the rule of the task; copies as is."""
     if name in COPIES:
         return {"a": a, "b": b}[name]
-    return exchange_luma(a, BASELINES[name](luma8(a), luma8(b)) / np.float32(255))
+    return exchange_luma(a, BASELINES[name](luma8(a), luma8(b)) / np.float32(255), rule=color_rule(task))
 
 
 def _files_of(row: Row) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from pipelines.archive.rows import milliseconds_since, pack_image, size_of, unpack_image
 from pipelines.cluster.gpu_memory import DeviceMemory, fitting
 from pipelines.errors.failures import Rows, fail
+from pipelines.fuse.guide import Guide
 from pipelines.fuse.schemas import fused_schema
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels
@@ -48,14 +49,14 @@ class FuseActor:
         on_gpu: bool,
         precision: Precision = "fp32",
         tiles: Tiles | None = None,
-        balance: float = 0.0,
+        guide: Guide | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         device = "cuda" if on_gpu else "cpu"
         self.model = FusionModel(parse_checkpoint(checkpoint, "checkpoint"), device, precision=precision, tiles=tiles)
         self.texts = {key: torch.tensor(text) for key, text in texts.items()}
         self.metrics = metrics
-        self.balance = balance
+        self.guide = guide or Guide()
         self.memory = DeviceMemory() if on_gpu else None
         self.pairs_a_pass: dict[Size, int] = {}
         """How many pairs of a size fit into a pass, as far as that is known."""
@@ -121,8 +122,8 @@ class FuseActor:
         a = [unpack_image(row["a"]) for row in rows]
         b = [unpack_image(row["b"]) for row in rows]
         text_BT = torch.stack([self.texts[row["task"], row["prompt"]] for row in rows])
-        balances = [self.balance if row["balance"] is None else row["balance"] for row in rows]
-        fused = self.model.fuse_batch(a, b, text_BT, balances)
+        balances, colors = [self.guide.balance_of(row) for row in rows], [self.guide.color_of(row) for row in rows]
+        fused = self.model.fuse_batch(a, b, text_BT, balances, colors)
         fuse_ms = milliseconds_since(started) / len(rows)
         started = time.perf_counter()
         # Measured on the image that is kept, so that anybody measures the same on the file.

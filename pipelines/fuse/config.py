@@ -3,13 +3,13 @@
 The command line, a YAML file and Python all fill this same object; its field names are the flags.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.metrics import MetricNames
 from pipelines.fuse.footage.config import FootageConfig
+from pipelines.fuse.guide import Guide
 from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ class FuseConfig(FootageConfig, ArchiveConfig):
         le=1,
         description="How much of A and of B the result keeps, from -1 (A, such as visible) through 0 (both) to 1 (B, "
         "such as infrared); a manifest's column balance goes before it.",
+    )
+    color: Literal["auto", "keep-chroma", "keep-luma"] = Field(
+        "auto",
+        description="What gives way where a saturated colour leaves no room for the fused luma: the luma (keep-chroma) "
+        "or the saturation, never the hue (keep-luma). auto is keep-luma for PET and SPECT, else keep-chroma.",
     )
     text_encoder: str | None = Field(
         None,
@@ -103,10 +108,10 @@ class FuseConfig(FootageConfig, ArchiveConfig):
         """Where the rows, the images and the report of this job lie: DEST, or a folder of it."""
         return f"{self.out.rstrip('/')}/{self.part.folder}" if self.shard else self.out
 
-    def balance_of(self, row: Mapping[str, Any]) -> float:
-        """Return the balance of a pair: that of its row in the manifest, else that of the job."""
-        given = row["balance"]
-        return self.balance if given is None else float(given)
+    @property
+    def guide(self) -> Guide:
+        """What guides every pair beside its text."""
+        return Guide(self.balance, self.color)
 
     @property
     def max_bytes(self) -> int:

@@ -193,7 +193,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
         threads=workers.threads,
         on_gpu=workers.gpus > 0,
         precision=plan.config.precision,
-        balance=plan.config.balance,
+        guide=plan.config.guide,
         tiles=plan.config.tiles,
     )
     return add_tasks(fused, Writer(plan.config, plan.checkpoint.name))

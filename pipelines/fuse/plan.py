@@ -14,6 +14,7 @@ from pipelines.cluster.shared_paths import check_shared
 from pipelines.errors.exceptions import RequestError
 from pipelines.errors.redaction import blanked
 from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.guide import Guide
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
@@ -85,8 +86,7 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
         "tile_overlap": config.tile_overlap if config.tile else None,
         "frame_rate": config.frame_rate,
         **config.footage_result,
-        # A folder that was made before there was a dial is one of balance 0.
-        **({"balance": config.balance} if config.balance else {}),
+        **_guided(config.guide, found.pairs),
     }
     run: dict[str, Any] = {
         "digest": digest_of(result),
@@ -97,6 +97,14 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
         "git_commit": git_commit(),
     }
     return Plan(config, checkpoint, data, found, texts, blanked(run))
+
+
+def _guided(guide: Guide, pairs: pa.Table) -> dict[str, Any]:
+    """Return what of a guide changes results, without what folders that were made before there was one imply."""
+    before = Guide(color="keep-chroma")
+    tasks = pairs["task"].unique().to_pylist()
+    colors = {task: color for task in tasks if (color := guide.color_of({"task": task})) != before.color}
+    return ({"balance": guide.balance} if guide.balance else {}) | ({"color": colors} if colors else {})
 
 
 def _check_balances(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table) -> None:

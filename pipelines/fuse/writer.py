@@ -43,7 +43,7 @@ class Writer:
         started = time.perf_counter()
         image, row["fused"] = row["fused"], None
         row["prompt"] = row["prompt"] or self.config.prompt
-        row["balance"] = self.config.balance_of(row)
+        row["balance"] = self.config.guide.balance_of(row)
         if row["error_code"] is None:
             row |= {"width": image["width"], "height": image["height"], "model": self.model}
             try:

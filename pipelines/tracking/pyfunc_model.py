@@ -30,8 +30,8 @@ class LumaFuser:
     ) -> NDArray[np.float32]:
         """Fuse the lumas `a` and `b`, (B, H, W) in [0, 1], into unclamped luma of the same shape.
 
-        `params` may hold `task`, `prompt` and `balance`, as in `FusionModel.fuse`. Raises ValueError when the shapes differ and
-        as `Guidance.embed` does.
+        `params` may hold `task`, `prompt` and `balance`, as in `FusionModel.fuse`. Raises ValueError when the shapes
+        differ and as `Guidance.embed` does.
         """
         a_BHW, b_BHW = model_input["a"], model_input["b"]
         if a_BHW.shape != b_BHW.shape:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from upfusion.color import Pixels, exchange_luma, luma, luma8
+from upfusion.color import COLOR_RULES, ColorRule, Pixels, exchange_luma, luma, luma8
 
 DEPTHS = [np.uint8, np.uint16]
 
@@ -99,9 +99,35 @@ def test_chroma_is_kept_where_luma_has_no_room(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", DEPTHS)
-def test_the_same_luma_gives_the_same_image(dtype: Any) -> None:
+def test_luma_and_hue_are_kept_where_chroma_may_give_way(dtype: Any) -> None:
+    top = np.iinfo(dtype).max
+    image = _noise((40, 50, 3), dtype)
+    fused = np.random.default_rng(1).random((40, 50), dtype=np.float32)
+    result = exchange_luma(image, fused, rule="keep-luma")
+    np.testing.assert_allclose(luma(result), fused, atol=0.6 / top + 1e-6)
+    (cb, cr), (cb_before, cr_before) = _chroma(result), _chroma(image)
+    # Both chroma components are scaled by one factor: the direction in their plane is the hue.
+    np.testing.assert_allclose(cb * cr_before, cr * cb_before, atol=1.5 * np.hypot(cb_before, cr_before).max())
+    saturation, before = np.hypot(cb, cr), np.hypot(cb_before, cr_before)
+    assert (saturation <= before + 1.5).all()
+    paler = saturation < before - 2
+    assert 0.1 < paler.mean() < 0.9
+    # No paler than the luma needs: such a colour touches the edge of the range.
+    assert (np.minimum(result.min(axis=-1), top - result.max(axis=-1).astype(int))[paler] <= 1).all()
+
+
+def test_a_saturated_colour_without_room_shows_what_differs() -> None:
+    red = np.full((1, 2, 3), (255, 0, 0), np.uint8)
+    fused = np.array([[0.4, 0.6]], np.float32)
+    assert (exchange_luma(red, fused)[0, 0] == exchange_luma(red, fused)[0, 1]).all()
+    assert luma8(exchange_luma(red, fused, rule="keep-luma")).tolist() == [[102, 153]]
+
+
+@pytest.mark.parametrize("rule", COLOR_RULES)
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_the_same_luma_gives_the_same_image(dtype: Any, rule: ColorRule) -> None:
     image = _noise((20, 30, 3), dtype)
-    np.testing.assert_array_equal(exchange_luma(image, luma(image)), image)
+    np.testing.assert_array_equal(exchange_luma(image, luma(image), rule=rule), image)
 
 
 @pytest.mark.parametrize("dtype", DEPTHS)

@@ -36,15 +36,16 @@ def test_every_level_of_16_bits_has_the_luma8_that_arrays_give_it():
     np.testing.assert_array_equal(luma8(send(colours, CPU)).numpy(), color.luma8(colours))
 
 
+@pytest.mark.parametrize("rule", color.COLOR_RULES)
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_exchanged_luma_is_that_of_arrays_but_for_ties(shape, dtype, deep):
+def test_an_exchanged_luma_is_that_of_arrays_but_for_ties(shape, dtype, deep, rule):
     image = noise(shape, dtype)
     fused = np.random.default_rng(9).normal(0.5, 0.4, shape[:2]).astype(np.float32)
     out = np.dtype(np.uint16 if deep else dtype)
-    expected = color.exchange_luma(image, fused, out).astype(int)
-    found = receive(exchange_luma(send(image, CPU), torch.from_numpy(fused), int(np.iinfo(out).max)))
+    expected = color.exchange_luma(image, fused, out, rule).astype(int)
+    found = receive(exchange_luma(send(image, CPU), torch.from_numpy(fused), int(np.iinfo(out).max), rule))
     assert found.dtype == out
     difference = np.abs(found - expected)
     assert difference.max() <= 1

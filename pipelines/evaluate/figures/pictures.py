@@ -128,7 +128,7 @@ def _images(evaluation: Evaluation, one: EvaluationSet, pair: Row) -> dict[str, 
     images = {"A": a, "B": b}
     for method in evaluation.plan.methods:
         if method.kind == "baseline":
-            image: Pixels | None = None if method.what in COPIES else fuse_by_baseline(method.what, a, b)
+            image: Pixels | None = None if method.what in COPIES else fuse_by_baseline(method.what, a, b, pair["task"])
         else:
             found = evaluation.fusions.files.get((method.name, one.name, pair["pair_id"]))
             image = _read(found["uri"]) if found else None

@@ -32,7 +32,7 @@ from pipelines.storage import objects as storage
 from pipelines.storage.names import check_inside
 from pipelines.storage.parquet import write_table
 from pipelines.storage.schema_version import SCHEMA_VERSION
-from upfusion.color import Pixels
+from upfusion.color import ColorRule, Pixels
 from upfusion.flicker import change_ratio, flicker
 from upfusion.images import ImageError
 from upfusion.metrics import METRICS_VERSION, measure
@@ -64,7 +64,7 @@ class SegmentActor(FuseActor):
 
     def __init__(self, config: FuseConfig, model: str, **network: Any) -> None:
         super().__init__(
-            metrics=config.metrics, precision=config.precision, tiles=config.tiles, balance=config.balance, **network
+            metrics=config.metrics, precision=config.precision, tiles=config.tiles, guide=config.guide, **network
         )
         self.config = config
         self.model_name = model
@@ -98,7 +98,7 @@ class SegmentActor(FuseActor):
                 fail(row, "out_of_memory" if is_out_of_memory(error) else "fuse_failed", _said(error))
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["prompt"] = row["prompt"] or self.config.prompt
-        row["balance"] = self.config.balance_of(row)
+        row["balance"] = self.guide.balance_of(row)
         row["schema_version"] = SCHEMA_VERSION
         return row
 
@@ -128,11 +128,12 @@ class SegmentActor(FuseActor):
         most = PIXELS_A_PASS_GPU // (height * width) if self.memory else 1
         return max(1, min(most, self.pairs_a_pass.get((height, width), most)))
 
-    def fuse_ready(self, ready: list[Ready], text_T: torch.Tensor, balance: float) -> list[Pixels]:
+    def fuse_ready(self, ready: list[Ready], text_T: torch.Tensor, balance: float, color: ColorRule) -> list[Pixels]:
         """Fuse frames in one pass, or, where that takes too much memory, by halves, from then on too."""
         a, b = [one.a for one in ready], [one.b for one in ready]
         try:
-            return self.model.fuse_batch(a, b, text_T.expand(len(ready), -1), [balance] * len(ready))
+            count = len(ready)
+            return self.model.fuse_batch(a, b, text_T.expand(count, -1), [balance] * count, [color] * count)
         except Exception as error:
             if len(ready) == 1 or not is_out_of_memory(error):
                 raise
@@ -142,7 +143,8 @@ class SegmentActor(FuseActor):
         self.pairs_a_pass[height, width] = half
         if self.memory:
             self.memory.release()
-        return self.fuse_ready(ready[:half], text_T, balance) + self.fuse_ready(ready[half:], text_T, balance)
+        parts = ready[:half], ready[half:]
+        return [image for part in parts for image in self.fuse_ready(part, text_T, balance, color)]
 
 
 class SegmentRun:
@@ -154,7 +156,7 @@ class SegmentRun:
         self.end = float("inf") if row["end_pts"] is None else a.film.seconds_at(row["end_pts"])
         self.pairing = Paired()
         self.text_T = actor.texts[row["task"], row["prompt"]]
-        self.balance = self.config.balance_of(row)
+        self.balance, self.color = actor.guide.balance_of(row), actor.guide.color_of(row)
         self.milliseconds = dict.fromkeys(STAGES, 0.0)
         self.encoder = Encoder(file, self.config.video_codec, self.config.video_quality, a.film.time_base, a.film.rate)
         self.last: list[torch.Tensor] | None = None
@@ -293,7 +295,7 @@ class SegmentRun:
             sizes = f"from {film.width}x{film.height} to {other.a.shape[1]}x{other.a.shape[0]}"
             raise RecordingError("size_mismatch", f"frames of A change size, {sizes} at {other.seconds:.2f} s")
         started = time.perf_counter()
-        fused = self.actor.fuse_ready(ready, self.text_T, self.balance)
+        fused = self.actor.fuse_ready(ready, self.text_T, self.balance, self.color)
         self.milliseconds["fuse"] += milliseconds_since(started)
         started = time.perf_counter()
         values = self._measure(ready, fused, position)

@@ -276,9 +276,9 @@ def test_a_jpeg_in_a_png_is_noted(images):
 
 def test_baselines_are_shown_in_the_colour_of_a_and_the_copies_as_they_are():
     a, b = noise(48, 60, 3, seed=1) // 2 + 64, noise(48, 60, seed=2) // 2 + 64
-    assert fuse_by_baseline("a", a, b) is a
-    assert fuse_by_baseline("b", a, b) is b
-    shown = fuse_by_baseline("mean", a, b)
+    assert fuse_by_baseline("a", a, b, "ir_visible") is a
+    assert fuse_by_baseline("b", a, b, "ir_visible") is b
+    shown = fuse_by_baseline("mean", a, b, "ir_visible")
     assert (shown.shape, shown.dtype) == (a.shape, np.uint8)
     inside = (shown.min(-1) > 0) & (shown.max(-1) < 255)
     assert inside.mean() > 0.8
