@@ -1,19 +1,22 @@
 """Displacements of small cells of the image, from correlations pooled over the pairs ("ensemble PIV").
 
-Correlations are summed over the pairs cell by cell before a peak is looked for: a cell that shows nothing in one pair shows
-something in another. Meinhart, Wereley, Santiago: A PIV algorithm for estimating time-averaged velocity fields, 2000
-(doi:10.1115/1.483256).
+Correlations are summed over the pairs cell by cell before a peak is looked for: a cell that shows nothing in one pair
+shows something in another. Meinhart, Wereley, Santiago: A PIV algorithm for estimating time-averaged velocity fields,
+2000 (doi:10.1115/1.483256).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from upfusion.registration.gradient_field import Field, Mask
+
+Model = Literal["shift", "similarity", "affine", "homography"]
+"""What can be fitted to the displacements of cells."""
 
 _LEAST_SEEN = 0.3
 _LEAST_ENERGY = 0.05
@@ -30,8 +33,7 @@ class Round:
     stride: int
     reach: int
     """Largest displacement that is looked for."""
-    model: str
-    """`similarity`, `affine` or `homography`: what is fitted to the displacements."""
+    model: Model
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,7 @@ class Volumes:
     """`(N, 2 reach + 1, 2 reach + 1)`, -1 to 1; rows are y, columns x, no displacement in the middle."""
 
 
-def pooled_volumes(
-    fields: Sequence[tuple[Field, Field]], seen: Mask, window: int, stride: int, reach: int
-) -> Volumes:
+def pooled_volumes(fields: Sequence[tuple[Field, Field]], seen: Mask, window: int, stride: int, reach: int) -> Volumes:
     """Correlate cells of A's fields with B's, summed over the pairs. Cells that B hardly sees are left out.
 
     `fields` are pairs of fields `(H, W)`; `seen` says where B is valid.

@@ -1,7 +1,7 @@
 """Coarse search for a rig: every scale and rotation of a grid, all shifts at once by FFT, pooled over the pairs.
 
-Cross-spectra are summed over the pairs before the one inverse FFT of each transform, so that what the pairs have in common
-adds up and their noise does not.
+Cross-spectra are summed over the pairs before the one inverse FFT of each transform, so that what the pairs have in
+common adds up and their noise does not.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from upfusion.registration.coordinates import (
     Matrix,
+    apply,
     concentric,
     grid,
-    apply,
     middle,
     resizing,
     similarity,

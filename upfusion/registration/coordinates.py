@@ -1,8 +1,11 @@
 """Transforms between the pixels of two cameras.
 
 A point is `(x, y)` in pixels; `(0, 0)` is the centre of the first pixel. A size is `(width, height)`. A matrix is a
-homography `(3, 3)`, float64, with `matrix[2, 2] == 1`, that takes a point of B to a point of A unless it says otherwise.
+homography `(3, 3)`, float64, with `matrix[2, 2] == 1`, that takes a point of B to a point of A unless it says
+otherwise.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,10 +28,10 @@ def normalised(matrix: ArrayLike) -> Matrix:
     checked = checked / checked[2, 2]
     if abs(np.linalg.det(checked)) < 1e-12:
         raise ValueError("expected a 3x3 matrix that can be inverted, got a singular one")
-    return checked
+    return np.asarray(checked)
 
 
-def apply(matrix: Matrix, points: Points) -> Points:
+def apply(matrix: NDArray[Any], points: NDArray[Any]) -> Points:
     """Transform points `(..., 2)`; a point at or behind the horizon of the homography becomes NaN."""
     x, y = points[..., 0], points[..., 1]
     w = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]
@@ -62,7 +65,7 @@ def similarity(scale: float, degrees: float, centre: tuple[float, float]) -> Mat
     cos, sin = scale * np.cos(turn), scale * np.sin(turn)
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
     x, y = centre
-    return translation(x, y) @ matrix @ translation(-x, -y)
+    return np.asarray(translation(x, y) @ matrix @ translation(-x, -y))
 
 
 def middle(size: Size) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A smooth displacement beyond a homography, such as the distortion of lenses: a cubic polynomial of the position in A."""
+"""A smooth displacement beyond a homography, such as lens distortion: a cubic polynomial of the position in A."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class CubicField:
 
     x: tuple[float, ...]
     y: tuple[float, ...]
-    """Ten coefficients each, in pixels of A: of 1, x, y, x^2, xy, y^2, x^3, x^2 y, x y^2, y^3, where x and y are measured
+    """Ten coefficients each, in pixels of A: of 1, x, y, x^2, xy, y^2, x^3, x^2 y, x y^2, y^3; x and y are measured
     from A's centre in halves of its longer side."""
 
     def at(self, points: Points, a_size: Size) -> Points:
@@ -32,4 +32,4 @@ def cubic_basis(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def centred(points: Points, size: Size) -> Points:
     """Return points measured from the centre of an image, in halves of its longer side."""
-    return (points - np.array(middle(size))) / (max(size) / 2)
+    return np.asarray((points - np.array(middle(size))) / (max(size) / 2))

@@ -3,16 +3,12 @@
 Positions are centred and divided by half the longer side, so that coefficients are in pixels at the border.
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from upfusion.registration.cells import Cells
-from upfusion.registration.coordinates import Matrix, Size, middle, translation
+from upfusion.registration.cells import Cells, Model
+from upfusion.registration.coordinates import Matrix, Size, middle, normalised, translation
 from upfusion.registration.cubic_field import centred, cubic_basis
-
-Model = Literal["shift", "similarity", "affine", "homography"]
 
 _ROUNDS = 12
 _RIDGE = 1e-3
@@ -90,8 +86,7 @@ def _matrix(coefficients: NDArray[np.float64], size: Size, model: Model) -> Matr
         [[1 + moved[2], moved[3], moved[0]], [moved[4], 1 + moved[5], moved[1]], [moved[6], moved[7], 1.0]]
     )
     to_local = np.diag([1 / radius, 1 / radius, 1.0]) @ translation(*(-side for side in middle(size)))
-    matrix: Matrix = np.linalg.inv(to_local) @ local @ to_local
-    return matrix / matrix[2, 2]
+    return normalised(np.linalg.inv(to_local) @ local @ to_local)
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

@@ -1,9 +1,9 @@
 """The image feature that cameras of different kinds share: locally normalised gradients with doubled angles.
 
 One complex number per pixel. Its angle is twice that of the gradient, so that an edge and the same edge with reversed
-contrast (a warm person is bright in infrared and dark in visible light) are the same number, and random directions average
-to 0. Squared gradients: Granlund and Knutsson, Signal Processing for Computer Vision, 1995; local normalisation as in
-dense descriptors for multimodal remote sensing (CFOG, doi:10.1109/TGRS.2019.2924684), of which this is a two-channel form.
+contrast (a warm person is bright in infrared and dark in visible light) are the same number, and random directions
+average to 0. Squared gradients: Granlund and Knutsson, Signal Processing for Computer Vision, 1995; local normalisation
+as in dense descriptors for remote sensing (CFOG, doi:10.1109/TGRS.2019.2924684), of which this is a two-channel form.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,8 @@ def to_grey(image: NDArray[Any]) -> Grey:
     """Return an image `(H, W)` or `(H, W, 3)` RGB as grey on the scale 0 to 255.
 
     8 bits are taken as they are. Deeper or float images (raw thermal counts use a small part of their range) are
-    stretched so that all but the darkest and brightest 0.5 % of the pixels fill it; NaN and Inf become the darkest value.
+    stretched so that all but the darkest and brightest 0.5 % of the pixels fill it; NaN and Inf become the darkest
+    value.
     """
     if image.dtype == np.uint8:
         return _luma(image).astype(np.float32)
@@ -53,7 +54,7 @@ def to_grey(image: NDArray[Any]) -> Grey:
         return np.zeros(grey.shape, np.float32)
     low, high = np.percentile(grey[finite], _STRETCH)
     stretched = (np.where(finite, grey, low) - low) * (255 / max(high - low, 1e-6))
-    return np.clip(stretched, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(stretched, 0, 255), np.float32)
 
 
 def gradient_field(grey: Grey, scales: Scales = FINE, valid: Mask | None = None) -> Field:

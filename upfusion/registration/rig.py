@@ -1,10 +1,10 @@
 """A rig: two cameras mounted together, and the transform from B's pixels to A's. It is kept as small, readable JSON."""
 
+import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Mapping
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ class RigError(ValueError):
 class Rig:
     """The transform from B's pixels to A's for a pair of cameras, exact at one distance.
 
-    What A shows at a point `p` is in B at `inverse(matrix) (p + field(p))`; points are pixel centres, `(0, 0)` being the
-    centre of the upper left pixel.
+    What A shows at a point `p` is in B at `inverse(matrix) (p + field(p))`; points are pixel centres, `(0, 0)` being
+    the centre of the upper left pixel.
     """
 
     a_size: Size
@@ -40,14 +40,17 @@ class Rig:
     pairs: int = 0
     """Pairs that the transform was estimated from; 0 for a calibration that was made elsewhere."""
     score: float | None = None
-    """How well gradients of A and of the warped B agree, pooled over the pairs: 0.36 and more for true rigs, at most 0.2
-    for pairs of other scenes. None where it was not measured."""
+    """How well gradients of A and of the warped B agree, pooled over the pairs: 0.36 and more for true rigs, at most
+    0.2 for pairs of other scenes. None where it was not measured."""
     uncertainty: float | None = None
     """Mean distance, over what B sees of A, between the transforms of two halves of the pairs, in pixels of A."""
     overlap: float | None = None
     """Share of A's field of view that B sees, 0 to 1."""
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """How the transform was made: method, version, pairs."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", normalised(self.matrix))
 
     def to_b(self, points: Points) -> Points:
         """Return where points `(..., 2)` of A are seen in B."""
@@ -65,7 +68,7 @@ class Rig:
         return found
 
     def digest(self) -> str:
-        """Return a digest of everything that changes a warped pixel: sizes, matrix and field, not how they were found."""
+        """Return a digest of what changes a warped pixel: sizes, matrix and field, not how they were found."""
         return hashlib.sha256(json.dumps(_transform(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:

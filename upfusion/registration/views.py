@@ -70,7 +70,7 @@ class Warp:
         self.seen = self._seen(level_size)
 
     def field(self, b: View) -> Field:
-        """Return the gradient field of the warped B: its angles must be those of the warped image. It has an rms of 1."""
+        """Return the gradient field of the warped B with an rms of 1: its angles are those of the warped image."""
         image = b.levels[self._level]
         if self._coarser > 1.1:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * self._coarser), np.float32)
@@ -92,9 +92,7 @@ class Warp:
         return np.asarray(cv2.erode(seen.astype(np.uint8), kernel)).astype(bool)
 
 
-def _map_of(
-    grid: Size, to_level: Matrix, from_a: Matrix, field: CubicField | None, a_size: Size
-) -> tuple[Grey, Grey]:
+def _map_of(grid: Size, to_level: Matrix, from_a: Matrix, field: CubicField | None, a_size: Size) -> tuple[Grey, Grey]:
     """Return where each pixel of the grid lies on B's level: x and y, float32; far outside behind the horizon."""
     y, x = np.mgrid[: grid[1], : grid[0]].astype(np.float64)
     points = np.stack([x, y], axis=-1)
