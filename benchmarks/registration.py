@@ -17,9 +17,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from upfusion.registration.alignment import AlignmentScore, alignment_score
 
 from upfusion.images import read_image
+from upfusion.registration.alignment import AlignmentScore, alignment_score
 from upfusion.registration.coordinates import (
     Matrix,
     Size,

@@ -160,8 +160,9 @@ def _different(images: Sequence[View]) -> float:
     """Return how many independent images these are worth: 1 for copies of one, their number if nothing agrees."""
     fields = [field_of_a(image, 160) for image in images]
     together = np.sum(fields, axis=0)
-    shared = float(np.vdot(together, together).real) / sum(float(np.vdot(x, x).real) for x in fields)
-    return len(images) / max(1.0, shared) + 1e-3
+    apart = sum(float(np.vdot(x, x).real) for x in fields)
+    shared = float(np.vdot(together, together).real) / apart if apart > 0 else len(images)
+    return len(images) / max(1.0, shared)
 
 
 def _believable(pairs: Sequence[PairOfViews]) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from upfusion.registration.coordinates import Matrix, Points, Size, apply, normalised
 from upfusion.registration.cubic_field import CubicField
 
-_DECIMALS = 10
+_DECIMALS = 12
 
 
 class RigError(ValueError):

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +14,8 @@ from tests.upfusion.registration.scenes import (
     unregistered,
     views_of,
 )
-from upfusion.registration.coordinates import apply, corner_distance, distance, resizing
+from upfusion.images import read_image
+from upfusion.registration.coordinates import apply, distance, resizing
 from upfusion.registration.cubic_field import CubicField
 from upfusion.registration.estimate import estimate_from_views, fit_field, least_score
 from upfusion.registration.rig import Rig, RigError
@@ -51,7 +53,7 @@ def test_fields_of_view_may_differ_by_a_factor_of_two(scale: float) -> None:
 
 def test_a_camera_may_be_turned_and_mirrored() -> None:
     truth = planted(1.05, 2, (6, 4))
-    pairs = [(a, np.rot90(b)[:, ::-1].copy()) for a, b in unregistered(3, truth)]
+    pairs = [(a, np.rot90(b)[:, ::-1].copy()) for a, b in unregistered(1, truth)]
     rig = estimate_from_views(views_of(pairs))
     in_b = np.array([[50.0, 60.0], [200.0, 100.0], [120.0, 180.0]])
     turned = np.stack([SIZE[1] - 1 - in_b[:, 1], SIZE[0] - 1 - in_b[:, 0]], axis=-1)
@@ -59,7 +61,7 @@ def test_a_camera_may_be_turned_and_mirrored() -> None:
 
 
 def test_pairs_of_different_scenes_are_refused_with_advice() -> None:
-    pairs = [(scene(seed)[0], scene(100 + seed)[1]) for seed in range(2)]
+    pairs = [(scene(0)[0], scene(100)[1])]
     with pytest.raises(RigError, match=r"score 0\.\d\d, expected at least 0\.\d\d.*13 to 16 pairs"):
         upfusion.estimate_rig(pairs)
 
@@ -91,7 +93,7 @@ def test_copies_of_one_pair_count_as_one() -> None:
 def test_the_distortion_of_a_lens_is_found_beyond_the_matrix() -> None:
     field = CubicField((0, 0, 0, 0, 0, 0, 3.0, 0, 3.0, 0), (0, 0, 0, 0, 0, 0, 0, 3.0, 0, 3.0))
     rig = Rig(SIZE, SIZE, np.eye(3), field)
-    pairs = [(a, _distorted(rig, b)) for a, b in (scene(seed, shapes=120) for seed in range(8))]
+    pairs = [(a, _distorted(rig, b)) for a, b in (scene(seed, shapes=120) for seed in range(4))]
     found = fit_field(views_of(pairs), np.eye(3))
     assert found is not None
     points = np.stack(np.meshgrid(np.linspace(20, 300, 8), np.linspace(20, 220, 6)), axis=-1)
@@ -102,25 +104,18 @@ def test_the_distortion_of_a_lens_is_found_beyond_the_matrix() -> None:
 
 def _distorted(rig: Rig, b: Pixels) -> Pixels:
     """Return what B shows when the rig is true."""
-    import cv2
-
     x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
     in_a = rig.to_a(np.stack([x, y], axis=-1).astype(np.float64)).astype(np.float32)
     return cv2.remap(b, in_a[..., 0], in_a[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="shared/data is not here")
-def test_four_real_pairs_of_visible_light_and_near_infrared() -> None:
-    folder = DATA / "rgb_nir" / "test"
-    pairs = [
-        (path, next((folder / "infrared").glob(f"{path.stem}.*"))) for path in sorted((folder / "visible").iterdir())
-    ]
-    from upfusion.images import read_image
-
-    images = [(read_image(a), read_image(b)) for a, b in pairs]
-    (height, width), size = images[0][0].shape[:2], images[0][0].shape[1::-1]
-    truth = planted(1.1, 3, (0.05 * width, -0.04 * height), size)
-    moved = [(a, seen_through(truth, b, size)) for a, b in images if a.shape[:2] == b.shape[:2] == (height, width)]
-    rig = upfusion.estimate_rig(moved)
-    # The set's own residual is 1.1 px at the corners of an image 640 px wide.
-    assert corner_distance(truth, rig.matrix, size) * 640 / width < 2.5
+def test_four_real_pairs_of_visible_light_and_infrared() -> None:
+    folder = DATA / "m3svd" / "test"
+    names = sorted(path.name for path in (folder / "visible").iterdir())[:4]
+    images = [tuple(read_image(folder / side / name) for side in ("visible", "infrared")) for name in names]
+    size = (640, 480)
+    truth = planted(1.1, 3, (32, -20), size)
+    rig = upfusion.estimate_rig([(a, seen_through(truth, b, size)) for a, b in images])
+    # The set as published is off its own registration by 0.9 px at the corners.
+    assert distance(truth, rig.matrix, size, size) < 1.5

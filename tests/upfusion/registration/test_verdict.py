@@ -22,7 +22,7 @@ def test_displaced_pairs_are_said_to_be_with_the_distance(pixels: int) -> None:
 
 def test_a_large_displacement_is_found_by_searching() -> None:
     truth = planted(1.3, 6, (40, 25))
-    pairs = views_of(unregistered(3, truth))
+    pairs = views_of(unregistered(1, truth))
     assert archive_verdict(pairs, search=False).state == "unknown"
     assert archive_verdict(pairs).unaligned
 
