@@ -22,7 +22,7 @@ RangeKind = Literal["full", "fixed", "percent", "auto", "per-image"]
 Unit = Literal["C", "K"]
 
 AUTO_PERCENTILES = (0.1, 99.9)
-"""What `auto` and `per-image` map to black and white. A person is more than 0.1 % of an image, dead pixels are fewer."""
+"""What `auto` and `per-image` map to black and white. A person is more than 0.1 % of an image, dead pixels less."""
 
 SMALL_PART = 0.25
 """`auto` leaves 16-bit values alone that span more of their scale than this."""
