@@ -5,7 +5,7 @@ nothing about survives unchanged (TIFF 6.0, section 2; EXIF 3.0, section 4.6).
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
@@ -25,6 +25,11 @@ class Entry:
 
     kind: int
     data: bytes
+
+    @classmethod
+    def of_doubles(cls, values: Sequence[float]) -> "Entry":
+        """Make an entry of 64-bit floats."""
+        return cls(12, struct.pack(f"<{len(values)}d", *values))
 
     @property
     def count(self) -> int:

@@ -1,8 +1,8 @@
 """Folder names of public infrared-visible data sets, beyond those that name a sensor plainly.
 
-FLIR ADAS 1 (`RGB`, `thermal_8_bit`, `thermal_16_bit`) and 2 (`video_rgb_test` with a table of partners), KAIST (`visible`,
-`lwir`), DroneVehicle (`trainimg`, `trainimgr`). LLVIP, M3FD, MSRS and VTUAV name their folders `visible` and `infrared`,
-`Vis` and `Ir`, `vi` and `ir`, `rgb` and `ir`.
+FLIR ADAS 1 (`RGB`, `thermal_8_bit`, `thermal_16_bit`) and 2 (`video_rgb_test` with a table of partners), KAIST
+(`visible`, `lwir`), DroneVehicle (`trainimg`, `trainimgr`). LLVIP, M3FD, MSRS and VTUAV name their folders `visible`
+and `infrared`, `Vis` and `Ir`, `vi` and `ir`, `rgb` and `ir`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Pairing files by what cameras call them: by name, by the number of the shot, or by time; one to one, nearest first."""
+"""Pairing files by what cameras call them: by name, by the number of the shot, or by time; one to one."""
 
 import heapq
 import re
@@ -62,8 +62,8 @@ def pair_files(
     """Pair the files (paths with `/`) of two folders, or of one.
 
     `folder_of` tells by its folder whose image a file is; where it gives None, the name tells, among the files of one
-    folder. Where only one side is marked in the names of a folder (`DJI_0001.JPG` beside `DJI_0001_R.JPG`), the unmarked
-    ones are the other side. `taken` has seconds since 1970 out of EXIF, which go before the time in a name.
+    folder. Where only one side is marked in the names of a folder (`DJI_0001.JPG` beside `DJI_0001_R.JPG`), the
+    unmarked ones are the other side. `taken` has seconds since 1970 out of EXIF, which go before the time in a name.
     """
     names = {file: read_name(_stem(file)) for file in files}
     groups: dict[tuple[str, str], _Group] = defaultdict(_Group)
