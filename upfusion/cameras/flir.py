@@ -84,6 +84,8 @@ def _joined(data: bytes) -> bytes:
     for marker, start, end in segments(data):
         if marker != _APP1 or data[start : start + 5] != _FLIR or end - start < 8:
             continue
+        if end > len(data):
+            raise ImageError("truncated_image", "the file ends within a FLIR segment")
         number, final = data[start + 6], data[start + 7]
         if number in parts or number > final or last not in (None, final):
             raise ImageError("truncated_image", "the FLIR segments are numbered inconsistently")

@@ -11,8 +11,7 @@ _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment's payload before the first scan; nothing for what is no JPEG.
 
-    A segment that reaches beyond `data` ends the walk, so the first kilobytes of a file may be given. Payloads never
-    overlap.
+    The first kilobytes of a file may be given: the last segment's end may lie beyond `data`. Payloads never overlap.
     """
     if data[:3] != b"\xff\xd8\xff":
         return
@@ -28,7 +27,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
             return
         length = int.from_bytes(data[place : place + 2], "big")
-        if length < 2 or place + length > len(data):
+        if length < 2 or place + 2 > len(data):
             return
         yield marker, place + 2, place + length
         place += length
