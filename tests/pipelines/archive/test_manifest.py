@@ -53,6 +53,7 @@ FULL = {
     "b_uri": ["/data/ir/1.png", "../ir/2.png"],
     "task": ["ct_mri", "nir_visible"],
     "prompt": ["bones", "leaves"],
+    "balance": [1, -0.5],
 }
 
 
@@ -68,6 +69,7 @@ def test_a_manifest_gives_its_pairs_with_uris_resolved_against_its_folder(place,
             "b_uri": f"{place}/ir/2.png",
             "task": "nir_visible",
             "prompt": "leaves",
+            "balance": -0.5,
         },
         {
             "pair_id": "000123",
@@ -75,6 +77,7 @@ def test_a_manifest_gives_its_pairs_with_uris_resolved_against_its_folder(place,
             "b_uri": "/data/ir/1.png",
             "task": "ct_mri",
             "prompt": "bones",
+            "balance": 1.0,
         },
     ]
     again = find(storage.join(place, "lists", f"pairs.{form}"), allow=allow, limit=1)
@@ -87,7 +90,16 @@ def test_task_and_prompt_are_optional_and_other_columns_do_not_matter(tmp_path, 
     uri = write_manifest(str(tmp_path), {"camera": [1, 2], **columns}, form)
     assert find(uri).pairs["task"].to_pylist() == ["ir_visible", "ir_visible"]
     assert find(uri).pairs["prompt"].to_pylist() == [None, None]
+    assert find(uri).pairs["balance"].to_pylist() == [None, None]
     assert find(uri, task="sar_optical").pairs["task"].to_pylist() == ["sar_optical", "sar_optical"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("balance", ["1.01", "-2", "much", "nan", "inf"])
+def test_a_balance_that_is_none_is_named_with_its_row(tmp_path, balance, form):
+    uri = write_manifest(str(tmp_path), FULL | {"balance": ["0", balance]}, form)
+    with pytest.raises(RequestError, match=rf"row 2 has balance '{balance}'; expected a number from -1"):
+        find(uri, allow=("s3://bucket", "/data"))
 
 
 def test_text_in_csv_stays_as_it_is_and_empty_cells_mean_the_default(tmp_path):
