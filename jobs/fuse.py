@@ -3,7 +3,7 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console.fuse import say_outcome, say_unpaired
+from jobs.console.fuse import say_outcome, say_unpaired, warn_of_idle_prompt
 from jobs.console.progress import ProgressLine
 from jobs.exit_codes import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
 from jobs.terminal import Terminal, quiet
@@ -29,6 +29,7 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
 
         plan = plan_fuse(config)
     say_unpaired(console, plan.found)
+    warn_of_idle_prompt(console, config.prompt, plan.checkpoint)
     with (
         explained(console, "The job", "What is done is kept", verbose=verbose),
         quiet(verbose) as terminal,

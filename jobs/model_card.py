@@ -10,7 +10,7 @@ from pipelines.checkpoints.describe import ModelInfo
 from upfusion.checkpoint import Checkpoint
 from upfusion.presets import PRESETS, NetworkConfig
 
-SHAPE = ("channels", "blocks", "heads", "refinement_blocks", "text_dim", "text_encoder", "prior_depths", "prior_widths")
+SHAPE = ("channels", "widths", "blocks", "heads", "refinement_blocks", "text_dim", "text_encoder", "prior_depths", "prior_widths")
 """Fields that have lines of their own, and so are no departures to list."""
 
 
@@ -47,13 +47,13 @@ def say_lines(console: Console, lines: dict[str, str]) -> None:
 
 def architecture(config: NetworkConfig) -> dict[str, str]:
     """Say what a network is made of, by heading."""
-    widths = " ".join(str(config.channels * 2**level) for level in range(4))
     return {
-        "Network": f"widths {widths}, blocks {_row(config.blocks)}, heads {_row(config.heads)}",
+        "Network": f"widths {_row(config.level_widths)}, blocks {_row(config.blocks)}, heads {_row(config.heads)}",
         "Retention": f"SCPM {config.scpm_retention:g}, TCPM {config.tcpm_retention:g}, "
         f"attention {config.attention_retention:g}",
         "Prior": _prior(config) if config.scpm else "none",
         "Text": f"{_encoder(config)}, T = {config.text_dim}" if config.takes_text else "none",
+        "Guidance": _guidance(config),
         "Not as in paper": ", ".join(_departures(config)),
     }
 
@@ -68,6 +68,13 @@ def _prior(config: NetworkConfig) -> str:
     architecture = f"ConvNeXt with depths {_row(config.prior_depths)} and widths {_row(config.prior_widths)}"
     origin = f"pretrained as {config.prior} (timm)" if config.prior else "weights inside the checkpoint"
     return f"{architecture}, {origin}, {'trained with the rest' if config.prior_trained else 'frozen'}"
+
+
+def _guidance(config: NetworkConfig) -> str:
+    """Say what a text or a number can do to the result."""
+    if config.takes_balance:
+        return "--balance from -1 (A) to 1 (B); texts ask for a balance, bright targets, a lifted dark, less noise"
+    return "a text reorders TCPM's channels, without a measured effect; no balance" if config.takes_text else "none"
 
 
 def _encoder(config: NetworkConfig) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pipelines.archive.schema import Discovery
     from pipelines.fuse import job as fuse
+    from upfusion.checkpoint import Checkpoint
 
 
 NAMES_SHOWN = 5
@@ -23,6 +24,13 @@ def say_unpaired(console: Console, found: "Discovery") -> None:
         console.print(f"  {uri}", highlight=False, markup=False, soft_wrap=True)
     if len(found.unpaired) > NAMES_SHOWN:
         console.print(f"  and {len(found.unpaired) - NAMES_SHOWN} more")
+
+
+def warn_of_idle_prompt(console: Console, prompt: str | None, checkpoint: "Checkpoint") -> None:
+    """Warn of a prompt for a model on which no text has a measured effect."""
+    if prompt and not checkpoint.config.takes_balance:
+        name = escape(checkpoint.name)
+        console.print(f"[yellow]--prompt has no measured effect on the model {name}[/]; it was not trained to follow texts")
 
 
 def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:

@@ -25,18 +25,19 @@ def lines(*words: object) -> list[str]:
 
 def test_a_preset_without_weights_says_what_it_is_costs_and_needs():
     shown = lines("base")
-    assert shown[:8] == [
+    assert shown[:9] == [
         "base (preset, ships without trained weights)",
         "Network widths 48 96 192 384, blocks 2 3 3 4, heads 1 2 4 8",
         "Retention SCPM 0.7, TCPM 0.5, attention 0.9",
         f"Prior {CONVNEXT_TINY}, pretrained as convnext_tiny.fb_in1k (timm), frozen",
         "Text ViT-B-32-quickgelu/openai (open_clip), T = 512",
+        "Guidance a text reorders TCPM's channels, without a measured effect; no balance",
         "Not as in paper stem_stride = 2, residual = True, skip_unperturbed = True",
         "Parameters 57.0 M, of these 29.2 M trainable",
         "height x width GFLOP memory (float32)",
     ]
-    assert shown[8].startswith("480x640 284 ")
-    assert shown[9].startswith("1024x1280 1,181 ")
+    assert shown[9].startswith("480x640 284 ")
+    assert shown[10].startswith("1024x1280 1,181 ")
 
 
 def test_a_checkpoint_shows_its_card():

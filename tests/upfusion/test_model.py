@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 import upfusion
 from upfusion import FusionModel
 from upfusion.checkpoint import EMBEDDED
-from upfusion.color import Pixels, luma
+from upfusion.color import COLOR_RULES, Pixels, luma
 from upfusion.images import encode_image
 from upfusion.presets import PRESETS
 from upfusion.prompts import PROMPTS, TASKS
@@ -100,6 +100,30 @@ def test_the_luma_of_b_counts_and_not_its_color(tiny: FusionModel) -> None:
     grey = np.full(SIZE, np.rint(luma(b[:1, :1]) * 255).item(), np.uint8)
     assert np.abs(tiny.fuse(a, b).astype(int) - tiny.fuse(a, grey)).max() <= 1
     assert (tiny.fuse(a, b) != tiny.fuse(a, 255 - b)).mean() > 0.1
+
+
+def test_the_balance_leads_from_a_to_b(tiny: FusionModel) -> None:
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    distances = []
+    for balance in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        fused = luma(tiny.fuse(a, b, balance=balance))
+        distances.append(np.abs(fused - luma(b)).mean() - np.abs(fused - luma(a)).mean())
+    assert distances == sorted(distances, reverse=True)
+    np.testing.assert_array_equal(tiny.fuse(a, b), tiny.fuse(a, b, balance=0.0))
+
+
+@pytest.mark.parametrize("balance", [-1.01, 2.0, float("nan")])
+def test_a_balance_outside_the_dial_is_refused(tiny: FusionModel, balance: float) -> None:
+    with pytest.raises(ValueError, match="balance: expected a number from -1"):
+        tiny.fuse(_scene(color=True), _scene(color=False), balance=balance)
+
+
+def test_the_colour_rule_is_that_of_the_task_unless_given(tiny: FusionModel) -> None:
+    a, b = _scene(color=True), _scene(color=False, seed=1)
+    a[..., 0], a[..., 2] = 255, 0
+    by_rule = {rule: tiny.fuse(a, b, task="pet_mri", color=rule) for rule in COLOR_RULES}
+    assert (by_rule["keep-luma"] != by_rule["keep-chroma"]).any()
+    np.testing.assert_array_equal(tiny.fuse(a, b, task="pet_mri"), by_rule["keep-luma"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 31)])

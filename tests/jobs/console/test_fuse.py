@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from jobs.console.fuse import NAMES_SHOWN, say_outcome, say_unpaired
+from jobs.console.fuse import NAMES_SHOWN, say_outcome, say_unpaired, warn_of_idle_prompt
 from pipelines.archive.schema import Discovery
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome

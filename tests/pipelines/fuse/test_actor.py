@@ -12,6 +12,7 @@ import torch
 from pipelines.archive.rows import DECODED, pack_image, unpack_image
 from pipelines.fuse import actor as fuse_actor
 from pipelines.fuse.actor import PASSES_AT_ONCE_GPU, FuseActor
+from pipelines.fuse.guide import Guide
 from pipelines.fuse.schemas import fused_schema
 from tests.pipelines.blocks import errors, noise, raising
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
@@ -68,6 +69,31 @@ def test_a_block_of_mixed_sizes_is_fused_as_each_pair_alone(actor):
         assert (row["fetch_ms"], row["decode_ms"]) == (1.0, 2.0)
         assert row["fuse_ms"] > 0
         assert row["measure_ms"] > 0
+
+
+def test_the_balance_of_a_row_goes_before_that_of_the_job(checkpoint_texts):
+    actor = FuseActor(TINY, checkpoint_texts, (), 1, on_gpu=False, guide=Guide(balance=0.5))
+    a, b = MIXED[0]
+    model = load("tiny", "cpu")
+    for given, expected in ((None, 0.5), (0.0, 0.0), (-1.0, -1.0)):
+        (row,) = actor(decoded((a, b), balance=given)).to_pylist()
+        np.testing.assert_array_equal(unpack_image(row["fused"]), model.fuse(a, b, balance=expected))
+        assert row["balance"] == given
+
+
+def test_the_colour_rule_is_that_of_the_task_or_of_the_job(checkpoint_texts):
+    texts = checkpoint_texts | {("pet_mri", None): checkpoint_texts["ct_mri", None]}
+    a = noise(24, 32, 3, seed=1)
+    a[..., 0], a[..., 2] = 255, 0  # saturated, without room for luma
+    pair = (a, noise(24, 32, seed=2))
+    images = {}
+    for rule in ("auto", "keep-chroma", "keep-luma"):
+        actor = FuseActor(TINY, texts, (), 1, on_gpu=False, guide=Guide(color=rule))
+        for task in ("ct_mri", "pet_mri"):
+            images[rule, task] = unpack_image(actor(decoded(pair, task=task)).to_pylist()[0]["fused"])
+    assert (images["keep-luma", "ct_mri"] != images["keep-chroma", "ct_mri"]).any()
+    np.testing.assert_array_equal(images["auto", "ct_mri"], images["keep-chroma", "ct_mri"])
+    np.testing.assert_array_equal(images["auto", "pet_mri"], images["keep-luma", "pet_mri"])
 
 
 def test_an_image_fused_in_tiles_says_so_in_its_row(checkpoint_texts):

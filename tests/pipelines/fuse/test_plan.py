@@ -72,12 +72,36 @@ def test_another_text_encoder_is_refused(guided_by_clip, tmp_path):
 def test_settings_that_change_the_result_belong_to_the_destination(tmp_path):
     digests = {
         plan(tmp_path, **settings).run["digest"]
-        for settings in ({}, {"precision": "bf16"}, {"tile": 512}, {"tile": 512, "tile_overlap": 32})
+        for settings in (
+            {},
+            {"precision": "bf16"},
+            {"tile": 512},
+            {"tile": 512, "tile_overlap": 32},
+            {"balance": 0.5},
+            {"color": "keep-luma"},
+        )
     }
-    assert len(digests) == 4
+    assert len(digests) == 6
     # Without tiles there is nothing to overlap, and limits decide no more than which pairs have a result.
     for settings in ({"tile_overlap": 32}, {"max_pixels": 1000, "max_file_mb": 1}):
         assert plan(tmp_path).run["digest"] == plan(tmp_path, **settings).run["digest"]
+
+
+def test_a_folder_from_before_there_was_a_dial_is_resumed_with_its_defaults(tmp_path):
+    assert not {"balance", "color"} & set(plan(tmp_path).run["result"])
+    assert plan(tmp_path, color="keep-chroma").run["digest"] == plan(tmp_path).run["digest"]
+    # Images of PET and SPECT come out otherwise than before.
+    assert plan(tmp_path, task="pet_mri").run["result"]["color"] == {"pet_mri": "keep-luma"}
+
+
+def test_a_balance_needs_a_model_that_takes_one(tmp_path):
+    config = replace(TINY.config, text_gate=False)
+    network = UPFusion(config)
+    checkpoint = replace(TINY, name="older", config=config, weights=network.state_dict())
+    (tmp_path / "older.safetensors").write_bytes(checkpoint.to_bytes())
+    with pytest.raises(RequestError, match="the model older takes no balance"):
+        plan(tmp_path, model=str(tmp_path / "older.safetensors"), balance=0.5)
+    assert plan(tmp_path, model=str(tmp_path / "older.safetensors")).checkpoint.name == "older"
 
 
 @pytest.mark.parametrize("preset", ["paper", "base"])
