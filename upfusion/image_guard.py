@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 
 from upfusion.declared import count_scans, ends_early, other_kind
-from upfusion.image_errors import ImageError, damaged, truncated, unsupported
+from upfusion.image_errors import ImageError as ImageError
+from upfusion.image_errors import damaged, truncated, unsupported
 
 MAX_PIXELS = 100_000_000
 """Pixels of the largest image that is decoded unless another limit is given: 2.4 GB at the worst."""
