@@ -83,6 +83,13 @@ def tiff_of_pages(pages: int) -> bytes:
     return data[:place] + struct.pack("<I", len(data)) + data[place + 4 :] + empty
 
 
+def tiff_of_another_kind() -> bytes:
+    from tests.image_kinds import Tiff  # which builds on this file
+
+    samples = np.random.default_rng(0).integers(0, 1 << 12, (HEIGHT, WIDTH, 3))
+    return Tiff(samples, 12, 2, order=">", planar=True, tile=(32, 16), big=True, compression=5).write()
+
+
 def jpeg_of_scans(scans: int) -> bytes:
     """Write a progressive JPEG that repeats its last scan."""
     data = saved(Image.new("L", (WIDTH, HEIGHT), 7), "JPEG", progressive=True)
@@ -123,6 +130,7 @@ ORDINARY: dict[str, Builder] = {
     "BMP": lambda: coloured("BMP"),
     "TIFF": lambda: coloured("TIFF"),
     "TIFF, compressed": lambda: coloured("TIFF", compression="tiff_lzw"),
+    "TIFF in separate planes, tiled, of 1 to 16 bits, big-endian, BigTIFF": lambda: tiff_of_another_kind(),
     "grey, 8 bits": lambda: saved(Image.fromarray(noise()), "PNG"),
     "grey, 16 bits": lambda: saved(Image.fromarray(noise(dtype=np.uint16)), "PNG"),
     "colour, 16 bits": lambda: cv2.imencode(".png", noise(3, dtype=np.uint16))[1].tobytes(),
@@ -132,6 +140,10 @@ ORDINARY: dict[str, Builder] = {
     "with an EXIF orientation": lambda: saved(
         Image.fromarray(noise(3, width=HEIGHT, height=WIDTH)), "JPEG", exif=exif(6)
     ),
+    "with an orientation in XMP alone": lambda: png(
+        HEIGHT, WIDTH, bytes((HEIGHT + 1) * WIDTH), chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0tiff:Orientation="6"')
+    ),
+    "with damaged EXIF": lambda: plain_png(chunk(b"eXIf", b"\0\x08\0\2\1\x12\0\3\0\0\0\1\0\1\0\0")),
     "with an ICC profile": lambda: coloured(
         "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     ),
@@ -152,7 +164,7 @@ BAD: dict[str, tuple[Builder, str]] = {
     "text": (lambda: b"These are my holiday photos.\n" * 10, "not_an_image"),
     "HTML error page named `.jpg`": (lambda: b"<!DOCTYPE html><title>404 Not Found</title>", "not_an_image"),
     "zeros": (lambda: bytes(4096), "not_an_image"),
-    "EPS, PDF, PSD or SVG named `.png`": (
+    "EPS, PDF or SVG named `.png`": (
         lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\nshowpage\n",
         "not_an_image",
     ),
@@ -162,6 +174,15 @@ BAD: dict[str, tuple[Builder, str]] = {
     "BMP cut short": (lambda: coloured("BMP")[:-500], "truncated_image"),
     "TIFF cut short": (lambda: coloured("TIFF")[:-500], "truncated_image"),
     "first bytes of a PNG alone": (lambda: b"\x89PNG\r\n\x1a\n", "truncated_image"),
+    "PNG with some bytes exchanged": (
+        lambda: coloured("PNG")[:2000] + b"zzzz" + coloured("PNG")[2004:],
+        "damaged_image",
+    ),
+    "HEIC or AVIF named `.jpg`": (lambda: b"\0\0\0\x18ftypheic" + bytes(100), "unsupported_image"),
+    "JPEG of 12 bits, lossless JPEG": (
+        lambda: coloured("JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c", 1),
+        "unsupported_image",
+    ),
     "float TIFF": (lambda: saved(Image.fromarray(noise().astype(np.float32)), "TIFF"), "unsupported_image"),
     "32-bit integer TIFF": (lambda: saved(Image.fromarray(noise().astype(np.int32)), "TIFF"), "unsupported_image"),
     "more pixels than `--max-pixels`": (lambda: png(1001, 1000, b""), "too_large"),

@@ -10,10 +10,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
+
+from upfusion.declared import count_scans, ends_early, other_kind
+from upfusion.image_errors import ImageError as ImageError
+from upfusion.image_errors import damaged, truncated, unsupported
 
 MAX_PIXELS = 100_000_000
 """Pixels of the largest image that is decoded unless another limit is given: 2.4 GB at the worst."""
@@ -31,59 +33,57 @@ _SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"
 # Every scan of a progressive JPEG passes over the whole image: 0.1 s for 100 million pixels, in 140 bytes of file.
 # Encoders write about ten; libtiff refuses more than 100 as well.
 _MOST_SCANS = 100
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
-_START_OF_SCAN, _END_OF_IMAGE, _START_OF_IMAGE = 0xDA, 0xD9, 0xD8
 
 # Calls of read() that a file may cost: 100,000, and one more for every 64 bytes. Without a limit a file of millions of
 # empty parts takes 35 (JPEG) to 57 (PNG) times its size in memory.
 _READS, _BYTES_A_READ = 100_000, 64
 
-_MOST_PAGES = 10_000
-
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
+# How Pillow names kinds of BMP that it knows and does not read.
+_UNSUPPORTED = re.compile("Unsupported BMP")
 
 # How Pillow refuses to unpack a PNG's texts and profiles beyond a megabyte each.
 _TOO_LARGE = re.compile("too large|Too much memory")
-
-
-class ImageError(ValueError):
-    """An image that cannot be read or written, with a short code for tables and a sentence for people."""
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
 
 
 @contextmanager
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open an image file's bytes; whatever opening it, or what is done inside the block, runs into is an ImageError.
 
-    Codes are `empty_file`, `not_an_image`, `truncated_image` and `too_large` (more than `max_pixels`, or made to cost
-    far more than its size).
+    Codes are `empty_file`, `not_an_image`, `truncated_image`, `damaged_image`, `unsupported_image` and `too_large`
+    (more than `max_pixels`, or made to cost far more than its size).
     """
-    if not data:
-        raise ImageError("empty_file", "the file is empty (0 bytes)")
+    check_kind(data)
+    with as_image_errors(data), quiet_pillow, Image.open(_File(data), formats=FORMATS_READ) as image:
+        check_size(image.size, max_pixels)
+        if image.format in ("JPEG", "MPO"):
+            _check_scans(data)
+        yield image
+
+
+@contextmanager
+def as_image_errors(data: bytes) -> Iterator[None]:
+    """Turn whatever reading a file runs into inside the block into an ImageError."""
     try:
-        with quiet_pillow, Image.open(_File(data), formats=FORMATS_READ) as image:
-            _check_size(image.size, max_pixels)
-            if image.format in ("JPEG", "MPO"):
-                _check_scans(data)
-            if image.format == "TIFF":
-                _check_size(_tile_of(image), max_pixels)
-            yield image
+        yield
     except ImageError:
         raise
     except Exception as error:
         raise _image_error(error, data) from error
 
 
-def count_frames(image: Image.Image, data: bytes) -> int | None:
-    """Count the frames or pages of an opened file without decoding them; None for several that are not counted.
+def check_kind(data: bytes) -> None:
+    """Raise ImageError for what is empty, and for a whole image of a kind that is known and not read."""
+    if not data:
+        raise ImageError("empty_file", "the file is empty (0 bytes)")
+    if kind := other_kind(data):
+        raise unsupported(kind)
 
-    Those of GIF, which no name that is read promises, and more than 10,000 pages take too long to count.
+
+def count_frames(image: Image.Image) -> int | None:
+    """Count the frames of an opened file without decoding them; None for several that are not counted.
+
+    Those of GIF, which no name that is read promises, take too long to count.
     """
-    if image.format == "TIFF":
-        return _count_pages(data)
     if image.format == "GIF":
         return None if getattr(image, "is_animated", False) else 1
     return getattr(image, "n_frames", 1)
@@ -136,57 +136,26 @@ quiet_pillow = _QuietPillow()
 def _image_error(error: Exception, data: bytes) -> ImageError:
     if isinstance(error, Image.DecompressionBombError | MemoryError) or _TOO_LARGE.search(str(error)):
         return ImageError("too_large", f"the image is too large: {str(error) or 'memory ran out'}")
-    if not isinstance(error, UnidentifiedImageError):
+    known = data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    if known or not isinstance(error, UnidentifiedImageError):
         # Damaged files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, EOFError, struct.error.
-        return ImageError("truncated_image", f"the image is damaged or incomplete ({error})")
-    if data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-        return ImageError("truncated_image", "the image is damaged, incomplete or of a kind not known")
+        said = str(error) if not isinstance(error, UnidentifiedImageError) else "it cannot be opened"
+        if _UNSUPPORTED.search(said):
+            return unsupported(f"the image ({said})")
+        return truncated(said) if ends_early(data) else damaged(said)
     readable = "PNG, JPEG, WebP, BMP, TIFF, GIF"
     return ImageError(
         "not_an_image", f"the file is not an image that can be read ({readable}): it begins with {data[:16]!r}"
     )
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise ImageError (`too_large`) for more than `max_pixels`."""
     width, height = size
     if width * height > max_pixels:
         raise ImageError("too_large", f"the image is too large: {width}x{height}, more than {max_pixels} pixels")
 
 
 def _check_scans(data: bytes) -> None:
-    """Count the scans of the first image, passing over segments such as thumbnails."""
-    place, scans = len(b"\xff\xd8"), 0
-    while (match := _MARKER.search(data, place)) and scans <= _MOST_SCANS:
-        kind, place = match[1][0], match.end()
-        if kind == _END_OF_IMAGE:
-            return
-        scans += kind == _START_OF_SCAN
-        if kind != _START_OF_IMAGE:
-            place += int.from_bytes(data[place : place + 2], "big")
-    if scans > _MOST_SCANS:
+    if (count_scans(data, _MOST_SCANS) or 0) > _MOST_SCANS:
         raise ImageError("too_large", f"the JPEG has more than {_MOST_SCANS} scans, each as costly as an image")
-
-
-def _tile_of(image: Any) -> tuple[int, int]:
-    """Return the size of a TIFF's tiles, which are decoded whole, however little of one is the image's."""
-    return image.tag_v2.get(_TILE_WIDTH, 1), image.tag_v2.get(_TILE_LENGTH, 1)
-
-
-def _count_pages(data: bytes) -> int | None:
-    """Follow a TIFF's chain of directories, reading none of them (Pillow's way takes the square of their number)."""
-    order: Any = "little" if data.startswith(b"II") else "big"
-    # BigTIFF has 8 bytes where TIFF has 4, 20 where it has 12, and counts entries in 8 instead of 2.
-    counting, entry, offset, first = (8, 20, 8, 8) if b"+" in data[2:4] else (2, 12, 4, 4)
-
-    def number(place: int, size: int) -> int:
-        return int.from_bytes(data[place : place + size], order)
-
-    place, seen = number(first, offset), set[int]()
-    for pages in count():
-        if not 0 < place < len(data) or place in seen:
-            return max(1, pages)
-        if pages == _MOST_PAGES:
-            return None
-        seen.add(place)
-        place = number(place + counting + entry * number(place, counting), offset)
-    return None

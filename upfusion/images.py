@@ -1,6 +1,8 @@
 """Image files to arrays and back, without losing size, colour, depth or orientation.
 
-Pillow reads everything but 16-bit colour, which it would silently cut to 8 bits; OpenCV reads that, and writes.
+Pillow reads all but TIFF, whose samples are read by their header (tiff_pixels.py), and 16-bit colour of PNG, which it
+would silently cut to 8 bits: OpenCV reads that, and it writes. Whatever decoded an image, its pixels are checked
+against what the file's header declares (declared.py).
 """
 
 from dataclasses import dataclass
@@ -9,10 +11,18 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
+from numpy.typing import NDArray
+from PIL import Image
 
 from upfusion.color import Pixels
-from upfusion.image_guard import MAX_PIXELS, ImageError, count_frames, open_image
+from upfusion.declared import declared, declared_by_tiff, webp_size
+from upfusion.file_names import SUFFIXES
+from upfusion.image_errors import ImageError, unsupported
+from upfusion.image_guard import MAX_PIXELS, as_image_errors, check_kind, check_size, count_frames, open_image
+from upfusion.image_metadata import orientation_of, without_metadata
+from upfusion.png_data import check_png_data
+from upfusion.tiff_header import BITS, PHOTOMETRIC, WHITE_IS_ZERO, count_pages, is_tiff, read_tiff_header
+from upfusion.tiff_pixels import is_read_by_pillow, is_read_here, read_tiff_pixels
 
 __all__ = [
     "FORMATS",
@@ -34,9 +44,6 @@ __all__ = [
 ImageFormat = Literal["png", "jpeg", "webp"]
 FORMATS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 """Formats that fused images are written in, with their file suffix; jpeg and webp hold 8 bits a channel."""
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-"""File suffixes that count as images in an archive, in lower case."""
 
 _OPTIONS: dict[ImageFormat, tuple[int, ...]] = {
     # Deflate that looks for runs alone: a third to two thirds of the time of Pillow's level 1, and files that are 10 %
@@ -67,14 +74,23 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedImage:
 
     Pixels are taken as stored: an embedded colour profile is not applied. Of several frames the first counts.
     At most 24 bytes a pixel, the size of `data` twice and 64 MB are used. Raises ImageError and nothing else, whatever
-    the bytes are (`empty_file`, `not_an_image`, `truncated_image`, `unsupported_image`, `too_large`).
+    the bytes are (`empty_file`, `not_an_image`, `truncated_image` where the file ends early,
+    `damaged_image`, `unsupported_image`, `too_large`).
     """
-    with open_image(data, max_pixels) as image:
-        frames = count_frames(image, data)
-        image.load()
-        alpha_dropped = image.has_transparency_data
-        pixels = _decode_deep_color(data, image) if _is_deep_color(data, image) else to_array(image)
-        return DecodedImage(pixels, alpha_dropped, frames)
+    check_kind(data)
+    if is_tiff(data):
+        with as_image_errors(data):
+            return _decode_tiff(data, max_pixels)
+    try:
+        return _decode(data, max_pixels)
+    except ImageError as error:
+        bare = without_metadata(data) if error.code == "damaged_image" else None
+        if bare is None:
+            raise
+        try:
+            return _decode(bare, max_pixels)
+        except ImageError:
+            raise error from None
 
 
 def image_size(head: bytes) -> tuple[int, int]:
@@ -83,23 +99,29 @@ def image_size(head: bytes) -> tuple[int, int]:
     An orientation that lies behind the pixels (WebP's) counts only where `head` reaches that far. Raises
     ImageError like `decode_image`.
     """
+    check_kind(head)
+    if is_tiff(head):
+        size = read_tiff_header(head).size
+        check_size(size, MAX_PIXELS)
+        return size
     try:
         with open_image(head) as image:
             # PNG's own getexif reads the whole file when it finds no orientation before the pixels.
-            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-            # Pillow has already turned the size of a TIFF.
-            turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"
+            turned = orientation_of(image, loads=False) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
     except ImageError as error:
-        size = _webp_size(head)
-        if size is None or 0 in size or error.code == "too_large":
+        found = webp_size(head)
+        if found is None or 0 in found or error.code == "too_large":
             raise
-        return size
+        return found
 
 
 def format_of(data: bytes) -> str | None:
     """Say what an image file's bytes are ("JPEG", "PNG", ...), whatever its name says; None for no image."""
     try:
+        if is_tiff(data):
+            read_tiff_header(data)
+            return "TIFF"
         with open_image(data) as image:
             # A JPEG that other pictures lie behind.
             return "JPEG" if image.format == "MPO" else image.format
@@ -151,22 +173,36 @@ def to_array(image: Image.Image) -> Pixels:
     Raises ImageError (`unsupported_image`).
     """
     image.load()
-    return _upright(_stored_pixels(image), _orientation(image))
+    return _upright(_stored_pixels(image), orientation_of(image))
 
 
-def _webp_size(head: bytes) -> tuple[int, int] | None:
-    """Return the stored size from the head of a WebP file, which Pillow opens only as a whole."""
-    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
-        return None
-    match head[12:16]:
-        case b"VP8X":
-            return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
-        case b"VP8 ":
-            return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
-        case b"VP8L":
-            bits = int.from_bytes(head[21:25], "little")
-            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return None
+def _decode(data: bytes, max_pixels: int) -> DecodedImage:
+    with open_image(data, max_pixels) as image:
+        frames = count_frames(image)
+        image.load()
+        alpha_dropped = image.has_transparency_data
+        orientation = orientation_of(image)
+        pixels = _decode_deep_png(data, image) if _is_deep_png(data) else _stored_pixels(image)
+        if image.format == "PNG":
+            check_png_data(data, pixels)
+        pixels = _upright(pixels, orientation)
+        declared(data, orientation).check(pixels)
+        return DecodedImage(pixels, alpha_dropped, frames)
+
+
+def _decode_tiff(data: bytes, max_pixels: int) -> DecodedImage:
+    header = read_tiff_header(data)
+    check_size((header.width, header.height), max_pixels)
+    if is_read_here(header):
+        pixels = _upright(read_tiff_pixels(data, header, max_pixels), header.orientation)
+    elif is_read_by_pillow(header):
+        check_size(header.segment, max_pixels)  # a tile is decoded whole, however little of it is the image's
+        with open_image(data, max_pixels) as image:
+            pixels = to_array(image)
+    else:
+        raise unsupported(header.kind())
+    declared_by_tiff(header).check(pixels)
+    return DecodedImage(pixels, any(kind in (1, 2, 999) for kind in header.extra), count_pages(data))
 
 
 def _stored_pixels(image: Image.Image) -> Pixels:
@@ -175,11 +211,8 @@ def _stored_pixels(image: Image.Image) -> Pixels:
     if image.mode in ("1", "LA", "La"):
         return np.asarray(image.convert("L"))
     if image.mode in ("I;16", "I;16L", "I;16B"):
-        pixels = np.asarray(image).astype(np.uint16)
-        # Pillow turns a TIFF whose zero is white into one whose zero is black, but not at 16 bits.
-        zero_is_white = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
-        return 65535 - pixels if zero_is_white else pixels
-    if image.mode in ("RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
+        return _sixteen_bits(image)
+    if image.mode in ("RGBA", "RGBX", "CMYK", "YCbCr", "HSV"):
         return np.asarray(image.convert("RGB"))
     if image.mode in ("P", "PA", "RGBa"):
         # Pillow warns of a palette with transparency that becomes RGB at once.
@@ -190,12 +223,16 @@ def _stored_pixels(image: Image.Image) -> Pixels:
     )
 
 
-def _orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation; a loaded TIFF has none left, its pixels are upright already."""
-    return image.getexif().get(ExifTags.Base.Orientation)
+def _sixteen_bits(image: Image.Image) -> Pixels:
+    """Return the pixels of a Pillow image of 16 bits, which may be an opened TIFF whose tags Pillow passes over."""
+    pixels = np.asarray(image).astype(np.uint16)
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    if tags.get(BITS) == (12,):
+        pixels = ((pixels.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
+    return 65535 - pixels if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else pixels
 
 
-def _upright(pixels: Pixels, orientation: int | None) -> Pixels:
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -205,27 +242,36 @@ def _upright(pixels: Pixels, orientation: int | None) -> Pixels:
     return pixels if pixels.flags.c_contiguous else pixels.copy()
 
 
-def _is_deep_color(data: bytes, image: Image.Image) -> bool:
-    """Tell whether the file holds 16 bits a channel in several channels."""
-    if image.format == "PNG":
-        bit_depth, color_type = data[24], data[25]
-        return bit_depth == 16 and color_type in (2, 4, 6)
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(258, ())  # type: ignore[attr-defined]
-        return isinstance(bits, tuple) and len(bits) > 1 and max(bits) == 16
-    return False
+def _is_deep_png(data: bytes) -> bool:
+    """Tell whether the file is a PNG of 16 bits a channel in several channels."""
+    bit_depth, color_type = data[24:26] if data.startswith(b"\x89PNG") else (8, 0)
+    return bit_depth == 16 and color_type in (2, 4, 6)
 
 
-def _decode_deep_color(data: bytes, image: Image.Image) -> Pixels:
-    """Decode 16-bit colour with OpenCV, after Pillow, which notices damage that OpenCV passes over."""
-    mode, grey, orientation = image.mode, image.format == "PNG" and data[25] == 4, _orientation(image)
-    image.close()  # four bytes a pixel
-    pixels = _decode_by_opencv(data) if mode in ("RGB", "RGBA", "LA") else None
+def _decode_deep_png(data: bytes, image: Image.Image) -> Pixels:
+    """Decode 16-bit colour with OpenCV, after Pillow, which notices damage that OpenCV passes over.
+
+    The upper 8 bits have to be those that Pillow read.
+    """
+    upper = np.asarray(image)  # the samples of a pixel, cut to 8 bits
+    image.close()
+    pixels = _decode_by_opencv(data)
     if pixels is None or pixels.dtype != np.uint16:
         raise ImageError("unsupported_image", "the image's 16-bit colour could not be decoded")
-    # OpenCV's order is blue, green, red. Neither it nor Pillow has deep grey with alpha: both repeat the grey.
-    kept = pixels[..., 0] if grey else pixels[..., 2::-1]
-    return _upright(np.ascontiguousarray(kept, dtype=np.uint16), orientation)
+    # OpenCV's order is blue, green, red. It has no deep grey with alpha: it repeats the grey.
+    colors = 1 if data[25] == 4 else 3
+    kept = np.ascontiguousarray(pixels[..., colors - 1 :: -1] if colors == 3 else pixels[..., :1])
+    if kept.shape[:2] != upper.shape[:2] or not _agree(kept, upper[..., :colors]):
+        raise ImageError("unsupported_image", "two libraries read the image's 16-bit colour differently")
+    return kept if colors == 3 else kept[..., 0]
+
+
+def _agree(deep: NDArray[np.uint16], upper: NDArray[np.uint8]) -> bool:
+    rows = 256
+    return all(
+        np.array_equal((deep[at : at + rows] >> 8).astype(np.uint8), upper[at : at + rows])
+        for at in range(0, len(deep), rows)
+    )
 
 
 def _decode_by_opencv(data: bytes) -> Any:

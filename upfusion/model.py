@@ -162,11 +162,13 @@ def _to_pixels(source: ImageSource) -> Pixels:
         return read_image(source)
     if isinstance(source, Image.Image):
         return to_array(source)
-    if source.dtype not in (np.uint8, np.uint16) or not (source.ndim == 2 or source.shape[2:] == (3,)):
+    native = source.dtype.newbyteorder("=")
+    if native not in (np.uint8, np.uint16) or not (source.ndim == 2 or source.shape[2:] == (3,)):
         raise ValueError(
             f"expected an 8 or 16 bit array (H, W) or (H, W, 3), got {source.dtype} with shape {source.shape}"
         )
-    return source
+    # torch takes one byte order, and neither views that run backwards nor those that cannot be written.
+    return np.require(source, native, ("C", "W", "E"))
 
 
 def _size(pixels: Pixels) -> str:

@@ -19,7 +19,8 @@ from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
 from pipelines.errors.exceptions import RequestError
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
-from upfusion.images import SUFFIXES, ImageError, image_size
+from upfusion.file_names import SUFFIXES, is_hidden, is_image_name
+from upfusion.images import ImageError, image_size
 
 Side = Literal["a", "b"]
 Place = tuple[str, Side, str | None]
@@ -101,14 +102,14 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
     tasks: dict[str, str] = {}
     part, ignored, elsewhere = archive.part, 0, 0
     for uri, name in names.items():
-        wanted = _is_image(name) or (recordings and _is_shown(name) and footage.is_recording(name))
+        wanted = is_image_name(name) or (recordings and not is_hidden(name) and footage.is_recording(name))
         placed = place(name) if wanted else None
         if placed is None:
             ignored += 1
             continue
         pair_id, side, task = placed
         _check_utf8(uri)
-        if recordings and archive.frame_rate and _is_image(name):
+        if recordings and archive.frame_rate and is_image_name(name):
             pair_id, uri = pair_id.rpartition("/")[0] or "recording", uri.rpartition("/")[0] + "/"
         if not part.holds(pair_id):
             elsewhere += 1
@@ -150,15 +151,6 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
 def _look_alike(first: str, second: str) -> str:
     alike = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
     return ", whose names differ in nothing but Unicode's form (NFC and NFD)" if alike else ""
-
-
-def _is_image(name: str) -> bool:
-    """Tell images by their suffix; what is hidden (macOS puts a `._1.jpg` beside every `1.jpg`) is none."""
-    return _is_shown(name) and PurePosixPath(name).suffix.lower() in SUFFIXES
-
-
-def _is_shown(name: str) -> bool:
-    return not any(part.startswith(".") for part in name.split("/"))
 
 
 def _check_utf8(uri: str) -> None:

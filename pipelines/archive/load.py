@@ -85,7 +85,7 @@ def _decode_pair(row: Row, max_pixels: int) -> None:
             fail(row, error.code, f"{uri}: {error}")
             return
         except Exception as error:  # noqa: BLE001  # decode_image raises nothing else; if it did, its pair alone failed
-            code = "out_of_memory" if isinstance(error, MemoryError) else "truncated_image"
+            code = "out_of_memory" if isinstance(error, MemoryError) else "damaged_image"
             fail(row, code, f"{uri}: {type(error).__name__}: {error}")
             return
         notes += _notes(side.upper(), image)

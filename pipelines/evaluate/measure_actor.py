@@ -127,7 +127,7 @@ def _decode(file: Row, row: Row) -> Pixels | None:
     except ImageError as error:
         fail(row, error.code, f"{file['uri']}: {error}")
     except Exception as error:  # noqa: BLE001  # whatever a file does to a decoder is its row's failure
-        fail(row, "truncated_image", f"{file['uri']}: {type(error).__name__}: {error}")
+        fail(row, "damaged_image", f"{file['uri']}: {type(error).__name__}: {error}")
     return None
 
 

@@ -15,7 +15,7 @@ from pipelines.evaluate.sets import EvaluationSet
 from pipelines.storage import objects as storage
 from upfusion.baselines import BASELINES, BASELINES_VERSION
 from upfusion.checkpoint import Checkpoint
-from upfusion.images import SUFFIXES
+from upfusion.file_names import is_image_name
 from upfusion.presets import PRESETS
 
 Kind = Literal["model", "baseline", "images"]
@@ -147,12 +147,9 @@ def _images_below(folder: str) -> dict[str, str]:
         versions = storage.list_versions(folder)
     except OSError as error:
         raise RequestError(f"{folder} cannot be read: {storage.without_secrets(str(error))}") from error
-    hidden = {uri for uri in versions if "/." in uri.removeprefix(folder)}
-    return {
-        uri: version
-        for uri, version in versions.items()
-        if uri not in hidden and PurePosixPath(uri).suffix.lower() in SUFFIXES
-    }
+    # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
+    depth = len(folder.split("/"))
+    return {uri: version for uri, version in versions.items() if is_image_name("/".join(uri.split("/")[depth:]))}
 
 
 def _name_below(folder: str, uri: str) -> str:

@@ -15,7 +15,8 @@ from pipelines.measure.config import MeasureConfig
 from pipelines.measure.summary import summarise
 from pipelines.storage import objects as storage
 from upfusion.color import Pixels, luma8
-from upfusion.images import SUFFIXES, decode_image
+from upfusion.file_names import is_image_name
+from upfusion.images import decode_image
 from upfusion.metrics import measure, why_none
 
 
@@ -110,7 +111,7 @@ def _by_name(option: str, folder: str, files: list[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for uri in files:
         path = PurePosixPath(*uri.split("/")[depth:])
-        if path.suffix.lower() not in SUFFIXES:
+        if not is_image_name(str(path)):
             continue
         # macOS stores names in another form of Unicode than other systems.
         name = unicodedata.normalize("NFC", str(path.with_suffix("")))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors.exceptions import RequestError
 from pipelines.storage import objects as storage
+from upfusion.file_names import is_hidden
 
 ROWS_A_GROUP = 1024
 # pyarrow cannot read a row group back whose images pass the 2 GiB of 32-bit offsets.
@@ -79,7 +80,8 @@ def write_table(uri: str, table: pa.Table) -> None:
 def list_tables(folder: str) -> list[str]:
     """List the Parquet files right in a folder or under a prefix; anything else there is passed over."""
     depth = folder.count("/") + 1
-    return [uri for uri in storage.list_files(folder) if uri.endswith(".parquet") and uri.count("/") == depth]
+    files = ((uri, uri.rpartition("/")[2]) for uri in storage.list_files(folder) if uri.count("/") == depth)
+    return [uri for uri, name in files if name.endswith(".parquet") and not is_hidden(name)]
 
 
 @contextmanager

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 BYTES_A_PIXEL, BYTES_A_BYTE, BYTES_BESIDES = 24, 2, 64_000_000
 """What decoding may take, as docs/failures.md has it."""
 
-CODES = {"empty_file", "not_an_image", "truncated_image", "unsupported_image", "too_large"}
+CODES = {"empty_file", "not_an_image", "truncated_image", "damaged_image", "unsupported_image", "too_large"}
 
 
 @pytest.mark.parametrize("kind", ORDINARY)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.storage import objects as storage
+from upfusion.file_names import is_hidden
 
 FOLDERS = {".xml": "annotations", ".txt": "labels"}
 """The folder, in any case, below which box files of a suffix lie."""
@@ -109,6 +110,8 @@ def _box_files(source_uri: str) -> Iterator[tuple[str, PurePosixPath]]:
     depth = len(storage.absolute(source_uri).split("/"))
     for uri in storage.list_files(source_uri):
         path = PurePosixPath(*uri.split("/")[depth:])
+        if is_hidden(str(path)):
+            continue
         folders = [part.lower() for part in path.parts[:-1]]
         folder = FOLDERS.get(path.suffix.lower())
         if folder in folders:

@@ -19,7 +19,8 @@ from pipelines.fuse.footage.container import Film, RecordingError, open_film
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import CredentialsError
 from upfusion.color import Pixels
-from upfusion.images import SUFFIXES, ImageError, decode_image
+from upfusion.file_names import is_image_name
+from upfusion.images import ImageError, decode_image
 
 FIRST_STEP_BACK = 2.0  # seconds to look for a key frame earlier, where the first one came after the moment asked for
 LONGEST_REORDER = 16  # frames that H.264 and H.265 may hold back
@@ -168,7 +169,7 @@ class FrameFolder(Source):
         for file in storage.list_files(uri):
             name = PurePosixPath(file)
             number = NUMBER.search(name.stem)
-            if name.suffix.lower() not in SUFFIXES or name.name.startswith(".") or number is None:
+            if not is_image_name(name.name) or number is None:
                 continue
             if not file.endswith(uri.rstrip("/").rsplit("/", 1)[-1] + "/" + name.name):
                 continue  # in a folder below

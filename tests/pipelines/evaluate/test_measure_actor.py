@@ -137,7 +137,7 @@ def test_a_metric_without_a_value_says_why(tmp_path):
     ("data", "code", "reason"),
     [
         (encoded(noise(48, 61)), "size_mismatch", " is 61x48 pixels, A is 60x48"),
-        (encoded(noise(48, 60))[:300], "truncated_image", ": the image is damaged or incomplete"),
+        (encoded(noise(48, 60))[:300], "truncated_image", ": image file is truncated; the file ends early"),
         (b"", "empty_file", ": the file is empty (0 bytes)"),
         (b"no image", "not_an_image", ": the file is not an image"),
         (None, "source_missing", " is not there"),
@@ -217,7 +217,7 @@ def test_a_decoder_that_breaks_fails_its_file_alone(images, monkeypatch):
 
     monkeypatch.setattr(measure_actor, "decode_image", break_on_one)
     rows = measured(work(images, "bad", "fused"))
-    assert rows["bad"]["error_code"] == "truncated_image"
+    assert rows["bad"]["error_code"] == "damaged_image"
     assert rows["bad"]["error"].startswith(f"{bad}: KeyError")
     assert rows["fused"]["status"] == OK
 

@@ -109,6 +109,9 @@ MADE_NAMES: dict[str, dict[str, bytes]] = {
     "`Thumbs.db`, `desktop.ini`, `.DS_Store`": {
         f"visible/{name}": b"-" for name in ("Thumbs.db", "desktop.ini", ".DS_Store")
     },
+    "anything in `__MACOSX/`, `@eaDir/`, `$RECYCLE.BIN/`": {
+        f"{folder}/visible/x.png": b"-" for folder in ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
+    },
     "`._1.png`, as macOS puts beside `1.png`": {"visible/._1.png": b"-"},
     "two suffixes for one image (`1.png`, `1.jpg`)": pair(GOOD) | {"visible/x.jpg": GOOD},
     "Unicode, NFC and NFD on one side": {"visible/caf\u00e9.png": GOOD, "visible/cafe\u0301.png": GOOD},

@@ -154,3 +154,14 @@ def test_what_cannot_be_measured_is_refused(archive):
     (archive / "visible" / "1.bmp.png").rename(archive / "visible" / "1.bmp")
     with pytest.raises(RequestError, match=r"A has two images named '1'"):
         measure_images(config(archive))
+
+
+def test_hidden_files_are_no_images(archive):
+    for side in ("visible", "infrared", "fused"):
+        for name in ("._1.png", ".DS_Store", "__MACOSX/1.png", "Thumbs.db"):
+            (archive / side / name).parent.mkdir(exist_ok=True)
+            (archive / side / name).write_bytes(b"\0\5\x16\7")
+    measurement = measure_images(config(archive))
+    assert names(measurement) == ["1", "day/2"]
+    assert not measurement.failed
+    assert measurement.left_out == [str(archive / "fused" / "3.png")]
