@@ -32,7 +32,7 @@ def command(config: DemoConfig, verbose: bool) -> int:
         return _fuse_recording(Path(config.out), verbose=verbose)
     write_archive(archive, config.count)
     settings = FuseConfig(
-        source=str(archive),
+        source=str(archive / "pairs.csv"),
         out=str(fused),
         images="both",
         # An SQLite file beside the results, so that trying the demo leaves nothing elsewhere.

@@ -10,7 +10,17 @@ from pipelines.checkpoints.describe import ModelInfo
 from upfusion.checkpoint import Checkpoint
 from upfusion.presets import PRESETS, NetworkConfig
 
-SHAPE = ("channels", "widths", "blocks", "heads", "refinement_blocks", "text_dim", "text_encoder", "prior_depths", "prior_widths")
+SHAPE = (
+    "channels",
+    "widths",
+    "blocks",
+    "heads",
+    "refinement_blocks",
+    "text_dim",
+    "text_encoder",
+    "prior_depths",
+    "prior_widths",
+)
 """Fields that have lines of their own, and so are no departures to list."""
 
 

@@ -30,7 +30,9 @@ def warn_of_idle_prompt(console: Console, prompt: str | None, checkpoint: "Check
     """Warn of a prompt for a model on which no text has a measured effect."""
     if prompt and not checkpoint.config.takes_balance:
         name = escape(checkpoint.name)
-        console.print(f"[yellow]--prompt has no measured effect on the model {name}[/]; it was not trained to follow texts")
+        console.print(
+            f"[yellow]--prompt has no measured effect on the model {name}[/]; it was not trained to follow texts"
+        )
 
 
 def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:

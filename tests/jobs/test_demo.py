@@ -23,8 +23,9 @@ def tracking_as_before() -> Iterator[None]:
 def test_the_demo_fuses_what_it_draws_and_says_where_to_look(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--count", "2"])
     assert result.exit_code == 0, result.output
-    assert "2 of 2 pairs fused" in result.output
+    assert "6 of 6 pairs fused" in result.output
     assert str(tmp_path / "demo" / "fused" / "report.html") in result.output
     assert (tmp_path / "demo" / "fused" / "report.html").is_file()
     assert (tmp_path / "demo" / "mlflow.db").is_file()
-    assert len(list((tmp_path / "demo" / "fused" / "images").glob("*.png"))) == 2
+    assert len(list((tmp_path / "demo" / "fused" / "images").glob("*.png"))) == 6
+    assert "One pair at 5 balances" in (tmp_path / "demo" / "fused" / "report.html").read_text()

@@ -19,10 +19,15 @@ from pipelines.demo.street.sensors import see_infrared, see_visible
 from pipelines.demo.street.view import lay_out
 
 
+DIAL = ("-1", "-0.5", "+0.5", "+1")
+"""Balances at which the first pair of the archive is fused beside 0."""
+
+
 def write_archive(folder: str | Path, count: int = 12, seed: int = 0) -> list[str]:
     """Write pairs of 640x480 8-bit PNG, `visible/NAME` (RGB) and `infrared/NAME` (grey); return the names.
 
-    The same seed gives the same pairs; a larger count only adds to them.
+    The same seed gives the same pairs; a larger count only adds to them. `pairs.csv` beside them is the manifest, in
+    which the first pair stands at four more balances as well.
     """
     names = [f"street_{number:03d}.png" for number in range(1, count + 1)]
     for number, name in enumerate(names):
@@ -31,7 +36,17 @@ def write_archive(folder: str | Path, count: int = 12, seed: int = 0) -> list[st
             path = Path(folder) / sensor / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
+    _write_manifest(Path(folder) / "pairs.csv", names)
     return names
+
+
+def _write_manifest(path: Path, names: list[str]) -> None:
+    stems = [Path(name).stem for name in names]
+    rows = [(stem, name, "0") for stem, name in zip(stems, names, strict=True)]
+    rows += [(f"{stems[0]} at balance {balance}", names[0], balance) for balance in DIAL]
+    lines = ["pair_id,a_uri,b_uri,balance"]
+    lines += [f"{pair_id},visible/{name},infrared/{name},{balance}" for pair_id, name, balance in rows]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def draw_moment(seed: int, seconds: float, width: int, height: int) -> tuple[Array, Array]:

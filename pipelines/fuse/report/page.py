@@ -25,6 +25,7 @@ from pipelines.archive.allowlist import MayRead, anything
 from pipelines.errors.escaping import printable
 from pipelines.errors.failures import ERROR_CODES
 from pipelines.fuse.destination import Destination
+from pipelines.fuse.report.dial import find_dial
 from pipelines.fuse.report.recordings import show_recordings
 from pipelines.fuse.schemas import STAGES, output_schema
 from pipelines.storage import objects as storage
@@ -42,7 +43,19 @@ SIZES_LISTED = 6
 LONG_SIDE = 960  # pixels
 # Columns that a file lacks are read as null, so one schema serves every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
-NARROW_NAMES = ["pair_id", "task", "status", "error_code", "error", "width", "height", "recording", "frames", *METRICS]
+NARROW_NAMES = [
+    "pair_id",
+    "task",
+    "balance",
+    "status",
+    "error_code",
+    "error",
+    "width",
+    "height",
+    "recording",
+    "frames",
+    *METRICS,
+]
 NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_ms" for stage in STAGES)]])
 
 # Inner size of a histogram in SVG units; the template draws the frame around it.
@@ -76,6 +89,7 @@ def write_report(dest: str, may_read: MayRead = anything) -> str:
             (title, [_shown_pair(file_of[index], rows, index, may_read) for index in indices])
             for title, indices in _choose_pairs(rows, ok & is_image, [metric for metric, _ in measured.values()])
         ],
+        dial=[_shown_pair(file_of[index], rows, index, may_read) for index in find_dial(rows, ok & is_image, file_of)],
         recordings=show_recordings(Destination(dest), run, rows, headline, may_read),
         histograms=[_histogram(metric, values) for metric, values in measured.values()],
         plot=(PLOT_WIDTH, PLOT_HEIGHT),
