@@ -18,7 +18,6 @@ from pipelines.demo.street.scene import Array, compose
 from pipelines.demo.street.sensors import see_infrared, see_visible
 from pipelines.demo.street.view import lay_out
 
-
 DIAL = ("-1", "-0.5", "+0.5", "+1")
 """Balances at which the first pair of the archive is fused beside 0."""
 

@@ -23,7 +23,7 @@ def find_dial(rows: pa.Table, shown: np.ndarray, file_of: list[str]) -> list[int
     indices = np.flatnonzero(shown & np.isfinite(balances))
     if len(np.unique(balances[indices])) < FEWEST:
         return []
-    sources = {}
+    sources: dict[str, tuple[str, str]] = {}
     for file in dict.fromkeys(file_of[index] for index in indices):
         sources |= {row["pair_id"]: (row["a_uri"], row["b_uri"]) for row in read_as(file, SOURCES).to_pylist()}
     fused_at: dict[tuple[str, str], dict[float, int]] = defaultdict(dict)

@@ -1,6 +1,7 @@
 """What a person sees of a fuse job."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from jobs.console.fuse import NAMES_SHOWN, say_outcome, say_unpaired, warn_of_id
 from pipelines.archive.schema import Discovery
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome
+from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 
 
 def terminal(width: int = 120) -> Console:
@@ -49,6 +51,20 @@ def test_a_long_name_stays_on_its_line():
     console = Console(file=io.StringIO(), width=40)
     say_unpaired(console, unpaired("/data/" + "n" * 100 + " 1.png"))
     assert console.file.getvalue().splitlines()[-1] == "  /data/" + "n" * 100 + " 1.png"
+
+
+def test_a_prompt_that_does_nothing_is_warned_of():
+    shipped = parse_checkpoint((EMBEDDED / "tiny.safetensors").read_bytes(), "tiny")
+    older = replace(shipped, name="[older]", config=replace(shipped.config, text_gate=False))
+    for checkpoint, prompt, expected in (
+        (older, "less noise", "[older]"),
+        (older, None, ""),
+        (shipped, "less noise", ""),
+    ):
+        console = Console(file=io.StringIO(), width=120)
+        warn_of_idle_prompt(console, prompt, checkpoint)
+        assert ("--prompt" in console.file.getvalue()) == bool(expected)
+        assert expected in console.file.getvalue()
 
 
 def outcome(**changed: Any) -> Outcome:
