@@ -7,10 +7,11 @@ Shape suffixes: B batch, C channels before, D channels after, H height, W width.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+
+from upfusion.full_precision import full_precision
 
 
 def map_channels(function: Callable[[Tensor], Tensor], x_BCHW: Tensor) -> Tensor:
@@ -19,7 +20,7 @@ def map_channels(function: Callable[[Tensor], Tensor], x_BCHW: Tensor) -> Tensor
     Equal to `function(x_BCHW)` up to rounding, (B, D, H, W); gradients flow to whatever the function holds.
     """
     batch, channels, height, width = x_BCHW.shape
-    with _in_full_precision(x_BCHW.device.type):
+    with full_precision(x_BCHW.device):
         # The unit vectors of all channels as pixels, and a zero, which gives the bias.
         basis_C1W = torch.eye(channels, channels + 1, dtype=torch.float32, device=x_BCHW.device)[:, None]
         mapped_BDW = function(basis_C1W.expand(batch, -1, -1, -1)).flatten(2)
@@ -27,7 +28,3 @@ def map_channels(function: Callable[[Tensor], Tensor], x_BCHW: Tensor) -> Tensor
         matrix_BDC = mapped_BDW[..., :channels] - bias_BD1
     mapped_BDP = torch.baddbmm(bias_BD1.to(x_BCHW.dtype), matrix_BDC.to(x_BCHW.dtype), x_BCHW.flatten(2))
     return mapped_BDP.view(batch, -1, height, width)
-
-
-def _in_full_precision(device: str) -> AbstractContextManager[object]:
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upfusion.full_precision import full_precision
+
 CORRECTION = 0.3
 """Largest change of the low-pass rest, on the scale of luma, beyond what lies between A and B."""
 
@@ -31,10 +33,11 @@ class Pyramid(NamedTuple):
 def split(x_B1HW: Tensor, bands: int) -> Pyramid:
     """Split lumas, whose sides are multiples of `2 ** bands` pixels, so that `merge` gives them back."""
     details = []
-    for _ in range(bands):
-        coarse = _halve(x_B1HW)
-        details.append(x_B1HW - _double(coarse))
-        x_B1HW = coarse
+    with full_precision(x_B1HW.device):
+        for _ in range(bands):
+            coarse = _halve(x_B1HW)
+            details.append(x_B1HW - _double(coarse))
+            x_B1HW = coarse
     return Pyramid(details, x_B1HW)
 
 

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 import upfusion
 from upfusion import FusionModel
 from upfusion.checkpoint import EMBEDDED
-from upfusion.color import COLOR_RULES, Pixels, luma
+from upfusion.color import COLOR_RULES, Pixels, color_rule, luma
 from upfusion.images import encode_image
 from upfusion.presets import PRESETS
 from upfusion.prompts import PROMPTS, TASKS
@@ -136,7 +136,8 @@ def test_a_batch_gives_what_single_pairs_give(tiny: FusionModel) -> None:
     pairs = [(_scene(color=True, seed=seed), _scene(color=False, seed=seed + 9)) for seed in range(3)]
     tasks = ["ir_visible", "ct_mri", "pet_mri"]
     text_BT = torch.stack([tiny.guidance.embed(task) for task in tasks])
-    together = tiny.fuse_batch([a for a, _ in pairs], [b for _, b in pairs], text_BT)
+    rules = [color_rule(task) for task in tasks]
+    together = tiny.fuse_batch([a for a, _ in pairs], [b for _, b in pairs], text_BT, colors=rules)
     for (a, b), task, fused in zip(pairs, tasks, together, strict=True):
         assert np.abs(fused.astype(int) - tiny.fuse(a, b, task=task)).max() <= 1
 

@@ -135,11 +135,11 @@ def with_passes(actor: FuseActor, memory: Memory, monkeypatch: pytest.MonkeyPatc
     """Let an actor on the CPU do as on a GPU, and return how many pairs its passes hold."""
     sizes = []
 
-    def spy(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+    def spy(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor, *guide: Any) -> list[np.ndarray]:
         sizes.append(len(a))
         if sum(image.size for image in a) > 2 * 24 * 32 * 3 and memory.left < 10**6:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return FusionModel.fuse_batch(actor.model, a, b, text_BT)
+        return FusionModel.fuse_batch(actor.model, a, b, text_BT, *guide)
 
     monkeypatch.setattr(actor.model, "fuse_batch", spy)
     monkeypatch.setattr(actor, "memory", memory)
@@ -197,9 +197,9 @@ def test_full_passes_hold_pairs_of_one_size_each_with_its_own_values(actor, monk
     alone = actor(decoded(*MIXED)).to_pylist()
     passes = []
 
-    def spy(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+    def spy(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor, *guide: Any) -> list[np.ndarray]:
         passes.append([image.shape[:2] for image in a])
-        return FusionModel.fuse_batch(actor.model, a, b, text_BT)
+        return FusionModel.fuse_batch(actor.model, a, b, text_BT, *guide)
 
     monkeypatch.setattr(actor.model, "fuse_batch", spy)
     monkeypatch.setattr(fuse_actor, "PASSES_AT_ONCE_GPU", 1)
@@ -217,7 +217,7 @@ def test_full_passes_hold_pairs_of_one_size_each_with_its_own_values(actor, monk
 def test_every_pair_is_guided_by_the_text_of_its_task_or_prompt(actor, checkpoint_texts, monkeypatch):
     seen = []
 
-    def spy(a: list[np.ndarray], _: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+    def spy(a: list[np.ndarray], _: list[np.ndarray], text_BT: torch.Tensor, *__: Any) -> list[np.ndarray]:
         seen.extend(text_BT.tolist())
         return a
 
@@ -248,10 +248,10 @@ def test_failed_pairs_pass_the_network_untouched(actor):
 
 
 def fail_on(actor: FuseActor, monkeypatch: pytest.MonkeyPatch, culprit: np.ndarray, error: Exception) -> None:
-    def fuse_batch(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor) -> list[np.ndarray]:
+    def fuse_batch(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor, *guide: Any) -> list[np.ndarray]:
         if any(np.array_equal(image, culprit) for image in a):
             raise error
-        return FusionModel.fuse_batch(actor.model, a, b, text_BT)
+        return FusionModel.fuse_batch(actor.model, a, b, text_BT, *guide)
 
     monkeypatch.setattr(actor.model, "fuse_batch", fuse_batch)
 
