@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 
 def split_at_commas(given: object) -> object:
-    """Turn words with commas between into a tuple of them; none and empty are no word."""
+    """Split comma-separated words into a tuple; `none` and empty words are dropped."""
     if isinstance(given, str):
         return tuple(word.strip() for word in given.split(",") if word.strip() not in ("", "none"))
     return given
@@ -18,8 +18,8 @@ Words = Annotated[tuple[str, ...], BeforeValidator(split_at_commas)]
 Allow = Annotated[
     Words,
     Field(
-        description="Where else the pairs of a manifest may lie, as prefixes with commas between, such as "
-        "s3://other/archive,https://host/images. Without it a manifest in a bucket names objects of that bucket "
-        "alone, and a local one local files and s3://."
+        description="Further locations that a manifest may name, as comma-separated prefixes, such as "
+        "s3://other/archive,https://host/images. Without it a manifest in a bucket may name objects of that bucket "
+        "only, and a local one local files and s3://."
     ),
 ]

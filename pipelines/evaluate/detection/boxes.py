@@ -1,4 +1,4 @@
-"""Boxes of people: the files of a set that hold them, and what stands in them (Pascal VOC's XML or YOLO's lines)."""
+"""Boxes of people: finding the box files of a set, and parsing them (Pascal VOC's XML or YOLO's lines)."""
 
 import math
 import unicodedata
@@ -15,24 +15,24 @@ from pipelines.storage import objects as storage
 from upfusion.file_names import is_hidden
 
 FOLDERS = {".xml": "annotations", ".txt": "labels"}
-"""The folder, in any case, below which box files of a suffix lie."""
+"""The folder (case-insensitive) of box files, by extension."""
 
 PEOPLE_NAMES = ("person", "pedestrian", "people")
 PEOPLE_IDS = (0,)
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-# Corners on the edge of an image are written as 1.0000001.
+# Corners on the edge of an image may be written as 1.0000001.
 ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
 class FoundBoxes:
-    """Which file holds the boxes of which pair."""
+    """The box file of each pair."""
 
     uris: dict[str, str]
     """URI of the box file by pair_id."""
     ambiguous: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """URIs that were left out, with the pair_ids each of them, or one more file, could belong to."""
+    """URIs that were skipped, with the pair_ids they could belong to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class People:
     boxes: NDArray[np.float64]
     """`(N, 4)`: x1, y1, x2, y2 in pixels from the upper left corner, within the image."""
     difficult: NDArray[np.bool_]
-    """`(N,)`: which of them are neither asked for nor wrong to find."""
+    """`(N,)`: which of them are difficult, so that detecting them is neither required nor wrong."""
 
 
 def find_boxes(source_uri: str, pair_ids: Collection[str]) -> FoundBoxes:
@@ -61,7 +61,7 @@ def find_boxes(source_uri: str, pair_ids: Collection[str]) -> FoundBoxes:
     ambiguous = {}
     for uri, path in _box_files(source_uri):
         owners = _owners(path, by_name[path.name])
-        if not owners:  # ids of folders are in one form of Unicode (NFC), macOS stores names in the other
+        if not owners:  # ids are Unicode-normalized (NFC), macOS stores names decomposed (NFD)
             path = PurePosixPath(unicodedata.normalize("NFC", str(path)))
             owners = _owners(path, by_name[path.name])
         if len(owners) > 1:
@@ -127,7 +127,7 @@ def _owners(path: PurePosixPath, namesakes: list[str]) -> list[str]:
 
 
 def _within(short: Iterable[str], long: Iterable[str]) -> bool:
-    """Tell whether one path is another with folders left out."""
+    """Tell whether one path is another with some folders removed."""
     rest = iter(long)
     return all(part in rest for part in short)
 

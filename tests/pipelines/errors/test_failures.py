@@ -5,9 +5,9 @@ from pipelines.errors.failures import fail
 
 def test_the_first_failure_of_a_pair_is_kept():
     row = {"pair_id": "x"}
-    fail(row, "source_missing", "a is not there")
+    fail(row, "source_missing", "a does not exist")
     fail(row, "size_mismatch", "sizes differ")
-    assert (row["error_code"], row["error"]) == ("source_missing", "a is not there")
+    assert (row["error_code"], row["error"]) == ("source_missing", "a does not exist")
 
 
 def test_a_failure_tells_no_secret(monkeypatch):
