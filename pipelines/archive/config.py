@@ -4,24 +4,28 @@ from pydantic import Field, field_validator, model_validator
 
 from pipelines.archive.shard import Shard
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow
+from pipelines.config.fields import Allow, RuntimeOnly
 from upfusion.prompts import TASKS
 
 
 class ArchiveConfig(JobConfig):
     """Options that select the pairs of an archive."""
 
-    source: str = Field(
+    source: RuntimeOnly[str] = Field(
         description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "
         "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task."
     )
-    a: str | None = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
-    b: str | None = Field(None, description="Pattern of the B images; the part matched by * pairs them with A.")
-    task: str | None = Field(
+    a: RuntimeOnly[str | None] = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
+    b: RuntimeOnly[str | None] = Field(
+        None, description="Pattern of the B images; the part matched by * pairs them with A."
+    )
+    task: RuntimeOnly[str | None] = Field(
         None, description=f"Kind of pairs; overrides folder names and the manifest: {', '.join(TASKS)}."
     )
-    limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
-    shard: str | None = Field(
+    limit: RuntimeOnly[int | None] = Field(
+        None, ge=1, description="Take only the first N pairs, in order of their ids."
+    )
+    shard: RuntimeOnly[str | None] = Field(
         None,
         description="Take only part I of N, as 'I/N' (1/8 to 8/8), by a hash of the pair ids: pairs never change part "
         "when the archive grows. A fuse job writes it to DEST/shard-I-of-N.",
@@ -34,9 +38,13 @@ class ArchiveConfig(JobConfig):
         description="Treat folders of numbered images as recordings with this frame rate (frames/s). Without it they "
         "are pairs of images.",
     )
-    max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests with more pairs than this.")
-    max_id: int = Field(1024, ge=1, description="Refuse pair ids longer than this many bytes.")
-    max_prompt: int = Field(2000, ge=1, description="Refuse prompts in a manifest longer than this many characters.")
+    max_pairs: RuntimeOnly[int] = Field(
+        10_000_000, ge=1, description="Refuse archives and manifests with more pairs than this."
+    )
+    max_id: RuntimeOnly[int] = Field(1024, ge=1, description="Refuse pair ids longer than this many bytes.")
+    max_prompt: RuntimeOnly[int] = Field(
+        2000, ge=1, description="Refuse prompts in a manifest longer than this many characters."
+    )
 
     @field_validator("task")
     @classmethod

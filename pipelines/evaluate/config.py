@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow, Words
+from pipelines.config.fields import Allow, Experiment, NoTracking, TrackingUri, Words
 from pipelines.config.metrics import MetricNames
 
 # The part before = is a name, optionally with a task, unless it looks like a path.
@@ -51,11 +51,9 @@ class EvaluationSettings(JobConfig):
         "a model hub.",
     )
     retry_failed: bool = Field(False, description="Retry what failed before.")
-    experiment: str = Field("upfusion", description="MLflow experiment.")
-    tracking_uri: str | None = Field(
-        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
-    )
-    no_tracking: bool = Field(False, description="Do not track in MLflow.")
+    experiment: Experiment = "upfusion"
+    tracking_uri: TrackingUri = None
+    no_tracking: NoTracking = False
 
     def shared_paths(self) -> list[tuple[str, str]]:
         return [*(("SET", place_of(given)) for given in self.sets), ("--out", self.out)]

@@ -3,23 +3,24 @@
 The command line, a YAML file and Python all create this object; its field names are the flags.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.archive.config import ArchiveConfig
+from pipelines.config.fields import Experiment, NoTracking, RuntimeOnly, TrackingUri
 from pipelines.config.metrics import MetricNames
 from pipelines.fuse.footage.config import FootageConfig
 from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 
 if TYPE_CHECKING:
     from upfusion.tiles import Tiles
-from pipelines.archive.config import ArchiveConfig
 
 
 class FuseConfig(FootageConfig, ArchiveConfig):
     """All options of a fuse job."""
 
-    out: str = Field(description="Folder or s3:// prefix for the results.")
+    out: RuntimeOnly[str] = Field(description="Folder or s3:// prefix for the results.")
     model: str = Field(
         "tiny",
         description="Preset, checkpoint file (local or s3://), or registered model in MLflow (models:/NAME@ALIAS or "
@@ -30,7 +31,7 @@ class FuseConfig(FootageConfig, ArchiveConfig):
         description="Text that guides the fusion of every pair, or the name of a built-in prompt (general, ct_mri, "
         "...); by default the built-in prompt of the pair's task.",
     )
-    text_encoder: str | None = Field(
+    text_encoder: RuntimeOnly[str | None] = Field(
         None,
         description="File or folder (local or s3://) with the text encoder for --prompt, for machines that cannot "
         "reach a model hub.",
@@ -47,10 +48,10 @@ class FuseConfig(FootageConfig, ArchiveConfig):
     format: Literal["png", "jpeg", "webp"] = Field(
         "png", description="File format of fused images; jpeg and webp have 8 bits per channel, at quality 95."
     )
-    actors: int | None = Field(
+    actors: RuntimeOnly[int | None] = Field(
         None, ge=1, description="Copies of the network; by default one per GPU, or as many as CPUs allow."
     )
-    gpus_per_actor: float | None = Field(
+    gpus_per_actor: RuntimeOnly[float | None] = Field(
         None,
         ge=0,
         description="GPUs of one copy: 0.5 puts two on one GPU, 0 forces the CPU; by default 1 if any.",
@@ -65,27 +66,28 @@ class FuseConfig(FootageConfig, ArchiveConfig):
         "not fit into memory. It changes the result: attention and gates see a tile instead of the whole image.",
     )
     tile_overlap: int = Field(64, ge=0, description="Pixels by which neighbouring tiles overlap and are blended.")
-    max_pixels: int = Field(
+    max_pixels: RuntimeOnly[int] = Field(
         MAX_PIXELS,
         ge=1,
         le=PILLOWS_LIMIT,
         description="Most pixels of a source image; a larger one is not decoded and its pair fails. "
         "Decoding takes up to 24 bytes of memory per pixel.",
     )
-    max_file_mb: int = Field(
+    max_file_mb: RuntimeOnly[int] = Field(
         1000,
         ge=1,
         description="Largest source file in megabytes; the pair of a larger one fails.",
     )
-    max_failed: float = Field(
+    max_failed: RuntimeOnly[float] = Field(
         1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still succeeds."
     )
-    retry_failed: bool = Field(False, description="Retry the pairs that failed before.")
-    experiment: str = Field("upfusion", description="MLflow experiment.")
-    tracking_uri: str | None = Field(
-        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
-    )
-    no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+    retry_failed: RuntimeOnly[bool] = Field(False, description="Retry the pairs that failed before.")
+    experiment: Experiment = "upfusion"
+    tracking_uri: TrackingUri = None
+    no_tracking: NoTracking = False
+
+    def result_settings(self) -> dict[str, Any]:
+        return super().result_settings() | ({} if self.tile else {"tile_overlap": None})
 
     def shared_paths(self) -> list[tuple[str, str]]:
         return [("SOURCE", self.source), ("--out", self.out)]

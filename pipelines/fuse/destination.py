@@ -79,14 +79,14 @@ class Destination:
         self.success = storage.join(self.uri, "_SUCCESS.json")
         self.report = storage.join(self.uri, "report.html")
 
-    def claim(self, run: dict[str, Any]) -> None:
+    def claim(self, run: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
         """Write run.json, or check that an existing one has the same digest.
 
         `run["result"]` holds every setting that affects the result. Raises UsageError, listing the settings
         that differ, if DEST was made with other ones.
         """
         try:
-            if is_claimed(self.uri, run):
+            if is_claimed(self.uri, run, defaults):
                 return
             if storage.list_files(self.pairs):
                 raise UsageError(f"{self.uri} holds pairs/ but no run.json; choose another --out")

@@ -82,10 +82,11 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
     """
     started = time.monotonic()
     config, destination = plan.config, Destination(plan.config.destination)
+    defaults = config.result_defaults()
     try:
         if config.shard:
-            Destination(config.out).claim(plan.run_of_all_shards)
-        destination.claim(plan.run)
+            Destination(config.out).claim(plan.run_of_all_shards, defaults)
+        destination.claim(plan.run, defaults)
         finished = destination.finished()
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error

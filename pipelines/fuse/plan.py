@@ -72,19 +72,7 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
     except OSError as error:
         raise UsageError(f"SOURCE cannot be read: {storage.redact(str(error))}") from error
     texts = _embed_prompts(config, checkpoint, found.pairs, {})
-    result = {
-        "model": checkpoint.digest,
-        "prompt": config.prompt,
-        "metrics": list(config.metrics),
-        "metrics_version": METRICS_VERSION,
-        "images": config.images,
-        "format": config.format,
-        "precision": config.precision,
-        "tile": config.tile,
-        "tile_overlap": config.tile_overlap if config.tile else None,
-        "frame_rate": config.frame_rate,
-        **config.footage_result,
-    }
+    result = config.result_settings() | {"model": checkpoint.digest, "metrics_version": METRICS_VERSION}
     run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,

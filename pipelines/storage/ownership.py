@@ -25,8 +25,11 @@ def write_claim(uri: str, run: dict[str, Any]) -> None:
     storage.write_bytes(run_file(uri), (json.dumps(claim, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def is_claimed(uri: str, run: dict[str, Any]) -> bool:
+def is_claimed(uri: str, run: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
     """Tell whether a destination already belongs to this run; False if it belongs to none.
+
+    A setting that an earlier version did not have counts as its value in `defaults`, so that a new option refuses no
+    existing destination.
 
     Raises UsageError, listing the settings that differ, if it was made with other ones.
     """
@@ -35,12 +38,14 @@ def is_claimed(uri: str, run: dict[str, Any]) -> bool:
         return False
     if there["digest"] == run["digest"]:
         return True
-    names = sorted(set(there["result"]) | set(run["result"]))
+    known, now = (defaults or {}) | there["result"], run["result"]
     differing = [
-        f"{name}: {there['result'].get(name)!r} there, {run['result'].get(name)!r} now"
-        for name in names
-        if there["result"].get(name) != run["result"].get(name)
+        f"{name}: {known.get(name)!r} there, {now.get(name)!r} now"
+        for name in sorted(set(there["result"]) | set(now))
+        if known.get(name) != now.get(name)
     ]
+    if not differing:
+        return True
     raise UsageError(
         f"{uri} was made with different settings ({'; '.join(differing)}). "
         "Choose another --out, or use the settings it was made with."

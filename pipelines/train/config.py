@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow, Words
+from pipelines.config.fields import Allow, Experiment, NoTracking, RuntimeOnly, TrackingUri, Words
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.presets import PARTS, PRESETS
 
@@ -20,32 +20,6 @@ LIKE_THE_PAPER = "; the paper's by default"
 
 SMALLEST_FIDELITY_CROP = 41  # one window at VIF's coarsest scale
 
-# Fields that do not affect the resulting weights: where and how fast they are made, and what is logged.
-RUNTIME_ONLY_FIELDS = frozenset(
-    {
-        "out",
-        "allow",
-        "text_encoder",
-        "weights",
-        "workers",
-        "gpus_per_worker",
-        "threads",
-        "micro_batch",
-        "loaders",
-        "memory_cache",
-        "disk_cache",
-        "cache_folder",
-        "checkpoint_every",
-        "log_every",
-        "max_restarts",
-        "register_as",
-        "alias",
-        "experiment",
-        "tracking_uri",
-        "no_tracking",
-    }
-)
-
 
 class TrainConfig(JobConfig):
     """All options of a training job; the defaults are the paper's where it gives a value."""
@@ -56,7 +30,9 @@ class TrainConfig(JobConfig):
         "manifests; ROOT=2 samples the pairs of a root twice as often. If a root has a folder train, only that "
         "is trained on, and val, if there is one, validates.",
     )
-    out: str = Field(description="Folder or s3:// prefix of the run: checkpoints, the list of pairs, the best model.")
+    out: RuntimeOnly[str] = Field(
+        description="Folder or s3:// prefix of the run: checkpoints, the list of pairs, the best model."
+    )
     preset: str = Field("tiny", description=f"Network to train from random weights: {', '.join(PRESETS)}.")
     without: Words = Field(
         (), description=f"Parts to train the preset without, comma-separated, for an ablation: {', '.join(PARTS)}."
@@ -66,12 +42,12 @@ class TrainConfig(JobConfig):
         description="Checkpoint to start from instead: tiny (the one that ships), a file, local or s3://, such as "
         "`upfusion create` makes, or models:/NAME@ALIAS.",
     )
-    weights: str | None = Field(
+    weights: RuntimeOnly[str | None] = Field(
         None,
         description="File of the preset's pretrained ConvNeXt (local or s3://), for machines that cannot reach a "
         "model hub.",
     )
-    text_encoder: str | None = Field(
+    text_encoder: RuntimeOnly[str | None] = Field(
         None,
         description="File or folder of the text encoder (local or s3://), for machines that cannot reach a model hub.",
     )
@@ -131,42 +107,48 @@ class TrainConfig(JobConfig):
     seed: int = Field(0, ge=0, description="Seed of the weights, the order, the crops and the prompts.")
 
     validate_every: float = Field(1.0, gt=0, description="Epochs between validations.")
-    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints: a crash loses no more than these.")
-    log_every: int = Field(20, ge=1, description="Steps between reports of the losses.")
-    max_restarts: int = Field(5, ge=-1, description="How often lost workers are restarted; -1 for no limit.")
+    checkpoint_every: RuntimeOnly[int] = Field(
+        500, ge=1, description="Steps between checkpoints: a crash loses no more than these."
+    )
+    log_every: RuntimeOnly[int] = Field(20, ge=1, description="Steps between reports of the losses.")
+    max_restarts: RuntimeOnly[int] = Field(
+        5, ge=-1, description="How often lost workers are restarted; -1 for no limit."
+    )
 
-    workers: str = Field("1", description="Number of workers, such as 4, or an elastic range such as 2-8.")
-    gpus_per_worker: float | None = Field(
+    workers: RuntimeOnly[str] = Field("1", description="Number of workers, such as 4, or an elastic range such as 2-8.")
+    gpus_per_worker: RuntimeOnly[float | None] = Field(
         None, ge=0, description="GPUs of one worker; by default 1 where there are any, 0 trains on CPUs."
     )
-    threads: int | None = Field(
+    threads: RuntimeOnly[int | None] = Field(
         None,
         ge=1,
         description="PyTorch threads of a worker on CPUs; by default its share of the cores. Another number sums in "
         "another order, which changes the last digits of the weights.",
     )
-    micro_batch: int | None = Field(
+    micro_batch: RuntimeOnly[int | None] = Field(
         None,
         ge=1,
         description="Crops per forward pass of a worker (gradient accumulation); by default its whole share of the "
         "batch.",
     )
-    loaders: int = Field(4, ge=1, description="Threads of each worker that read and decode images.")
-    memory_cache: float = Field(2.0, ge=0, description="GB of decoded images that each worker keeps in memory.")
-    disk_cache: float = Field(20.0, ge=0, description="GB of object-store files cached on each machine's disk.")
-    cache_folder: str | None = Field(
+    loaders: RuntimeOnly[int] = Field(4, ge=1, description="Threads of each worker that read and decode images.")
+    memory_cache: RuntimeOnly[float] = Field(
+        2.0, ge=0, description="GB of decoded images that each worker keeps in memory."
+    )
+    disk_cache: RuntimeOnly[float] = Field(
+        20.0, ge=0, description="GB of object-store files cached on each machine's disk."
+    )
+    cache_folder: RuntimeOnly[str | None] = Field(
         None, description="Folder of that disk cache; by default below the system's temporary folder."
     )
 
-    register_as: str | None = Field(
+    register_as: RuntimeOnly[str | None] = Field(
         None, description="Register the best model in MLflow's model registry under this name, such as upfusion."
     )
-    alias: str | None = Field(None, description="Alias the registered version gets, such as champion.")
-    experiment: str = Field("upfusion", description="MLflow experiment.")
-    tracking_uri: str | None = Field(
-        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
-    )
-    no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+    alias: RuntimeOnly[str | None] = Field(None, description="Alias the registered version gets, such as champion.")
+    experiment: Experiment = "upfusion"
+    tracking_uri: TrackingUri = None
+    no_tracking: NoTracking = False
 
     def shared_paths(self) -> list[tuple[str, str]]:
         # A weight, as in ROOT=2, follows the path.

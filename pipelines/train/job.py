@@ -30,7 +30,7 @@ from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
 from pipelines.tracking.mlflow_client import ONE_MINUTE, mlflow_retry_limits
 from pipelines.tracking.run import InputData, TrackedRun, check_tracking, open_run
 from pipelines.train.callback import MLflowTarget, Report
-from pipelines.train.config import RUNTIME_ONLY_FIELDS, TrainConfig
+from pipelines.train.config import TrainConfig
 from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
 from pipelines.train.folder import RunFolder
 from pipelines.train.job_spec import TrainJob
@@ -92,7 +92,7 @@ def plan_train(config: TrainConfig) -> TrainPlan:
     check_shared_paths(config)
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     folder = RunFolder(config.out)
-    result = config.model_dump(mode="json", exclude=set(RUNTIME_ONLY_FIELDS))
+    result = config.result_settings()
     try:
         resumes = storage.exists(folder.start)
         start = parse_checkpoint(storage.read_bytes(folder.start), folder.start) if resumes else _make_start(config)
@@ -111,7 +111,7 @@ def plan_train(config: TrainConfig) -> TrainPlan:
         "git_commit": git_commit(),
     }
     try:
-        if not is_claimed(folder.uri, run) and storage.list_files(folder.checkpoints):
+        if not is_claimed(folder.uri, run, config.result_defaults()) and storage.list_files(folder.checkpoints):
             raise UsageError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
     except OSError as error:
         raise UsageError(f"--out {folder.uri} cannot be used: {storage.redact(str(error))}") from error

@@ -1,6 +1,6 @@
 """Options of a fuse job for recordings; every field is a flag of `upfusion fuse`."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -68,8 +68,3 @@ class FootageConfig(JobConfig):
     def offset_seconds(self) -> float | None:
         """The given offset in seconds; None for auto."""
         return None if self.offset == AUTO else float(self.offset)
-
-    @property
-    def footage_result(self) -> dict[str, Any]:
-        """The settings that affect fused recordings."""
-        return {name: getattr(self, name) for name in FootageConfig.model_fields}

@@ -83,5 +83,5 @@ def test_options_are_checked_before_anything_starts(given, said):
 
 def test_an_offset_means_the_same_however_it_is_written():
     config = {"source": "x", "out": "y"}
-    assert FuseConfig(**config, offset="1.50").footage_result == FuseConfig(**config, offset=1.5).footage_result
+    assert FuseConfig(**config, offset="1.50").result_settings() == FuseConfig(**config, offset=1.5).result_settings()
     assert (FootageConfig(offset="auto").offset_seconds, FootageConfig(offset="-3").offset_seconds) == (None, -3.0)

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from pipelines.train.config import RUNTIME_ONLY_FIELDS, TrainConfig
+from pipelines.train.config import TrainConfig
 from pipelines.train.job import plan_train
 from tests.archives import make_archive
 from upfusion.losses import LossWeights
@@ -98,4 +98,4 @@ def test_the_cache_lies_where_the_driver_says_whatever_directory_a_worker_has(tm
 
 
 def test_what_is_no_part_of_the_result_is_a_setting():
-    assert set(TrainConfig.model_fields) >= RUNTIME_ONLY_FIELDS
+    assert set(TrainConfig.model_fields) > TrainConfig.runtime_only_fields() > {"out", "workers", "threads"}
