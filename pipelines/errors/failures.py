@@ -31,6 +31,9 @@ ERROR_CODES: dict[str, str] = {
     "unsupported_recording": "a recording's video codec is not supported",
     "not_synchronised": "the clock offset between two recordings could not be determined",
     "no_partner": "no frame of A has a frame of B at the same time",
+    "measure_failed": "a metric or the detector failed on a fused image",
+    "smaller_than_crop": "the images of a training pair are smaller than a crop",
+    "fused_missing": "a folder of fused images has none of the pair",
 }
 """Every error code of a failed row, with its meaning."""
 
@@ -44,9 +47,16 @@ OUTCOME = [pa.field("error_code", pa.string()), pa.field("stopped", pa.string())
 
 
 def fail(row: Row, code: str, sentence: str) -> None:
-    """Mark a pair as failed; the first failure is kept. Secrets are redacted."""
+    """Mark a pair as failed; the first failure is kept. Secrets are redacted. Raises ValueError for an unknown code."""
+    check_code(code)
     if row.get("error_code") is None:
         row["error_code"], row["error"] = code, redact(sentence)
+
+
+def check_code(code: str) -> None:
+    """Raise ValueError for a code that is neither in ERROR_CODES nor STORE_LOST."""
+    if code != STORE_LOST and code not in ERROR_CODES:
+        raise ValueError(f"unknown error code {code!r}: expected one of ERROR_CODES")
 
 
 def mark_store_unavailable(row: Row, place: str, error: OSError) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pipelines.archive.schema import Discovery
 from pipelines.cluster.execute import Progress
-from pipelines.errors.failures import Row
+from pipelines.errors.failures import Row, fail
 from pipelines.evaluate.folder import EvaluationFolder
 from pipelines.evaluate.methods import Method
 from pipelines.evaluate.plan import EvaluationPlan, join_manifests
@@ -98,5 +98,6 @@ def _look_up(method: Method, plan: EvaluationPlan, fusions: Fusions) -> None:
 
 
 def _final(one: EvaluationSet, pair: Row, method: Method, status: str, code: str, sentence: str) -> Row:
-    row = {"key": "", "set": one.name, "pair_id": pair["pair_id"], "task": pair["task"], "method": method.name}
-    return row | {"status": status, "error_code": code, "error": sentence}
+    row: Row = {"key": "", "set": one.name, "pair_id": pair["pair_id"], "task": pair["task"], "method": method.name}
+    fail(row, code, sentence)
+    return row | {"status": status}

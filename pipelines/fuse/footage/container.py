@@ -14,6 +14,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from pipelines.errors.failures import check_code
 from pipelines.storage import objects as storage
 
 CODECS = ("h264", "hevc", "mjpeg", "ffv1")
@@ -36,6 +37,7 @@ class RecordingError(ValueError):
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
+        check_code(code)
         self.code = code
 
 
