@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
 from pipelines.storage import objects as storage
@@ -151,26 +153,21 @@ def _voc(data: bytes, name: str, width: int, height: int) -> Iterator[tuple[str,
         yield thing.findtext("name", "").strip().lower(), corners, hard
 
 
-def _parse_xml(data: bytes, name: str) -> ElementTree.Element:
-    """Parse a file of others, without what makes XML dangerous.
+def _parse_xml(data: bytes, name: str) -> Element:
+    """Parse an untrusted file; a DOCTYPE, and with it every entity, is refused. VOC has none.
 
-    Entities, which grow without end or read other files, can only be declared in a DOCTYPE, and VOC has none, so that
-    defusedxml would be a package more for one line. expat takes a text for UTF-8 whatever its first line claims, but
-    for UTF-16 where zero bytes show it: without those, what is not seen here is not there. Bytes that are not UTF-8
-    stand in names and paths that nobody reads.
+    Bytes that are not UTF-8 are in names and paths, which are not used.
     """
-    text = data.decode("utf-8-sig", errors="replace")
-    for forbidden, called in (("\0", "a zero byte (or UTF-16)"), ("<!DOCTYPE", "a DOCTYPE")):
-        if forbidden in text:
-            line = text.count("\n", 0, text.index(forbidden)) + 1
-            raise ValueError(f"{name}, line {line}: {called} is not allowed in a box file")
     try:
-        return ElementTree.fromstring(text)  # noqa: S314
-    except ElementTree.ParseError as error:
+        root: Element = fromstring(data.decode("utf-8-sig", errors="replace"), forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise ValueError(f"{name}: a DOCTYPE is not allowed in a box file") from error
+    except ParseError as error:
         raise ValueError(f"{name}, line {error.position[0]}: this is not XML ({error})") from error
+    return root
 
 
-def _number(parent: ElementTree.Element, tag: str, where: str) -> float:
+def _number(parent: Element, tag: str, where: str) -> float:
     text = parent.findtext(tag)
     value = _float(text or "")
     if value is None:
