@@ -38,7 +38,7 @@ def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     if outcome.unpaired:
         lines["Skipped"] = f"{len(outcome.unpaired)} images without a partner (listed in the report)"
     if outcome.fused_now:
-        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit} a second, start included"
+        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit}/s, start included"
     lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
     if outcome.tracked:
         lines["MLflow"] = escape(outcome.tracked)

@@ -142,7 +142,7 @@ def test_a_destination_belongs_to_the_settings_that_decide_its_results(mixed: Fu
     with pytest.raises(UsageError, match="format: 'png' there, 'jpeg' now"):
         run(mixed.source, mixed.out, images="both", format="jpeg")
     make_archive(tmp_path / "other", 2)
-    with pytest.raises(UsageError, match="'street_000' stands in"):
+    with pytest.raises(UsageError, match="'street_000' is listed in"):
         run(tmp_path / "other", mixed.out, images="both")
 
 

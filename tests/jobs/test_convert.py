@@ -63,7 +63,7 @@ def test_a_prompt_that_cannot_be_encoded_is_refused_and_nothing_written(authors,
     out = tmp_path / "authors.safetensors"
     result = convert(save(authors, tmp_path / "Fuse.pth"), "--out", out, "--prompt", "Keep all.")
     assert result.exit_code == 2
-    assert "--prompt cannot be encoded: no text encoder with 64 numbers" in result.stderr
+    assert "--prompt cannot be encoded: no text encoder with 64 dimensions" in result.stderr
     assert not out.exists()
 
 

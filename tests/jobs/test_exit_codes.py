@@ -88,5 +88,5 @@ def test_a_cluster_that_ends_a_job_with_sigterm_interrupts_it_as_a_person_does()
     with pytest.raises(SystemExit) as ended:
         stopped()
     assert ended.value.code == EXIT_INTERRUPTED
-    assert "Stopped." in said.getvalue()
+    assert "Interrupted." in said.getvalue()
     assert signal.getsignal(signal.SIGTERM) == before

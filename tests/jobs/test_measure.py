@@ -73,7 +73,7 @@ def test_what_failed_is_said_and_the_rest_measured(archive):
     ("words", "reason"),
     [
         (["measure"], "A is missing: Image of source A"),
-        (["measure", "x", "y", "z"], "A x: there is no such file"),
+        (["measure", "x", "y", "z"], "A x: no such file"),
         (["measure", "x", "y", "z", "--metrics", "beauty"], "--metrics: unknown metric 'beauty'; known metrics: vif"),
     ],
 )

@@ -76,8 +76,7 @@ def test_an_outcome_says_what_came_out_and_where():
 def test_an_outcome_says_what_failed_was_there_before_and_was_left_out():
     rows = table(ok=7, failed=3, fused_now=4, unpaired=["x", "y"], tracked="run 1 in http://mlflow")
     assert rows["Result"] == "7 of 10 pairs fused (6 of the pairs were already done), 3 failed"
-    assert rows["Left"].startswith("out")
-    assert "2 images without a partner" in rows["Left"]
+    assert rows["Skipped"].startswith("2 images without a partner")
     assert rows["MLflow"] == "run 1 in http://mlflow"
     assert "Speed" not in table(fused_now=0)
 

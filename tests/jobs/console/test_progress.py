@@ -47,7 +47,7 @@ def test_on_a_terminal_one_line_moves():
     said = console.file.getvalue()
     assert "5 / 20 pairs" in said
     assert "2 failed" in said
-    assert "a second" in said
+    assert "/s" in said
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

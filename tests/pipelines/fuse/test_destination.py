@@ -159,7 +159,7 @@ def test_a_manifest_grows_and_stays_sorted(destination):
 def test_a_pair_that_became_another_one_is_refused(destination, changed, said):
     destination.merge_manifest(manifest_of("a", "b"))
     written = storage.read_bytes(destination.manifest)
-    with pytest.raises(UsageError, match="pair 'b' stands in") as refused:
+    with pytest.raises(UsageError, match="pair 'b' is listed in") as refused:
         destination.merge_manifest(manifest_of("b", "c", **changed))
     assert said in str(refused.value)
     assert storage.read_bytes(destination.manifest) == written

@@ -98,7 +98,7 @@ def test_a_run_leaves_its_best_model_its_pairs_and_its_last_checkpoints(whole: t
     assert model.provenance.training["step"] == best
     assert model.provenance.metrics["validation"]["vif_balanced"] == validated[best]
     assert model.provenance.data == "pairs (24 pairs)"
-    assert model.provenance.notes == ("began with random weights",)
+    assert model.provenance.notes == ("initialised with random weights",)
     image = np.full((40, 40), 128, dtype=np.uint8)
     assert FusionModel(model, "cpu").fuse(image, image).shape == (40, 40)
     names = {uri.split("/checkpoints/")[1].split("/")[0] for uri in storage.list_files(run.checkpoints)}
