@@ -20,7 +20,7 @@ import psutil
 from PIL import Image
 
 from pipelines.demo.street import draw_moment
-from pipelines.demo.street.film import write_film
+from pipelines.demo.street.video import write_video
 
 WIDTH, HEIGHT, LOOP = 64, 48, 20
 SAMPLE_SECONDS = 2.0
@@ -33,12 +33,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         frames = _draw(folder, seconds, rate)
-        print(f"{seconds} s at {rate} frames a second: {frames} frames of {WIDTH}x{HEIGHT}", flush=True)
+        print(f"{seconds} s at {rate} frames/s: {frames} frames of {WIDTH}x{HEIGHT}", flush=True)
         whole, memory = _run(folder, "film", "whole")
-        print(f"as a recording: {whole:.0f} s, {frames / whole:.2f} frames a second", flush=True)
+        print(f"as a recording: {whole:.0f} s, {frames / whole:.2f} frames/s", flush=True)
         _say_memory(memory)
         images, _ = _run(folder, "images", "images")
-        print(f"as images: {images:.0f} s, {frames / images:.2f} frames a second", flush=True)
+        print(f"as images: {images:.0f} s, {frames / images:.2f} frames/s", flush=True)
         print(f"a recording has {images / whole:.0%} of the speed of its frames as images", flush=True)
         segments = _rows(folder / "whole")
         killed, _ = _run(folder, "film", "killed", kill_at=segments // 2)
@@ -55,7 +55,7 @@ def _draw(folder: Path, seconds: int, rate: int) -> int:
     for side, sensor in enumerate(("visible", "infrared")):
         file = folder / "film" / sensor / "street.mp4"
         file.parent.mkdir(parents=True)
-        write_film(file, [pair[side] for pair in frames], rate)
+        write_video(file, [pair[side] for pair in frames], rate)
         images = folder / "images" / sensor
         images.mkdir(parents=True)
         with av.open(str(file)) as container:

@@ -37,7 +37,7 @@ def main() -> None:
     print(f"{pairs} pairs of {WIDTH}x{HEIGHT} on {cores} cores: {seconds:.0f} s with start-up and report")
     print(f"peak memory of all processes: {memory / 2**30:.2f} GiB")
     for stage, value in spent.items():
-        print(f"  {stage:8s} {value / pairs:6.2f} s a pair, {value / sum(spent.values()):4.0%} of the stages' time")
+        print(f"  {stage:8s} {value / pairs:6.2f} s per pair, {value / sum(spent.values()):4.0%} of the stages' time")
     # Actors run on every core, so the network could at most have had all of them all the time.
     print(f"share of wall time outside the network: {1 - spent['fuse'] / (seconds * cores):.0%}")
 

@@ -71,7 +71,7 @@ def _measure(case: str, folder: Path, seconds: float, copies_on_gpu: list[int]) 
     network = bare.network(count, seconds / 20)
     off = np.abs(bare.fuse(1)[0].astype(int) - Bare(checkpoint, (width, height), "fp32").fuse(1)[0])
     yield (
-        f"network {network:.1f} pairs a second, loop {loop:.1f} in passes of {count}; "
+        f"network {network:.1f} pairs/s, loop {loop:.1f} in passes of {count}; "
         f"to fp32 at most {off.max()} grey levels, {off.mean():.4f} on average"
     )
     del bare
@@ -99,7 +99,7 @@ class Bare:
         return self.model.fuse_batch([self.a] * count, [self.b] * count, self.text_BT.expand(count, -1))
 
     def fastest(self, seconds: float) -> tuple[float, int]:
-        """Return pairs a second of the loop in the passes that suit it best, and how many pairs those hold."""
+        """Return pairs/s of the loop in the passes that suit it best, and how many pairs those hold."""
         best, best_count, count = 0.0, 1, 1
         while True:
             try:
@@ -111,7 +111,7 @@ class Bare:
             best, best_count, count = rate, count, 2 * count
 
     def network(self, count: int, seconds: float) -> float:
-        """Return pairs a second of the network alone."""
+        """Return pairs/s of the network alone."""
         lumas = self._lumas(count)
         return _pairs_a_second(lambda: self.model.fuse_lumas(*lumas), count, seconds)
 
@@ -151,12 +151,12 @@ class _Job:
     cpu: float
 
     def said(self, loop: float) -> str:
-        share = f"{self.rate:.1f} pairs a second, {self.rate / loop:.0%} of the loop"
-        return f"{share}, GPU busy {self.busy:.0%}, {self.cpu:.0f} ms of CPU a pair"
+        share = f"{self.rate:.1f} pairs/s, {self.rate / loop:.0%} of the loop"
+        return f"{share}, GPU busy {self.busy:.0%}, {self.cpu:.0f} ms of CPU per pair"
 
 
 def _run_job(source: Path, out: Path, model: Path, precision: Any, copies: int) -> _Job:
-    """Run a job and return pairs a second in its steady part, and the share of that time the GPU was computing."""
+    """Run a job and return pairs/s in its steady part, and the share of that time the GPU was computing."""
     shutil.rmtree(out, ignore_errors=True)
     timeline = Timeline()
     with _watching_gpu() as busy:

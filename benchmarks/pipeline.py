@@ -74,7 +74,7 @@ class NoNetwork:
 
 
 def measure_overhead(folder: Path) -> None:
-    """Count rows a second with nothing where the network is."""
+    """Count rows/s with nothing where the network is."""
     for form, output, side in OVERHEAD_FORMS:
         source = make_archive(folder / form, OVERHEAD_ROWS, (side, side), form)
         timeline = Timeline()
@@ -82,7 +82,7 @@ def measure_overhead(folder: Path) -> None:
             fuse(plan_job(source, folder / f"out-{form}", format=output), timeline.hear)
         print(
             f"no network, {OVERHEAD_ROWS} rows of 64 KiB, {form} to {output}, {CORES} cores: "
-            f"{timeline.rate():.0f} rows a second in {timeline.blocks} blocks, "
+            f"{timeline.rate():.0f} rows/s in {timeline.blocks} blocks, "
             f"{OVERHEAD_ROWS / timeline.seconds:.0f} with start-up, {timeline.cpu():.2f} ms of CPU a row",
             flush=True,
         )
@@ -94,10 +94,8 @@ def measure_model(folder: Path) -> None:
     source = make_archive(folder / "in", MODEL_PAIRS, MODEL_SIZE)
     (alone, _), (together, cpu) = (bare_loops(source, processes) for processes in (1, CORES))
     pairs = f"{MODEL_PAIRS} pairs ({BARE_PAIRS} in loops) of {width}x{height}"
-    print(f"tiny, {pairs}, no metrics, one thread a copy, {CORES} cores")
-    print(
-        f"  bare loop: {alone:.2f} pairs a second in one process, {together:.2f} in {CORES}; {cpu:.0f} ms of CPU a pair"
-    )
+    print(f"tiny, {pairs}, no metrics, one thread per copy, {CORES} cores")
+    print(f"  bare loop: {alone:.2f} pairs/s in one process, {together:.2f} in {CORES}; {cpu:.0f} ms of CPU per pair")
     with Cluster():
         for copies in (1, 2, 4):
             plan = plan_job(source, folder / f"out{copies}")
@@ -105,12 +103,10 @@ def measure_model(folder: Path) -> None:
             timeline = Timeline()
             run_graph(fuse_graph(plan.found.pairs, plan, workers), MODEL_PAIRS, workers, timeline.hear)
             rate, ideal = timeline.rate(), min(copies, CORES) * alone
-            line = (
-                f"  job, {copies} copies: {rate:.2f} pairs a second, {rate / ideal:.0%} of {min(copies, CORES)} x one"
-            )
+            line = f"  job, {copies} copies: {rate:.2f} pairs/s, {rate / ideal:.0%} of {min(copies, CORES)} x one"
             print(line + (f", {rate / together:.0%} of the bare loops" if copies == CORES else ""), flush=True)
     again, _ = bare_loops(source, CORES)
-    print(f"  bare loops once more, to see how even this machine was: {again:.2f} pairs a second")
+    print(f"  bare loops once more, to see how even this machine was: {again:.2f} pairs/s")
 
 
 def measure_rows(folder: Path) -> None:
@@ -131,7 +127,7 @@ def measure_rows(folder: Path) -> None:
 def bare_loops(source: Path, processes: int) -> tuple[float, float]:
     """Fuse pairs of a folder in so many processes of one thread, nothing read or written while time runs.
 
-    Returns pairs a second, and milliseconds of CPU a pair.
+    Returns pairs/s, and milliseconds of CPU per pair.
     """
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(processes), context.Queue()

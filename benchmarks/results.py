@@ -2,7 +2,7 @@
 
     make results        or: python benchmarks/results.py [FOLDER]
 
-FOLDER (`results`) keeps every run, so that the same command goes on where it stopped. The pairs and the images of other
+FOLDER (`results`) keeps every run, so that the same command resumes where it stopped. The pairs and the images of other
 methods lie beside a checkout on development machines (`../shared`); they are not part of the project.
 """
 
@@ -192,11 +192,11 @@ def costs_table(evaluation: Evaluation) -> str:
         rows.append([f"`{name}`", f"{count_parameters(config).total / 1e6:.1f} M", *flops, measured(evaluation, name)])
     rows += [[name, "", "", "", measured(evaluation, name)] for name in ("laplacian", "max", "mean")]
     sizes = [f"GFLOP at {height}x{width}" for height, width in SIZES]
-    return markdown_table(["method", "parameters", *sizes, "ms a megapixel here"], rows)
+    return markdown_table(["method", "parameters", *sizes, "ms per megapixel here"], rows)
 
 
 def measured(evaluation: Evaluation, method: str) -> str:
-    """Say what a megapixel took, nothing where it was not measured."""
+    """Format the milliseconds per megapixel; empty where they were not measured."""
     cost = measured_cost(evaluation.rows, method)
     return "" if cost is None else f"{cost:,.1f}" if cost < 100 else f"{cost:,.0f}"
 

@@ -62,7 +62,7 @@ class Timeline:
         return [one for one in self.seen if MEASURED[0] * total <= one[1] <= MEASURED[1] * total]
 
     def rate(self) -> float:
-        """Rows a second in the steady part."""
+        """Rows/s in the steady part."""
         moments, done = np.array(self.steady).T
         return float(np.polyfit(moments - moments[0], done, 1)[0])
 

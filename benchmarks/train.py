@@ -1,4 +1,4 @@
-"""The training job against a bare PyTorch loop: samples a second with the same network, batch and threads.
+"""The training job against a bare PyTorch loop: samples/s with the same network, batch and threads.
 
     python benchmarks/train.py [STEPS]
 
@@ -50,9 +50,9 @@ def main() -> None:
         for turn in range(TURNS):
             bare.append(_time_loop(steps))
             job.append(_time_job(folder, steps, turn))
-            print(f"loop {bare[-1]:.2f}, job {job[-1]:.2f} samples a second", flush=True)
+            print(f"loop {bare[-1]:.2f}, job {job[-1]:.2f} samples/s", flush=True)
     print(f"preset tiny, {BATCH} crops of {CROP}x{CROP}, {steps} steps each, on {_cores()} cores")
-    print(f"the job makes {sum(job) / sum(bare):.0%} of the loop's samples a second")
+    print(f"the job makes {sum(job) / sum(bare):.0%} of the loop's samples/s")
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""The console script `upfusion`: one subcommand a job, its flags read off the job's configuration."""
+"""The console script `upfusion`: one subcommand per job, with flags generated from the job's configuration."""
 
 import importlib
 import inspect
@@ -14,10 +14,10 @@ from click.core import ParameterSource
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from jobs.exit_codes import EXIT_CRASH, EXIT_REQUEST, traceback_of
+from jobs.exit_codes import EXIT_CRASH, EXIT_USAGE, traceback_of
 from jobs.terminal import Terminal
 from pipelines.errors.escaping import printable
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from upfusion.version import __version__
 
@@ -30,13 +30,13 @@ JOBS = ("fuse", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info
 def job_command(
     config: type[Config], *, name: str, positional: tuple[str, ...] = (), several: tuple[str, ...] = ()
 ) -> Callable[..., click.Command]:
-    """Make a command out of a function of a configuration and `verbose` that returns an exit code.
+    """Turn a function of (configuration, verbose) that returns an exit code into a click command.
 
-    Every field becomes a flag and `--config FILE.yaml` gives any of them; flags win over the file. The flag of a
-    field in `several` takes words with blanks between, up to the next flag, beside commas.
+    Every field becomes a flag, and `--config FILE.yaml` may set any of them; flags override the file. The flag of a
+    field in `several` takes space-separated words up to the next flag, as well as commas.
 
-    The function itself imports what it works with: PyTorch and Ray take seconds, which neither --help nor the refusal
-    of a mistyped option is to wait for.
+    The function itself imports its dependencies: PyTorch and Ray take seconds to import, which --help and usage errors
+    must not wait for.
     """
 
     def decorate(run: Callable[[Config, bool], int]) -> click.Command:
@@ -46,12 +46,12 @@ def job_command(
                 with Terminal(stderr=True).status("getting ready"):  # choosing metrics imports PyTorch
                     settings = made.read(click.get_current_context())[0]
                 code = run(settings, verbose)
-            except RequestError as error:
-                code = say_error(error, EXIT_REQUEST)
+            except UsageError as error:
+                code = print_error(error, EXIT_USAGE)
             except Exception as error:  # noqa: BLE001  # Python would print it with whatever it holds
                 if verbose:
                     click.echo(printable(traceback_of(error)), err=True)
-                code = say_error(error, EXIT_CRASH)
+                code = print_error(error, EXIT_CRASH)
             sys.exit(code)
 
         fields = config.model_fields.items()
@@ -62,7 +62,7 @@ def job_command(
             click.Option(
                 ["--config"], type=click.Path(exists=True, dir_okay=False), help="YAML file of these options."
             ),
-            click.Option(["--verbose"], is_flag=True, help="Show what Ray says, and where an error came from."),
+            click.Option(["--verbose"], is_flag=True, help="Show Ray's log, and the traceback of an error."),
         ]
         words = _help(run.__doc__, config, positional)
         made = JobCommand(name, config, positional, several, params=parameters, callback=callback, help=words)
@@ -72,7 +72,7 @@ def job_command(
 
 
 def _argument(field: str, info: FieldInfo) -> click.Argument:
-    # The configuration says what is missing, and better.
+    # The configuration has the better error message for a missing value.
     return click.Argument([field], required=False, nargs=-1 if get_origin(info.annotation) is tuple else 1)
 
 
@@ -89,7 +89,7 @@ def _option(field: str, info: FieldInfo) -> click.Option:
     default = None if info.is_required() else info.default
     if isinstance(default, tuple):
         default = ",".join(default)
-    # Ranges and names are the configuration's to check; the command line only tells numbers from words.
+    # The configuration checks ranges and names; click only distinguishes numbers from text.
     return click.Option([flag, field], type=kind, default=default, show_default=default not in (None, ""), **shown)
 
 
@@ -108,9 +108,9 @@ def _read_yaml(path: str | None) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_bytes()) or {}
     except yaml.YAMLError as error:
-        raise RequestError(f"--config {path} is not valid YAML: {error}") from error
+        raise UsageError(f"--config {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
-        raise RequestError(f"--config {path}: expected options as 'name: value' lines")
+        raise UsageError(f"--config {path}: expected options as 'name: value' lines")
     return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
@@ -118,7 +118,7 @@ def _validate(config: type[BaseModel], values: dict[str, Any], positional: tuple
     try:
         return config.model_validate(values)
     except ValidationError as error:
-        raise RequestError("; ".join(_sentence(config, found, positional) for found in error.errors())) from error
+        raise UsageError("; ".join(_sentence(config, found, positional) for found in error.errors())) from error
 
 
 def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) -> str:
@@ -134,16 +134,16 @@ def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) 
     return f"{flag}: {message}" if field else message
 
 
-def say_error(error: Exception, code: int) -> int:
-    """Tell a person what was wrong, without secrets, and return the exit code."""
-    # What a store says is a sentence; what nobody foresaw needs the name of its kind.
-    kind = "" if isinstance(error, RequestError | OSError) else f"{type(error).__name__}: "
-    click.echo(printable(storage.without_secrets(f"Error: {kind}{error}")), err=True)
+def print_error(error: Exception, code: int) -> int:
+    """Print an error, redacted, and return the exit code."""
+    # Messages of stores are self-explanatory; unexpected exceptions need their type name.
+    kind = "" if isinstance(error, UsageError | OSError) else f"{type(error).__name__}: "
+    click.echo(printable(storage.redact(f"Error: {kind}{error}")), err=True)
     return code
 
 
 class JobCommand(click.Command):
-    """The command of a job, which reads its configuration off flags and a file."""
+    """The command of a job, which reads its configuration from flags and a file."""
 
     def __init__(
         self, name: str, config: type[BaseModel], positional: tuple[str, ...], several: tuple[str, ...], **options: Any
@@ -154,7 +154,7 @@ class JobCommand(click.Command):
         self.several = tuple(_flag(field) for field in several)
 
     def read(self, context: click.Context) -> tuple[Any, dict[str, Any]]:
-        """Return the configuration, and what flags and `--config` said of it; raises RequestError."""
+        """Return the configuration, and the values given by flags and `--config`; raises UsageError."""
         source_of = context.get_parameter_source
         fields = self.config.model_fields
         flags = {
@@ -166,9 +166,9 @@ class JobCommand(click.Command):
         return _validate(self.config, said, self.positional), said
 
     def request(self, words: Sequence[str]) -> tuple[Any, list[str]]:
-        """Check the words behind a command; return the configuration, and words that say the same without a file.
+        """Check the arguments of a command; return the configuration, and equivalent arguments without a file.
 
-        Raises RequestError, and click's UsageError.
+        Raises UsageError, and click's UsageError.
         """
         with self.make_context(self.name, list(words)) as context:
             config, said = self.read(context)
@@ -182,17 +182,17 @@ class JobCommand(click.Command):
                 flags += [_flag(name)]
             elif value is not None and value is not False:
                 flags += [_flag(name), ",".join(texts)]
-        # In front, so that no flag takes them for its words.
+        # First, so that no flag consumes them.
         return config, places + flags
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, self._join(args))
         except click.UsageError as error:
-            raise click.UsageError(printable(storage.without_secrets(error.format_message())), ctx) from error
+            raise click.UsageError(printable(storage.redact(error.format_message())), ctx) from error
 
     def _join(self, args: list[str]) -> list[str]:
-        """Put commas between the words after a flag that takes several, and all its occurrences together."""
+        """Join the words after a flag that takes several with commas, and merge its occurrences."""
         joined: list[str] = []
         values: dict[str, list[str]] = {}
         flag = None
@@ -208,12 +208,12 @@ class JobCommand(click.Command):
                 joined.append(word)
             else:
                 values[flag].append(word)
-        # In front, so that no flag before them takes them for its value.
+        # First, so that no preceding flag consumes them as its value.
         return [*(word for name, words in values.items() for word in (name, ",".join(words))), *joined]
 
 
 class Jobs(click.Group):
-    """Imports a job when it is asked for: Ray takes seconds to import, and not every job needs it."""
+    """Imports a job on demand: Ray takes seconds to import, and not every job needs it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(JOBS)

@@ -13,21 +13,21 @@ NAMES_SHOWN = 3
 
 @job_command(ConvertConfig, name="convert", positional=("source",))
 def command(config: ConvertConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
-    """Turn the authors' published weights into a checkpoint file, whose path `--model` takes.
+    """Convert the authors' published weights to a checkpoint file for `--model`.
 
     Nothing in their file is executed. Weights that do not belong to their network are listed and refused.
     """
-    from jobs.model_card import architecture, say_lines
+    from jobs.model_card import architecture, print_lines
     from pipelines.checkpoints.convert import convert_authors
 
     converted = convert_authors(config)
     console = Terminal()
-    say_lines(console, architecture(converted.checkpoint.config))
+    print_lines(console, architecture(converted.checkpoint.config))
     if converted.unused:
         shown = ", ".join(converted.unused[:NAMES_SHOWN])
         more = len(converted.unused) - NAMES_SHOWN
         rest = f" and {more} more" if more > 0 else ""
-        console.print(f"{len(converted.unused)} weights that nothing uses were left out: {shown}{rest}", markup=False)
+        console.print(f"{len(converted.unused)} unused weights were dropped: {shown}{rest}", markup=False)
     if converted.without_prompts:
         reason = escape(converted.without_prompts)
         console.print(f"[yellow]The checkpoint carries no embeddings of prompts:[/] {reason}")

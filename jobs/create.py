@@ -11,13 +11,13 @@ from pipelines.checkpoints.config import CreateConfig
 
 @job_command(CreateConfig, name="create", positional=("preset",))
 def command(config: CreateConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
-    """Make an untrained checkpoint with its pretrained priors, for machines that reach no model hub."""
+    """Create an untrained checkpoint with its pretrained priors, for machines that cannot reach a model hub."""
     from pipelines.checkpoints.create import create_untrained
 
     checkpoint = create_untrained(config)
     names = f"{len(checkpoint.prompts)} embedded prompts" if checkpoint.prompts else "no prompts"
     console = Terminal()
-    console.print(f"Untrained {checkpoint.name} with {names}: it is for training, and fuses nothing yet.")
+    console.print(f"Untrained {checkpoint.name} with {names}: it is for training and cannot fuse yet.")
     console.print(f"[bold]Checkpoint[/] {escape(config.out)}", soft_wrap=True, highlight=False)
     return 0
 

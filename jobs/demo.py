@@ -13,12 +13,13 @@ from pipelines.fuse.config import FuseConfig
 
 
 class DemoConfig(JobConfig):
-    """Where the demo lies and how large it is."""
+    """Options of `upfusion demo`."""
 
     out: str = Field("demo", description="Folder for the pairs (archive/) and the results (fused/).")
     count: int = Field(12, ge=1, description="Number of pairs.")
     recording: bool = Field(
-        False, description="Film the street instead: a pair of recordings, and an animated picture of what is fused."
+        False,
+        description="Render a pair of recordings of the street instead, and an animated picture of the fused one.",
     )
 
 
@@ -35,26 +36,26 @@ def command(config: DemoConfig, verbose: bool) -> int:
         source=str(archive / "pairs.csv"),
         out=str(fused),
         images="both",
-        # An SQLite file beside the results, so that trying the demo leaves nothing elsewhere.
+        # An SQLite file beside the results, so that the demo writes nothing elsewhere.
         tracking_uri=f"sqlite:///{Path(config.out).resolve()}/mlflow.db",
     )
     return run_fuse(settings, verbose=verbose)
 
 
 def _fuse_recording(folder: Path, *, verbose: bool) -> int:
-    from pipelines.demo.street.film import write_films
+    from pipelines.demo.street.video import write_videos
     from pipelines.fuse.footage.animate import animate
 
-    films, fused = folder / "films", folder / "fused_films"
-    write_films(films)
+    recordings, fused = folder / "films", folder / "fused_films"
+    write_videos(recordings)
     settings = FuseConfig(
-        source=str(films),
+        source=str(recordings),
         out=str(fused),
         segment_seconds=2.0,
         tracking_uri=f"sqlite:///{folder.resolve()}/mlflow.db",
     )
     code = run_fuse(settings, verbose=verbose)
-    sources = (str(films / "visible" / "street.mp4"), str(films / "infrared" / "street.mp4"))
+    sources = (str(recordings / "visible" / "street.mp4"), str(recordings / "infrared" / "street.mp4"))
     animate((*sources, str(fused / "recordings" / "street.mp4")), folder / "street.webp")
     Terminal().print(f"[bold]Animated[/]  {folder / 'street.webp'}", highlight=False, soft_wrap=True)
     return code

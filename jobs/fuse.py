@@ -3,9 +3,9 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console.fuse import say_outcome, say_unpaired, warn_of_idle_prompt
+from jobs.console.fuse import print_outcome, print_unpaired, warn_of_idle_prompt
 from jobs.console.progress import ProgressLine
-from jobs.exit_codes import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, explained
+from jobs.exit_codes import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, exit_on_failure
 from jobs.terminal import Terminal, quiet
 from pipelines.fuse.config import FuseConfig
 
@@ -14,29 +14,29 @@ from pipelines.fuse.config import FuseConfig
 def command(config: FuseConfig, verbose: bool) -> int:
     """Fuse an archive of image pairs into Parquet rows, images, metrics and a report.
 
-    The same command again continues where the last one stopped. Exit codes: 0 all pairs fused, 3 some
-    failed, 2 a wrong request, 1 a crash.
+    Rerun the same command to resume where the last one stopped. Exit codes: 0 all pairs fused, 3 some
+    failed, 2 invalid arguments, 1 a crash.
     """
     return run_fuse(config, verbose=verbose)
 
 
 def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
-    """Fuse, show how it goes and what came out, and return the exit code."""
+    """Fuse, show progress and outcome, and return the exit code."""
     console = Terminal(stderr=True)
     with console.status("getting ready"):
         from pipelines.fuse.job import fuse
         from pipelines.fuse.plan import plan_fuse
 
         plan = plan_fuse(config)
-    say_unpaired(console, plan.found)
+    print_unpaired(console, plan.found)
     warn_of_idle_prompt(console, config.prompt, plan.checkpoint)
     with (
-        explained(console, "The job", "What is done is kept", verbose=verbose),
+        exit_on_failure(console, "The job", "Progress is saved", verbose=verbose),
         quiet(verbose) as terminal,
         ProgressLine(terminal) as progress,
     ):
         outcome = fuse(plan, progress.update, verbose=verbose)
-    say_outcome(Terminal(), outcome)
+    print_outcome(Terminal(), outcome)
     if outcome.failed_share > config.max_failed:
         console.print(f"{outcome.failed} of {outcome.pairs} pairs failed, more than --max-failed {config.max_failed}")
         return EXIT_CRASH

@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 
 class InfoConfig(JobConfig):
-    """What is asked about a model."""
+    """Options of `upfusion info`."""
 
     model: str = Field(
         description="Preset (paper, base, tiny), checkpoint file (local or s3://), or registered model in MLflow "
         "(models:/NAME@ALIAS or models:/NAME/VERSION)."
     )
-    as_json: bool = Field(False, alias="json", description="Print JSON for machines.")
+    as_json: bool = Field(False, alias="json", description="Print JSON.")
 
 
 @job_command(InfoConfig, name="info", positional=("model",))
 def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
-    """Show what a model is, what it costs and where its weights come from."""
-    with Terminal(stderr=True).status("counting what it costs"):
-        from jobs.model_card import say_model
+    """Show the architecture of a model, its cost and the provenance of its weights."""
+    with Terminal(stderr=True).status("counting operations"):
+        from jobs.model_card import print_model
         from pipelines.checkpoints.describe import describe_model
 
         info = describe_model(config.model)
     if config.as_json:
         sys.stdout.write(json.dumps(_to_json(info), indent=2) + "\n")
     else:
-        say_model(Terminal(), info)
+        print_model(Terminal(), info)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Entry point of `upfusion measure A B FUSED`: metrics of fused images that lie there already, by whatever made."""
+"""Entry point of `upfusion measure A B FUSED`: metrics of existing fused images, by any method."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ NAMES_SHOWN = 5
 def command(config: MeasureConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Measure fused images against their sources: three files, or three folders of files with the same names.
 
-    Exit codes: 0 all measured, 3 some images could not be, 2 a wrong request.
+    Exit codes: 0 all measured, 3 some images could not be, 2 invalid arguments.
     """
     from pipelines.measure.measure import measure_images
 
@@ -52,7 +52,7 @@ def _say(console: Console, measurement: "Measurement") -> None:
         console.print(metrics_table(measurement.summary))
         console.print(f"{len(measured)} of {len(measurement.measured)} fused images measured")
     if measurement.left_out:
-        console.print(f"{len(measurement.left_out)} images have no partners and are left out:")
+        console.print(f"{len(measurement.left_out)} images have no partners and are skipped:")
         for uri in measurement.left_out[:NAMES_SHOWN]:
             console.print(f"  {uri}", markup=False, highlight=False, soft_wrap=True)
 

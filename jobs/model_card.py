@@ -1,4 +1,4 @@
-"""How a model is shown at the terminal."""
+"""Terminal output of a model card."""
 
 from dataclasses import fields
 
@@ -24,13 +24,13 @@ SHAPE = (
 """Fields that have lines of their own, and so are no departures to list."""
 
 
-def say_model(console: Console, info: ModelInfo) -> None:
-    """Show the model card of a preset or a checkpoint."""
+def print_model(console: Console, info: ModelInfo) -> None:
+    """Print the model card of a preset or a checkpoint."""
     checkpoint, parameters = info.checkpoint, info.parameters
     console.print(f"[bold]{escape(info.name)}[/] ({_kind(checkpoint)})\n", highlight=False)
     lines = architecture(info.config)
     lines["Parameters"] = f"{_millions(parameters.total)}, of these {_millions(parameters.trainable)} trainable"
-    say_lines(console, lines | (_provenance(checkpoint) if checkpoint else {}))
+    print_lines(console, lines | (_provenance(checkpoint) if checkpoint else {}))
     costs = Table("height x width", box=None, pad_edge=False)
     for heading in ("GFLOP", "memory (float32)"):
         costs.add_column(heading, justify="right")
@@ -46,8 +46,8 @@ def say_model(console: Console, info: ModelInfo) -> None:
         console.print("", prompts)
 
 
-def say_lines(console: Console, lines: dict[str, str]) -> None:
-    """Show headings with a text each, leaving out empty ones."""
+def print_lines(console: Console, lines: dict[str, str]) -> None:
+    """Print headings with their texts, without empty ones."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     for heading, text in lines.items():
         if text:
@@ -56,7 +56,7 @@ def say_lines(console: Console, lines: dict[str, str]) -> None:
 
 
 def architecture(config: NetworkConfig) -> dict[str, str]:
-    """Say what a network is made of, by heading."""
+    """Return the architecture of a network, by heading."""
     return {
         "Network": f"widths {_row(config.level_widths)}, blocks {_row(config.blocks)}, heads {_row(config.heads)}",
         "Retention": f"SCPM {config.scpm_retention:g}, TCPM {config.tcpm_retention:g}, "

@@ -5,7 +5,7 @@ import sys
 from rich.table import Table
 
 from jobs.command_line import job_command
-from jobs.console.fuse import say_unpaired
+from jobs.console.fuse import print_unpaired
 from jobs.terminal import Terminal
 from pipelines.archive.config import ArchiveConfig
 from upfusion.prompts import TASKS
@@ -15,8 +15,8 @@ SIZES_SHOWN = 20
 
 @job_command(ArchiveConfig, name="pairs", positional=("source",))
 def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
-    """Show which pairs an archive holds: counts by task and size, and what has no partner. Starts nothing."""
-    # Long URIs stay on one line, for whoever copies or pipes them.
+    """List the pairs of an archive: counts by task and size, and files without a partner. Starts nothing."""
+    # Long URIs stay on one line for copying and piping.
     console = Terminal(soft_wrap=True)
     with Terminal(stderr=True).status("looking for pairs"):
         from pipelines.archive.discover import count_sizes, discover
@@ -31,9 +31,9 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
         console.print(f"and {len(sizes) - SIZES_SHOWN} more sizes")
     if looked_at < found.pairs.num_rows:
         console.print(f"Sizes are of {looked_at} pairs, evenly spread.")
-    say_unpaired(console, found)
+    print_unpaired(console, found)
     if found.ignored:
-        console.print(f"{found.ignored} other files are not considered.")
+        console.print(f"{found.ignored} other files are ignored.")
     return 0
 
 

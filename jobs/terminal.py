@@ -1,4 +1,4 @@
-"""The terminal: text of others is only ever text on it, and what libraries print is kept off it."""
+"""The terminal: untrusted text is escaped, and the output of libraries is suppressed."""
 
 import os
 import re
@@ -12,18 +12,18 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from pipelines.errors.escaping import printable
-from pipelines.errors.exceptions import JobStoppedError, RequestError
+from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.storage import objects as storage
 
 LOG_WIDTH = 120
-"""Columns where there is no terminal, as in the log of a Ray job; rich would cut tables at 80."""
+"""Columns without a terminal, as in the log of a Ray job; rich would cut tables at 80."""
 
 SAID_SHOWN = 4000  # characters
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Terminal(Console):
-    """A console of rich that styles text and passes no command on that stands in it."""
+    """A rich console that escapes control characters in everything it prints."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -31,17 +31,17 @@ class Terminal(Console):
             self.width = LOG_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as rich does, every text made printable."""
+        """Render as rich does, with every text escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 @contextmanager
 def quiet(verbose: bool) -> Iterator[Console]:
-    """Give a console on the terminal while everything else that is written there goes to a file.
+    """Yield a console on the terminal while all other output of this process goes to a file.
 
-    Ray's core and database migrations write from C++ and from threads, past every logging setting. What was
-    written is shown when the work fails.
+    Ray's core and database migrations write from C++ and from threads, bypassing all logging settings. The output
+    is shown if the block fails.
     """
     if verbose:
         yield Terminal(stderr=True)
@@ -54,12 +54,12 @@ def quiet(verbose: bool) -> Iterator[Console]:
         _point_streams_at(said.fileno(), said.fileno())
         try:
             yield Terminal(file=terminal)
-        except (RequestError, JobStoppedError):
+        except (UsageError, JobStoppedError):
             raise
         except Exception:
             said.seek(0)
             tail = COLOUR.sub("", said.read().decode(errors="replace"))[-SAID_SHOWN:]
-            terminal.write(printable(storage.without_secrets(tail)))
+            terminal.write(printable(storage.redact(tail)))
             raise
         finally:
             _point_streams_at(output.fileno(), terminal.fileno())

@@ -3,7 +3,7 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.exit_codes import EXIT_OK, explained
+from jobs.exit_codes import EXIT_OK, exit_on_failure
 from jobs.terminal import Terminal, quiet
 from pipelines.train.config import TrainConfig
 
@@ -12,23 +12,23 @@ from pipelines.train.config import TrainConfig
 def command(config: TrainConfig, verbose: bool) -> int:
     """Train a network on registered image pairs, on any number of workers.
 
-    The same command again goes on where the last one stopped. Exit codes: 0 trained to the end, 2 a wrong request,
-    1 a crash or losses that are no numbers.
+    Rerun the same command to resume where the last one stopped. Exit codes: 0 trained to the end, 2 invalid arguments,
+    1 a crash, or losses that are NaN or Inf.
     """
     console = Terminal(stderr=True)
     with console.status("getting ready"):
-        from jobs.console.train import TrainingLine, say_trained
+        from jobs.console.train import TrainingLine, print_trained
         from pipelines.train.job import plan_train, train
 
         plan = plan_train(config)
-    kept = "What is done up to the last checkpoint is kept"
+    kept = "Progress up to the last checkpoint is saved"
     with (
-        explained(console, "The run", kept, verbose=verbose),
+        exit_on_failure(console, "The run", kept, verbose=verbose),
         quiet(verbose) as terminal,
         TrainingLine(terminal) as line,
     ):
         outcome = train(plan, line, verbose=verbose)
-    say_trained(Terminal(), outcome)
+    print_trained(Terminal(), outcome)
     return EXIT_OK
 
 

@@ -60,7 +60,7 @@ def write_recording(
         stream: Any = container.add_stream(name, rate=rate, options=quiet | (options or {}))
         stream.pix_fmt = pixel_format
         stream.codec_context.gop_size = gop
-        sound = container.add_stream("aac", rate=16000, layout="mono") if audio else None
+        audio = container.add_stream("aac", rate=16000, layout="mono") if audio else None
         last = 0
         for number, image in enumerate(frames):
             if number == 0:
@@ -70,8 +70,8 @@ def write_recording(
             frame.pts, frame.time_base = last, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        if sound is not None:
-            _write_tone(container, sound, (last + 1) / rate)
+        if audio is not None:
+            _write_tone(container, audio, (last + 1) / rate)
     return path
 
 

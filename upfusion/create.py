@@ -35,7 +35,7 @@ def create_checkpoint(
         raise ValueError(f"unknown preset {preset!r}; known presets: {', '.join(PRESETS)}")
     without = tuple(without)
     if unknown := [part for part in without if part not in PARTS]:
-        raise ValueError(f"unknown part {unknown[0]!r}; what can be left out: {', '.join(PARTS)}")
+        raise ValueError(f"unknown part {unknown[0]!r}; known parts: {', '.join(PARTS)}")
     switched_off: dict[str, Any] = dict.fromkeys(without, False)
     config = replace(PRESETS[preset], **switched_off)
     network = UPFusion(config)

@@ -1,10 +1,17 @@
-"""The one kind of error that reading or writing an image raises, with a code for tables and a sentence for people."""
+"""The exception of reading and writing images: an error code for tables, and a message for people."""
+
+from typing import Literal
+
+ImageErrorCode = Literal[
+    "empty_file", "not_an_image", "truncated_image", "damaged_image", "unsupported_image", "too_large", "write_failed"
+]
+"""Error codes of `pipelines/errors/failures.py` that images can have."""
 
 
 class ImageError(ValueError):
-    """An image that cannot be read or written, with a short code for tables and a sentence for people."""
+    """An image that cannot be read or written: an error code for tables, and a message for people."""
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: ImageErrorCode, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
 

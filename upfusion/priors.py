@@ -1,4 +1,4 @@
-"""The pretrained ConvNeXt of SCPM, and what to do where no model hub can be reached.
+"""The pretrained ConvNeXt of SCPM, and what to do for machines that cannot reach a model hub.
 
 A checkpoint holds its prior, so only a network that is made anew needs one.
 """

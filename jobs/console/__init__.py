@@ -1,1 +1,1 @@
-"""What a person sees of each job at the terminal."""
+"""Terminal output of the jobs."""

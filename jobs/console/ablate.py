@@ -1,4 +1,4 @@
-"""What a person sees of an ablation at the terminal."""
+"""Terminal output of an ablation."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,14 +12,14 @@ from upfusion.prompt_exchange import EXCHANGES
 
 
 class AblationLine(EvaluationLine):
-    """One calm line for what is being done: a training run a variant, then fusing and measuring."""
+    """One progress line: a training run per variant, then fusing and measuring."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.training: TrainingLine | None = None
 
     def on_training(self, variant: str) -> TrainingLine:
-        """Begin the line of a variant's training."""
+        """Start the line of a variant's training."""
         self._end_training()
         self.console.print(f"variant {variant}", markup=False, highlight=False)
         self.training = TrainingLine(self.console)
@@ -40,8 +40,8 @@ class AblationLine(EvaluationLine):
             self.training = None
 
 
-def say_ablation(console: Console, ablation: Ablation) -> None:
-    """Show the paper's ablation table, and what the text does."""
+def print_ablation(console: Console, ablation: Ablation) -> None:
+    """Print the paper's ablation table, and the effect of the text."""
     parts = Table("variant", box=None, pad_edge=False, title="Parts of the network", title_justify="left")
     for heading in ("parameters", "GFLOP", *ablation.columns):
         parts.add_column(heading, justify="right")
@@ -60,7 +60,7 @@ def say_ablation(console: Console, ablation: Ablation) -> None:
     else:
         console.print("The model takes no text, so there are no prompts to exchange.\n")
     sets = len(ablation.parts.plan.sets)
-    console.print(f"Means over {sets} {'set' if sets == 1 else 'sets'}, each set alike.", highlight=False)
+    console.print(f"Means over {sets} {'set' if sets == 1 else 'sets'}, sets weighted equally.", highlight=False)
     console.print(f"[bold]Results[/]   {escape(ablation.page)}", highlight=False, soft_wrap=True)
 
 

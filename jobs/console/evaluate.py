@@ -1,4 +1,4 @@
-"""What a person sees of an evaluation at the terminal."""
+"""Terminal output of an evaluation."""
 
 from itertools import groupby
 from typing import Self
@@ -21,7 +21,7 @@ FIRST_COLUMNS = 34
 
 
 class EvaluationLine:
-    """One calm line for what is being done, a new one for each stage."""
+    """One progress line per stage."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -35,7 +35,7 @@ class EvaluationLine:
         self._end()
 
     def update(self, stage: str, progress: Progress) -> None:
-        """Show how far a stage is."""
+        """Show the progress of a stage."""
         if stage != self.stage:
             self._end()
             self.stage = stage
@@ -49,8 +49,8 @@ class EvaluationLine:
             self.line.__exit__(None, None, None)
 
 
-def say_plan(console: Console, plan: EvaluationPlan) -> None:
-    """Say what will be compared, and what has no partner."""
+def print_plan(console: Console, plan: EvaluationPlan) -> None:
+    """Print what will be compared, and what has no partner."""
     for one in plan.sets:
         others = f", {len(one.others)} others left out" if one.others else ""
         console.print(f"set {one.name}: {len(one.ids)} pairs ({one.tasks}){others}", markup=False, highlight=False)
@@ -61,10 +61,10 @@ def say_plan(console: Console, plan: EvaluationPlan) -> None:
                 console.print(sentence, style="yellow", markup=False, highlight=False)
 
 
-def say_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """Show the tables, what was noticed, and where everything lies."""
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """Print the tables, the findings, and the paths of the results."""
     for comparison in evaluation.comparisons:
-        say_comparison(console, comparison)
+        print_comparison(console, comparison)
     if evaluation.detected:
         console.print(_detection_table(evaluation), "")
     for kind, group in groupby(group_findings(evaluation.findings), key=lambda one: one.kind):
@@ -89,10 +89,10 @@ def say_evaluation(console: Console, evaluation: Evaluation) -> None:
         console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
 
 
-def say_comparison(console: Console, comparison: Comparison) -> None:
-    """Show the means of as many metrics as fit, the balanced ones first; best in bold green, second underlined."""
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Print the means of as many metrics as fit, the balanced ones first; best in bold green, second underlined."""
     metrics = comparison.metrics[: max(1, (console.width - FIRST_COLUMNS) // COLUMN)]
-    # Neither as the table's own title nor as its caption, which would be as narrow as the table.
+    # Not as the table's own title or caption, which would be wrapped to the table's width.
     console.print(f"[bold]{_title(comparison)}[/]", highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("method")

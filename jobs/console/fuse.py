@@ -1,4 +1,4 @@
-"""What a person sees of a fuse job at the terminal."""
+"""Terminal output of a fuse job."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 5
 
 
-def say_unpaired(console: Console, found: "Discovery") -> None:
-    """Tell which images have no partner."""
+def print_unpaired(console: Console, found: "Discovery") -> None:
+    """Print which images have no partner."""
     if not found.unpaired:
         return
-    console.print(f"[yellow]{len(found.unpaired)} images have no partner and are left out:[/]")
+    console.print(f"[yellow]{len(found.unpaired)} images have no partner and are skipped:[/]")
     for uri in found.unpaired[:NAMES_SHOWN]:
         console.print(f"  {uri}", highlight=False, markup=False, soft_wrap=True)
     if len(found.unpaired) > NAMES_SHOWN:
@@ -35,20 +35,20 @@ def warn_of_idle_prompt(console: Console, prompt: str | None, checkpoint: "Check
         )
 
 
-def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
-    """Show what a job left behind. Places stay on one line, however narrow the terminal, to be copied."""
+def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
+    """Print the outcome of a job. Paths stay on one line, so that they can be copied."""
     if outcome.aggregates:
         console.print(metrics_table(outcome.aggregates))
     done = f"{outcome.ok} of {outcome.pairs} {outcome.unit} fused"
     if before := outcome.pairs - outcome.fused_now:
-        done += f" ({before} of the {outcome.unit} were done before)"
+        done += f" ({before} of the {outcome.unit} were already done)"
     lines = {"Result": f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]"}
     if outcome.recordings:
-        lines["Joined"] = _said_of_recordings(outcome)
+        lines["Joined"] = _describe_recordings(outcome)
     if outcome.unpaired:
-        lines["Left out"] = f"{len(outcome.unpaired)} images without a partner (the report names them)"
+        lines["Skipped"] = f"{len(outcome.unpaired)} images without a partner (listed in the report)"
     if outcome.fused_now:
-        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit} a second, start included"
+        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit}/s, start included"
     lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
     if outcome.tracked:
         lines["MLflow"] = escape(outcome.tracked)
@@ -57,8 +57,8 @@ def say_outcome(console: Console, outcome: "fuse.Outcome") -> None:
         console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
 
 
-def _said_of_recordings(outcome: "fuse.Outcome") -> str:
-    """Say how many recordings lie where, and which spans are missing in some."""
+def _describe_recordings(outcome: "fuse.Outcome") -> str:
+    """Return how many recordings were joined, and which spans are missing in some."""
     joined = [one for one in outcome.recordings if one["uri"]]
     lines = [escape(f"{len(joined)} of {len(outcome.recordings)} recordings in {outcome.destination.recordings}")]
     incomplete = [one for one in outcome.recordings if one["missing"] or (one["note"] and not one["uri"])]
@@ -70,7 +70,7 @@ def _said_of_recordings(outcome: "fuse.Outcome") -> str:
 
 
 def missing_spans(recording: dict[str, Any]) -> str:
-    """Say which spans of a recording are missing and why."""
+    """Return which spans of a recording are missing and why."""
     spans = []
     for span in recording["missing"]:
         start, end = (None if at is None else f"{at:.2f}" for at in (span["from"], span["to"]))
@@ -80,7 +80,7 @@ def missing_spans(recording: dict[str, Any]) -> str:
 
 
 def metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:
-    """Show how metrics are spread over many pairs."""
+    """Return a table of the distribution of each metric."""
     from upfusion.metrics import METRICS
 
     table = Table(box=None, pad_edge=False)

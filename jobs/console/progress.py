@@ -1,4 +1,4 @@
-"""The line that shows how far a job is."""
+"""The progress line of a job."""
 
 import time
 from types import TracebackType
@@ -17,7 +17,7 @@ PLAIN_LINE_SECONDS = 10.0
 
 
 class LiveLine:
-    """A line that is drawn again and again while a `with` block runs; `bar` is not drawn without a terminal."""
+    """A line that is redrawn while a `with` block runs; `bar` is not drawn without a terminal."""
 
     def __init__(self, console: Console, bar: Progress) -> None:
         self.console = console
@@ -34,7 +34,7 @@ class LiveLine:
 
 
 class ProgressLine(LiveLine):
-    """One calm line: done / total, pairs a second, time left, failures. Without a terminal, a line now and then."""
+    """One progress line: done / total, pairs/s, time left, failures. Without a terminal, a line every few seconds."""
 
     def __init__(self, console: Console, doing: str = "fusing", done: str = "fused") -> None:
         self.done = done
@@ -54,7 +54,7 @@ class ProgressLine(LiveLine):
         self.task = self.bar.add_task("starting", total=None, visible=False, unit="")
 
     def update(self, progress: "run_graph.Progress") -> None:
-        """Show how far the job is."""
+        """Show the progress of the job."""
         now = time.monotonic()
         if progress.done == 0:
             self.started = now
@@ -74,18 +74,18 @@ class ProgressLine(LiveLine):
             self.said = now
             speed = progress.done / max(now - self.started, 1e-9)
             told = f"{self.done} {progress.done} / {progress.total} {progress.unit}"
-            self.console.print(f"{told}, {speed:.2f} a second, {progress.failed} failed", markup=False)
+            self.console.print(f"{told}, {speed:.2f}/s, {progress.failed} failed", markup=False)
 
 
 class _Speed(ProgressColumn):
-    """Pairs, or whatever is counted, a second."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / task.elapsed:.2f} a second" if task.elapsed and task.completed else "starting")
+        return Text(f"{task.completed / task.elapsed:.2f}/s" if task.elapsed and task.completed else "starting")
 
 
 class _Failures(ProgressColumn):
-    """How many failed, where some did."""
+    """Number of failures, if any."""
 
     def render(self, task: Task) -> Text:
         failed = task.fields.get("failed", 0)

@@ -1,4 +1,4 @@
-"""What a person sees of a training run at the terminal."""
+"""Terminal output of a training run."""
 
 import time
 from dataclasses import fields
@@ -20,9 +20,9 @@ NAMES_SHOWN = 5
 
 
 class TrainingLine(LiveLine, Listener):
-    """One calm line (epoch, step, losses, samples a second, time left), and one that stays for each validation.
+    """One progress line (epoch, step, losses, samples/s, time left), and one that stays for each validation.
 
-    Without a terminal, a line now and then.
+    Without a terminal, a line every half minute.
     """
 
     def __init__(self, console: Console) -> None:
@@ -46,16 +46,16 @@ class TrainingLine(LiveLine, Listener):
         self.steps = steps
         self._say(f"{len(pairs.of(TRAIN))} pairs to train on, {len(pairs.of(VAL))} to validate with; {steps} steps")
         if pairs.bad:
-            self._say(f"{len(pairs.bad)} pairs cannot be used and are left out:", "yellow")
+            self._say(f"{len(pairs.bad)} pairs cannot be used and are skipped:", "yellow")
             for row in pairs.bad[:NAMES_SHOWN]:
                 self._say(f"  {row['error']}")
             if len(pairs.bad) > NAMES_SHOWN:
-                self._say(f"  and {len(pairs.bad) - NAMES_SHOWN} more (data.parquet names them)")
+                self._say(f"  and {len(pairs.bad) - NAMES_SHOWN} more (listed in data.parquet)")
         self.bar.update(self.task, description="starting workers", completed=0, total=steps, told="")
 
     def on_report(self, report: Report) -> None:
         if "lost" in report:
-            self._say(f"lost {report['lost']}; going on from the last checkpoint", "yellow")
+            self._say(f"lost {report['lost']}; resuming from the last checkpoint", "yellow")
         if "warning" in report:
             self._say(report["warning"], "yellow")
         if "loss" not in report:
@@ -77,16 +77,16 @@ class TrainingLine(LiveLine, Listener):
         left = (self.steps - report["step"]) * crops_a_step / report["samples_per_second"]
         return (
             f"epoch {report['epoch']:.2f}, step {report['step']} / {self.steps}, loss {report['loss']:.4f} "
-            f"({', '.join(parts)}), {report['samples_per_second']:.1f} samples a second, {_duration(left)} left"
+            f"({', '.join(parts)}), {report['samples_per_second']:.1f} samples/s, {_duration(left)} left"
         )
 
     def _say(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def say_trained(console: Console, outcome: TrainOutcome) -> None:
-    """Show what a run left behind. Places stay on one line, however narrow the terminal, to be copied."""
-    lines = {"Trained": f"{outcome.steps} steps" + ("" if outcome.seconds else ", done before")}
+def print_trained(console: Console, outcome: TrainOutcome) -> None:
+    """Print the outcome of a run. Paths stay on one line, so that they can be copied."""
+    lines = {"Trained": f"{outcome.steps} steps" + ("" if outcome.seconds else ", already done")}
     if outcome.best:
         lines["Best"] = f"{BEST_BY} {outcome.best['value']:.4f} in validation, after step {outcome.best['step']:.0f}"
     if outcome.registered:

@@ -1,8 +1,8 @@
-"""The ablation: what each part of the network, and its text, is worth.
+"""The ablation: what each part of the network, and its text, contributes.
 
     train each variant (or take it as given) -> evaluate the variants -> exchange the prompts -> evaluate those
 
-The folder of an ablation holds the training run of every variant and two evaluations, and the same command goes on
+The folder of an ablation holds the training run of every variant and two evaluations, and the same command resumes
 with whatever is missing.
 """
 
@@ -15,8 +15,8 @@ from pipelines.ablate.config import FULL, AblateConfig
 from pipelines.ablate.outcome import Ablation, Exchange, Variant, means_over_sets, write_ablation
 from pipelines.checkpoints.read import read_model
 from pipelines.cluster.ray_cluster import Cluster
-from pipelines.cluster.shared_paths import check_shared
-from pipelines.errors.exceptions import RequestError
+from pipelines.cluster.shared_paths import check_shared_paths
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.config import EvaluateConfig, EvaluationSettings
 from pipelines.evaluate.fusions import Listener
 from pipelines.evaluate.job import evaluate
@@ -32,24 +32,24 @@ from upfusion.images import decode_image
 from upfusion.prompt_exchange import EXCHANGES, exchange_prompts
 
 COST_SIZE = (480, 640)
-"""Height and width that costs are stated for."""
+"""Height and width for which costs are stated."""
 
 OnTraining = Callable[[str], TrainListener]
-"""Called with the name of a variant; gives what hears its training."""
+"""Called with the name of a variant; returns the listener of its training."""
 
 
 @dataclass(frozen=True)
 class AblationPlan:
-    """A request that was found to be possible."""
+    """Checked arguments."""
 
     config: AblateConfig
     runs: dict[str, TrainPlan]
-    """How the variants are trained that are not given."""
+    """Training plans of the variants that are not given."""
 
 
 def plan_ablation(config: AblateConfig) -> AblationPlan:
-    """Check the training of every variant and the sets, and raise RequestError if something cannot work."""
-    check_shared(config)
+    """Check the training of every variant, and the sets; raises UsageError."""
+    check_shared_paths(config)
     runs = {
         name: plan_train(config.training(name, storage.join(storage.absolute(config.out), "variants", name)))
         for name in config.names
@@ -57,7 +57,7 @@ def plan_ablation(config: AblateConfig) -> AblationPlan:
     }
     for place in (*config.trained.values(), *([config.model] if config.model else [])):
         read_model(place, config.tracking_uri)
-    # Sets that cannot be evaluated are told now; the variants are yet to be trained, and a baseline stands for them.
+    # Checks the sets before any training; a baseline stands in for the variants, which do not exist yet.
     plan_evaluation(_evaluation(config, "parts", {"mean": "mean"}))
     return AblationPlan(config, runs)
 
@@ -69,7 +69,7 @@ def ablate(
     *,
     verbose: bool = False,
 ) -> Ablation:
-    """Carry out a plan, or what is left of it; raises what `train` and `evaluate` raise."""
+    """Execute a plan, or the rest of it; raises as `train` and `evaluate` do."""
     config, out = plan.config, storage.absolute(plan.config.out)
     with Cluster(verbose=verbose):
         places = dict(config.trained)
@@ -96,7 +96,7 @@ def _evaluation(config: AblateConfig, folder: str, methods: dict[str, str]) -> E
 
 
 def _write_exchanged(config: AblateConfig, out: str, full: Checkpoint) -> dict[str, str]:
-    """Write the model once for each exchange of its prompts; nothing for a model that takes no text."""
+    """Write one copy of the model per exchange of its prompts; none for a model without text."""
     model = read_model(config.model, config.tracking_uri)[0] if config.model else full
     if not model.config.takes_text:
         return {}
@@ -105,7 +105,7 @@ def _write_exchanged(config: AblateConfig, out: str, full: Checkpoint) -> dict[s
         try:
             data = exchange_prompts(model, name).to_bytes()
         except ValueError as error:
-            raise RequestError(str(error)) from error
+            raise UsageError(str(error)) from error
         storage.write_bytes(place, data)
     return places
 
@@ -128,7 +128,7 @@ def _exchanges(texts: Evaluation) -> list[Exchange]:
 
 
 def _changes(texts: Evaluation) -> dict[str, float]:
-    """Return by how many grey levels the images of each exchange differ from those of the right prompt, on average."""
+    """Return the mean difference in grey levels between the images of each exchange and those of the right prompt."""
     differences: dict[str, list[float]] = {name: [] for name in EXCHANGES}
     for one, pair in texts.plan.pairs:
         found = {name: texts.fusions.files.get((name, one.name, pair["pair_id"])) for name in EXCHANGES}

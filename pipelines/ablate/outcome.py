@@ -1,4 +1,4 @@
-"""What an ablation found, and the page that says so."""
+"""The result of an ablation, and its page."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ PAPER = ("qp", "vif", "ssim")
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table: a network, and its means over the sets, each set alike."""
+    """A row of the table: a network, and its means over sets weighted equally."""
 
     name: str
     parameters: int
@@ -27,7 +27,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What another text changes: the means over the sets, each set alike, and the images."""
+    """The effect of another text: means over sets weighted equally, and the change of the images."""
 
     name: str
     means: dict[str, float]
@@ -37,7 +37,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What came of it."""
+    """The result of a measurement."""
 
     variants: list[Variant]
     exchanges: list[Exchange]
@@ -45,7 +45,7 @@ class Ablation:
     parts: Evaluation
     texts: Evaluation | None
     page: str
-    """Where the page of results lies."""
+    """URI of the page of results."""
 
     @property
     def columns(self) -> list[str]:
@@ -55,7 +55,7 @@ class Ablation:
 
 
 def means_over_sets(evaluation: Evaluation, method: str) -> dict[str, float]:
-    """Return a method's mean of every metric over the sets, each set alike."""
+    """Return a method's mean of every metric over sets weighted equally."""
     found: dict[str, list[float]] = {}
     for one in main_comparisons(evaluation.comparisons, method):
         for metric in one.metrics:
@@ -78,7 +78,7 @@ def write_ablation(ablation: Ablation) -> str:
 
 
 def parts_table(ablation: Ablation) -> str:
-    """Return the paper's ablation table: the variants, what they cost and their means over the sets."""
+    """Return the paper's ablation table: the variants, their cost and their means over the sets."""
     rows = [
         [
             variant.name,
@@ -94,13 +94,13 @@ def parts_table(ablation: Ablation) -> str:
         [
             "## Parts of the network",
             markdown_table(header, rows),
-            f"Means over {sets} {'set' if sets == 1 else 'sets'}, each set alike; bold: the best of the column.",
+            f"Means over {sets} {'set' if sets == 1 else 'sets'}, sets weighted equally; bold: the best of the column.",
         ]
     )
 
 
 def prompts_table(ablation: Ablation) -> str:
-    """Return what exchanging the prompts does to metrics and images."""
+    """Return the table of the effect of exchanged prompts on metrics and images."""
     rows = [
         [f"{one.name}: {EXCHANGES[one.name]}", f"{one.levels:.2f}", *_cells(ablation.columns, one.means, [])]
         for one in ablation.exchanges

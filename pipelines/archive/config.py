@@ -1,42 +1,50 @@
-"""Which pairs of an archive a job takes."""
+"""Options that select the pairs of an archive."""
 
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.archive.shard import Shard
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow
+from pipelines.config.fields import Allow, RuntimeOnly
 from upfusion.prompts import TASKS
 
 
 class ArchiveConfig(JobConfig):
-    """Which pairs an archive holds."""
+    """Options that select the pairs of an archive."""
 
-    source: str = Field(
+    source: RuntimeOnly[str] = Field(
         description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "
         "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task."
     )
-    a: str | None = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
-    b: str | None = Field(None, description="Pattern of the B images; what * stands for pairs them with A.")
-    task: str | None = Field(
-        None, description=f"Kind of pairs, whatever folder names or the manifest say: {', '.join(TASKS)}."
+    a: RuntimeOnly[str | None] = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
+    b: RuntimeOnly[str | None] = Field(
+        None, description="Pattern of the B images; the part matched by * pairs them with A."
     )
-    limit: int | None = Field(None, ge=1, description="Take only the first N pairs, in order of their ids.")
-    shard: str | None = Field(
+    task: RuntimeOnly[str | None] = Field(
+        None, description=f"Kind of pairs; overrides folder names and the manifest: {', '.join(TASKS)}."
+    )
+    limit: RuntimeOnly[int | None] = Field(
+        None, ge=1, description="Take only the first N pairs, in order of their ids."
+    )
+    shard: RuntimeOnly[str | None] = Field(
         None,
-        description="Take only part I of N, as 'I/N' (1/8 to 8/8), by a hash of the pairs' ids: an archive that grows "
-        "moves no pair to another part. A fuse job keeps it in DEST/shard-I-of-N.",
+        description="Take only part I of N, as 'I/N' (1/8 to 8/8), by a hash of the pair ids: pairs never change part "
+        "when the archive grows. A fuse job writes it to DEST/shard-I-of-N.",
     )
     allow: Allow = ()
     frame_rate: float | None = Field(
         None,
         gt=0,
         le=1000,
-        description="Take folders of numbered images for recordings of so many frames a second. Without it they are "
-        "pairs of images.",
+        description="Treat folders of numbered images as recordings with this frame rate (frames/s). Without it they "
+        "are pairs of images.",
     )
-    max_pairs: int = Field(10_000_000, ge=1, description="Refuse archives and manifests of more pairs.")
-    max_id: int = Field(1024, ge=1, description="Refuse ids of pairs with more bytes.")
-    max_prompt: int = Field(2000, ge=1, description="Refuse a manifest's prompts with more characters.")
+    max_pairs: RuntimeOnly[int] = Field(
+        10_000_000, ge=1, description="Refuse archives and manifests with more pairs than this."
+    )
+    max_id: RuntimeOnly[int] = Field(1024, ge=1, description="Refuse pair ids longer than this many bytes.")
+    max_prompt: RuntimeOnly[int] = Field(
+        2000, ge=1, description="Refuse prompts in a manifest longer than this many characters."
+    )
 
     @field_validator("task")
     @classmethod
@@ -54,7 +62,7 @@ class ArchiveConfig(JobConfig):
 
     @property
     def part(self) -> Shard:
-        """Which part of the archive is meant."""
+        """The selected shard of the archive."""
         return Shard.parse(self.shard) if self.shard else Shard()
 
     @model_validator(mode="after")

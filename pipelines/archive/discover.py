@@ -1,4 +1,4 @@
-"""Finding the pairs of an archive: by relative path and stem, never by sorting two listings."""
+"""Discovery of pairs: files are matched by relative path and stem, never by sorting two listings."""
 
 import os
 import re
@@ -16,17 +16,17 @@ from pipelines.archive.allowlist import is_manifest
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.manifest import check_count, empty_shard, read_manifest
 from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
-from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
+from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
 from upfusion.file_names import SUFFIXES, is_hidden, is_image_name
 from upfusion.images import ImageError, image_size
 
 Side = Literal["a", "b"]
-Place = tuple[str, Side, str | None]
-"""Where a file belongs: pair_id, side, and the task where its folder says it."""
+Placement = tuple[str, Side, str | None]
+"""Where a file belongs: pair_id, side, and the task if its folder implies one."""
 
-# Folder names, in lower case, with the side they hold and, where the name alone decides it, the task.
+# Folder names in lower case, with their side and, if the name alone implies it, the task.
 FOLDERS: dict[str, tuple[Side, str | None]] = {
     **dict.fromkeys(["visible", "vis", "vi", "rgb", "optical", "opt", "a"], ("a", None)),
     **dict.fromkeys(["infrared", "ir", "thermal", "inf", "b"], ("b", None)),
@@ -38,30 +38,30 @@ FOLDERS: dict[str, tuple[Side, str | None]] = {
     "sar": ("b", "sar_optical"),
 }
 SIZES_READ = 2000
-HEAD, WHOLE = 1 << 16, 1_000_000_000  # bytes; the second as --max-file-mb has it by default
+HEAD, WHOLE = 1 << 16, 1_000_000_000  # bytes; the second is the default of --max-file-mb
 STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
 
 
-@waiting_at_most(PATIENCE_PLANNING)
+@retrying_at_most(RETRY_SECONDS_PLANNING)
 def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
-    """Find the pairs of an archive, those of recordings too where they are wanted.
+    """Find the pairs of an archive, including recordings if requested.
 
-    Raises RequestError when there is nothing to pair, when two images claim one place in a pair, or when a
-    manifest is not of its form.
+    Raises UsageError when there is nothing to pair, when two images match the same side of a pair, or when a
+    manifest is malformed.
     """
     source = storage.absolute(archive.source)
     try:
         found = read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive, recordings)
     except OSError as error:
-        raise RequestError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
     pairs = found.pairs.sort_by("pair_id")
     return Discovery(pairs.slice(0, archive.limit), found.unpaired, found.ignored)
 
 
 def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
-    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only the heads of files; recordings count as such.
+    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only file headers; recordings are counted as "recording".
 
-    At most SIZES_READ evenly spread pairs are looked at; the second value says how many were.
+    At most SIZES_READ evenly spread pairs are sampled; the second value is the sample size.
     """
     step = max(1, -(-pairs.num_rows // SIZES_READ))
     looked_at = pairs.take(list(range(0, pairs.num_rows, step)))
@@ -80,7 +80,7 @@ def _size_of(uri: str) -> str:
         except ImageError:
             if len(head) < HEAD:
                 raise
-            # A TIFF often says its size at its end, a JPEG after a long profile.
+            # A TIFF often stores its size at its end, a JPEG after a long profile.
             width, height = image_size(storage.read_head(uri, WHOLE))
     except (ImageError, OSError):
         return "unreadable"
@@ -90,13 +90,13 @@ def _size_of(uri: str) -> str:
 def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
     uris = storage.list_files(source)
     if not uris and not storage.exists(source):
-        raise RequestError(f"SOURCE {source} does not exist")
-    # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
+        raise UsageError(f"SOURCE {source} does not exist")
+    # By parts, because a store may list objects under another alias of its scheme (s3:// for s3a://).
     depth = len(source.rstrip("/").split("/"))
-    # In one form of Unicode: macOS makes `e` and an accent of two characters of what other systems have as one.
+    # In one Unicode normalization form: macOS decomposes accented characters, other systems do not.
     names = {uri: unicodedata.normalize("NFC", "/".join(uri.split("/")[depth:])) for uri in uris}
     if list(names.values()) == [""]:
-        raise RequestError(f"SOURCE {source} is a file; expected a folder, a prefix, or a manifest (.parquet or .csv)")
+        raise UsageError(f"SOURCE {source} is a file; expected a folder, a prefix, or a manifest (.parquet or .csv)")
     place = _by_folder if archive.a is None or archive.b is None else _by_pattern(archive.a, archive.b)
     sides: dict[str, dict[Side, str]] = defaultdict(dict)
     tasks: dict[str, str] = {}
@@ -111,21 +111,21 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
         _check_utf8(uri)
         if recordings and archive.frame_rate and is_image_name(name):
             pair_id, uri = pair_id.rpartition("/")[0] or "recording", uri.rpartition("/")[0] + "/"
-        if not part.holds(pair_id):
+        if not part.contains(pair_id):
             elsewhere += 1
             continue
         if sides[pair_id].get(side, uri) != uri:
-            raise RequestError(
+            raise UsageError(
                 f"two files claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}"
                 f"{_look_alike(sides[pair_id][side], uri)}. "
-                "Keep one of them, point SOURCE at a smaller folder, or say which is meant with --a and --b."
+                "Keep one of them, point SOURCE at a smaller folder, or select one with --a and --b."
             )
         sides[pair_id][side] = uri
         if task:
             tasks[pair_id] = task
     check_count(source, len(sides), archive.max_pairs)
     if long := next((pair_id for pair_id in sides if len(pair_id.encode()) > archive.max_id), None):
-        raise RequestError(
+        raise UsageError(
             f"{source}: the id of pair {long!r} has {len(long.encode())} bytes, more than --max-id {archive.max_id}"
         )
     complete = sorted(pair_id for pair_id, uris_of in sides.items() if len(uris_of) == 2)
@@ -142,26 +142,26 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
     )
     unpaired = sorted(uri for uris_of in sides.values() if len(uris_of) == 1 for uri in uris_of.values())
     if not complete and elsewhere:
-        raise RequestError(empty_shard(source, archive))
+        raise UsageError(empty_shard(source, archive))
     if not complete:
-        raise RequestError(_nothing_found(source, archive, len(unpaired), ignored))
+        raise UsageError(_nothing_found(source, archive, len(unpaired), ignored))
     return Discovery(pairs, unpaired, ignored)
 
 
 def _look_alike(first: str, second: str) -> str:
     alike = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
-    return ", whose names differ in nothing but Unicode's form (NFC and NFD)" if alike else ""
+    return ", whose names differ only in Unicode normalization (NFC and NFD)" if alike else ""
 
 
 def _check_utf8(uri: str) -> None:
     try:
         uri.encode()
     except UnicodeEncodeError as error:
-        raise RequestError(f"the name of {os.fsencode(uri)!r} is not UTF-8; rename the file") from error
+        raise UsageError(f"the name of {os.fsencode(uri)!r} is not UTF-8; rename the file") from error
 
 
-def _by_folder(name: str) -> Place | None:
-    """Place a file by the last folder of its relative path that names a sensor; `a` and `b` only where none does."""
+def _by_folder(name: str) -> Placement | None:
+    """Assign a file by the last folder of its relative path that names a sensor; `a` and `b` only if none does."""
     *folders, _ = PurePosixPath(name).parts
     known = [position for position, folder in enumerate(folders) if folder.lower() in FOLDERS]
     if not known:
@@ -172,13 +172,13 @@ def _by_folder(name: str) -> Place | None:
     return "/".join([*folders, PurePosixPath(name).stem]), side, task
 
 
-def _by_pattern(a: str, b: str) -> Callable[[str], Place | None]:
-    """Place a file by what the stars of a pattern stand for; where both patterns match, by the one that says more."""
+def _by_pattern(a: str, b: str) -> Callable[[str], Placement | None]:
+    """Assign a file by what the wildcards of a pattern match; if both patterns match, by the more specific one."""
     sides: list[tuple[Side, str]] = [("a", a), ("b", b)]
     sides.sort(key=lambda side: -len(STAR.sub("", side[1])))
     patterns = [(side, _compile(pattern)) for side, pattern in sides]
 
-    def place(name: str) -> Place | None:
+    def place(name: str) -> Placement | None:
         for side, pattern in patterns:
             if match := pattern.fullmatch(name):
                 pair_id = "/".join(group.strip("/") for group in match.groups() if group)
@@ -191,7 +191,7 @@ def _by_pattern(a: str, b: str) -> Callable[[str], Place | None]:
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
-    """Turn `cam1/**/*.jpg` into an expression with a group for every star."""
+    """Compile `cam1/**/*.jpg` to a regular expression with one group per wildcard."""
     parts = {"**/": "(.*/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
     pieces = STAR.split(unicodedata.normalize("NFC", pattern).removeprefix("./").lstrip("/"))
     return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
@@ -204,6 +204,6 @@ def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: 
         looked_for = "no pairs in sub-folders such as visible + infrared, vi + ir, a + b or ct + mri"
     return (
         f"{source}: {looked_for} ({unpaired} images without a partner, {ignored} other files). "
-        "Partners have the same path and name but for the sensor's folder and the suffix; "
-        "otherwise say how they are named with --a PATTERN --b PATTERN, or give a manifest."
+        "Paired files share path and name apart from the sensor folder and the extension; "
+        "for any other naming use --a PATTERN --b PATTERN, or a manifest."
     )

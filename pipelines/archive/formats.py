@@ -1,9 +1,9 @@
-"""Which names stand for recordings."""
+"""Which file names are recordings."""
 
 from pathlib import PurePosixPath
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".ts", ".mts", ".m2ts"})
-"""File suffixes that count as recordings in an archive, in lower case."""
+"""File extensions of recordings, in lower case."""
 
 
 def is_recording(uri: str) -> bool:
@@ -12,5 +12,5 @@ def is_recording(uri: str) -> bool:
 
 
 def is_frame_folder(uri: str) -> bool:
-    """Tell a folder of numbered frames by the slash at its end."""
+    """Tell a folder of numbered frames by its trailing slash."""
     return uri.endswith("/")

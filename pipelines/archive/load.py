@@ -1,4 +1,4 @@
-"""The stages before the network: fetch the source files of a block of pairs, decode them to arrays of one size."""
+"""The stages before the network: fetch the source files of a block of pairs and decode them to arrays of one size."""
 
 import time
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from pipelines.storage.retry import CredentialsError
 from upfusion.image_guard import quiet_pillow
 from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
 
-# Pairs that are fetched side by side: 16 have as many files as a store has connections.
+# Pairs that are fetched concurrently: 16 have as many files as a store has connections.
 FEWEST_TOGETHER, MOST_TOGETHER = 4, 16
 BYTES_TOGETHER = 32 << 20
 
 
 def load_sources(pairs: pa.Table, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[pa.Table]:
-    """Fetch and decode some pairs, a few at a time, so that they take no more memory than those few.
+    """Fetch and decode pairs in small groups, which bounds memory.
 
-    Which are together depends on nothing but the files, so that a task that is begun again yields the same.
+    The grouping depends on the files only, so a retried task yields the same blocks.
     """
     start, size = 0, FEWEST_TOGETHER
     while start < pairs.num_rows:
@@ -32,7 +32,7 @@ def load_sources(pairs: pa.Table, max_bytes: int | None = None, max_pixels: int 
 
 
 def fetch(pairs: pa.Table, max_bytes: int | None = None) -> Rows:
-    """Read the source files of a block side by side, none of more than `max_bytes`, as `a_file` and `b_file`."""
+    """Read the source files of a block concurrently, none of more than `max_bytes`, as `a_file` and `b_file`."""
     started = time.perf_counter()
     rows = pairs.to_pylist()
     files = storage.read_many([row[side] for row in rows for side in ("a_uri", "b_uri")], max_bytes)
@@ -48,24 +48,24 @@ def fetch(pairs: pa.Table, max_bytes: int | None = None) -> Rows:
 
 
 def decode(rows: Rows, max_pixels: int = MAX_PIXELS) -> pa.Table:
-    """Turn source files of at most `max_pixels` into arrays of one size; the files are let go of."""
+    """Decode source files of at most `max_pixels` to arrays of one size, and free the files."""
     with quiet_pillow:  # once for all of them
         for row in rows:
             started = time.perf_counter()
             if row["error_code"] is None:
                 _decode_pair(row, max_pixels)
             if row["error_code"] is not None:
-                row |= {"a": None, "b": None}  # pixels that nobody will look at
+                row |= {"a": None, "b": None}  # unused pixels
             row["decode_ms"] = milliseconds_since(started)
     return pa.Table.from_pylist(rows, DECODED)
 
 
 def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
-    """Say by code and in a sentence why a file could not be read."""
+    """Return the error code and the message for a file that could not be read."""
     if isinstance(error, CredentialsError):
-        return STORE_LOST, f"{uri} cannot be read: the store refuses the credentials ({error.strerror})"
+        return STORE_LOST, f"{uri} cannot be read: the store rejects the credentials ({error.strerror})"
     if isinstance(error, FileNotFoundError):
-        return "source_missing", f"{uri} is not there"
+        return "source_missing", f"{uri} does not exist"
     if isinstance(error, PermissionError):
         return "source_unreadable", f"{uri} cannot be read: access is denied"
     if isinstance(error, storage.TooLargeError):
@@ -79,7 +79,7 @@ def _decode_pair(row: Row, max_pixels: int) -> None:
         uri = row[f"{side}_uri"]
         try:
             image = decode_image(row[f"{side}_file"], max_pixels)
-            row[f"{side}_file"] = None  # room for the pixels
+            row[f"{side}_file"] = None  # frees memory for the pixels
             row[side] = pack_image(image.pixels)
         except ImageError as error:
             fail(row, error.code, f"{uri}: {error}")

@@ -54,10 +54,10 @@ def unpack_image(image: dict[str, Any]) -> Pixels:
 
 
 def size_of(image: dict[str, Any]) -> str:
-    """Say the size of an IMAGE value as people do, WIDTHxHEIGHT."""
+    """Format the size of an IMAGE value as WIDTHxHEIGHT."""
     return f"{image['width']}x{image['height']}"
 
 
 def milliseconds_since(started: float) -> float:
-    """Return the milliseconds since a moment of `time.perf_counter()`."""
+    """Return the milliseconds since a `time.perf_counter()` reading."""
     return 1000 * (time.perf_counter() - started)

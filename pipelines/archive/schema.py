@@ -1,4 +1,4 @@
-"""What discovery gives: the manifest of an archive, and what could not be paired."""
+"""The result of discovery: the manifest of an archive, and the files that could not be paired."""
 
 from dataclasses import dataclass, field
 
@@ -22,11 +22,11 @@ DEFAULT_TASK = "ir_visible"
 
 @dataclass(frozen=True)
 class Discovery:
-    """The pairs of an archive and what could not be paired."""
+    """The pairs of an archive and the files that could not be paired."""
 
     pairs: pa.Table
     """MANIFEST_SCHEMA, sorted by pair_id."""
     unpaired: list[str] = field(default_factory=list)
     """URIs of images and recordings without a partner."""
     ignored: int = 0
-    """Files below the source that are no images or recordings, are hidden, or lie in neither kind of folder."""
+    """Number of files that are neither images nor recordings, are hidden, or are in no sensor folder."""

@@ -1,4 +1,4 @@
-"""One of several parts of an archive, for jobs that share the work and know nothing of each other."""
+"""Shards of an archive, for independent jobs that share the work."""
 
 import hashlib
 import re
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `count`, counted from 1; the whole archive unless something else is said."""
+    """Shard `number` of `count`, counted from 1; by default the whole archive."""
 
     number: int = 1
     count: int = 1
 
     @classmethod
     def parse(cls, words: str) -> "Shard":
-        """Read `I/N`; raises ValueError where it is none."""
+        """Parse `I/N`; raises ValueError for anything else."""
         match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", words)
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise ValueError(f"expected I/N with I from 1 to N, such as 1/8, got {words!r}")
         return cls(int(match[1]), int(match[2]))
 
-    def holds(self, name: str) -> bool:
-        """Tell whether something of this name is in this part; what else there is decides nothing."""
+    def contains(self, name: str) -> bool:
+        """Tell whether a name belongs to this shard, independently of all other names."""
         if self.count == 1:
             return True
         digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
@@ -29,7 +29,7 @@ class Shard:
 
     @property
     def folder(self) -> str:
-        """The name of the folder that this part is kept in."""
+        """The name of this shard's output folder."""
         return f"shard-{self.number}-of-{self.count}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""From the authors' published weights to a checkpoint of ours."""
+"""Converting the authors' published weights to a checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from pipelines.checkpoints.config import ConvertConfig
 from pipelines.checkpoints.read import local_copy, read_object, refuse_existing, write_model
 from pipelines.cluster.git import git_commit
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from upfusion.checkpoint import Checkpoint, Prompt, Provenance
 from upfusion.convert import convert
 from upfusion.presets import NetworkConfig
@@ -18,22 +18,22 @@ from upfusion.weights_file import parse_weights
 
 @dataclass(frozen=True)
 class Converted:
-    """What came of a conversion."""
+    """The result of a conversion."""
 
     checkpoint: Checkpoint
     unused: tuple[str, ...]
-    """The authors' names of weights that were left out."""
+    """The authors' names of the weights that were dropped."""
     without_prompts: str | None
-    """Why the checkpoint carries no embeddings of prompts."""
+    """Why the checkpoint has no prompt embeddings, or None."""
 
 
 def convert_authors(config: ConvertConfig) -> Converted:
-    """Write the authors' weights as a checkpoint of ours; raises RequestError when they are not theirs."""
+    """Convert the authors' weights to a checkpoint file; raises UsageError if they are not the authors'."""
     refuse_existing(config.out)
     try:
         conversion = convert(parse_weights(read_object(config.source, "SOURCE"), config.source))
     except ValueError as error:
-        raise RequestError(f"SOURCE {config.source}: {error}") from error
+        raise UsageError(f"SOURCE {config.source}: {error}") from error
     prompts, without_prompts = _embed(conversion.config, config)
     checkpoint = Checkpoint(
         name=PurePosixPath(config.out).stem,
@@ -54,15 +54,15 @@ def convert_authors(config: ConvertConfig) -> Converted:
 def _embed(network: NetworkConfig, config: ConvertConfig) -> tuple[dict[str, Prompt], str | None]:
     texts = PROMPTS if config.prompt is None else {"general": config.prompt}
     if network.text_encoder is None:
-        reason = f"no text encoder with {network.text_dim} numbers a text is known"
+        reason = f"no text encoder with {network.text_dim} dimensions per text is known"
     else:
         with local_copy(config.text_encoder, "--text-encoder") as location:
             try:
                 return embed_bank(texts, network.text_encoder, network.text_dim, location), None
             except ValueError as error:
-                raise RequestError(str(error)) from error
+                raise UsageError(str(error)) from error
             except PriorUnavailableError as error:
                 reason = str(error)
     if config.prompt is not None:
-        raise RequestError(f"--prompt cannot be encoded: {reason}")
+        raise UsageError(f"--prompt cannot be encoded: {reason}")
     return {}, reason

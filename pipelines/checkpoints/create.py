@@ -1,15 +1,15 @@
-"""A checkpoint to start training from, made where the priors can be had."""
+"""Creating an untrained checkpoint, on a machine that can download the priors."""
 
 from pipelines.checkpoints.config import CreateConfig
 from pipelines.checkpoints.read import local_copy, refuse_existing, write_model
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from upfusion.checkpoint import Checkpoint
 from upfusion.create import create_checkpoint
 from upfusion.priors import PriorUnavailableError
 
 
 def create_untrained(config: CreateConfig) -> Checkpoint:
-    """Write an untrained checkpoint with its priors; raises RequestError when one of them cannot be had."""
+    """Write an untrained checkpoint with its priors; raises UsageError if a prior is unavailable."""
     refuse_existing(config.out)
     with (
         local_copy(config.weights, "--weights") as weights,
@@ -18,6 +18,6 @@ def create_untrained(config: CreateConfig) -> Checkpoint:
         try:
             checkpoint = create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder)
         except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
-            raise RequestError(str(error)) from error
+            raise UsageError(str(error)) from error
     write_model(checkpoint, config.out)
     return checkpoint

@@ -1,4 +1,4 @@
-"""What a model is and costs: a preset, or a checkpoint wherever it lies."""
+"""Describing a model (a preset or any checkpoint): its architecture and its cost."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from upfusion.cost import Parameters, PassCost, cost_of_pass, count_parameters
 from upfusion.presets import PRESETS, NetworkConfig
 
 SIZES = ((480, 640), (1024, 1280))
-"""Height and width in pixels: what most data sets have, and LLVIP."""
+"""Height and width in pixels: the size of most data sets, and LLVIP's."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What there is to say about a model."""
+    """The description of a model."""
 
     name: str
     config: NetworkConfig
@@ -21,11 +21,11 @@ class ModelInfo:
     """None for a preset that ships without trained weights."""
     parameters: Parameters
     costs: dict[tuple[int, int], PassCost]
-    """One forward pass over a pair, by height and width."""
+    """Cost of one forward pass per pair, by height and width."""
 
 
 def describe_model(model: str) -> ModelInfo:
-    """Describe a preset or a checkpoint; raises RequestError when there is no such model."""
+    """Describe a preset or a checkpoint; raises UsageError if there is no such model."""
     ships_untrained = model in PRESETS and locate_checkpoint(model) == model
     checkpoint = None if ships_untrained else read_model(model)[0]
     config = checkpoint.config if checkpoint else PRESETS[model]

@@ -52,8 +52,8 @@ def run_graph(
             moved()
             if lost := written["stopped"].drop_null():
                 raise StoreLostError(
-                    f"{lost[0]}. Nothing is wrong with the pairs: what is done is kept, and the same command goes on "
-                    "from there once that is mended."
+                    f"{lost[0]}. Nothing is wrong with the pairs: progress is saved, and the same command resumes "
+                    "once that is fixed."
                 )
             done = progress.done + written.num_rows
             failed = progress.failed + written.num_rows - written["error_code"].null_count

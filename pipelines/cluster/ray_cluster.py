@@ -17,7 +17,7 @@ import ray
 import ray.data
 import tenacity
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 
 # Plans with fewer logical CPUs than stages wait for each other for ever.
 FEWEST_LOGICAL_CPUS = 4
@@ -79,11 +79,11 @@ def why_waiting(workers: Workers) -> str:
     if not any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in nodes):
         return (
             f"each of {workers.actors} workers needs {asked} on one node, and no node has that much ({cluster}). "
-            "The job waits for one to join; Ctrl-C stops it, and nothing is lost"
+            "The job waits for one to join; Ctrl-C stops it, and no progress is lost"
         )
     if any(free.get(name, 0) < amount for name, amount in needed.items()):
         return f"no resources are free for another worker ({cluster}): slow pairs, a slow store, or other jobs"
-    return f"the workers are starting or at work ({cluster}): slow pairs or a slow store"
+    return f"the workers are starting or busy ({cluster}): slow pairs or a slow store"
 
 
 def _start_patiently(options: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def _start_patiently(options: dict[str, Any]) -> None:
 
 
 def _reach(options: dict[str, Any]) -> None:
-    """Connect to the cluster that the environment names; raises RequestError where it does not answer."""
+    """Connect to the cluster that the environment names; raises UsageError where it does not answer."""
     address = os.environ["RAY_ADDRESS"]
     try:
         place = urlsplit(address if "://" in address else f"//{address}")
@@ -106,8 +106,8 @@ def _reach(options: dict[str, Any]) -> None:
             _start_patiently(options)
     except (OSError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).partition("Last connection error")[0].split())
-        raise RequestError(
-            f"no Ray cluster answers at RAY_ADDRESS={address}: {said.rstrip('.')}. Start it, mend the address, or "
+        raise UsageError(
+            f"no Ray cluster answers at RAY_ADDRESS={address}: {said.rstrip('.')}. Start it, fix the address, or "
             "unset RAY_ADDRESS to work on this machine alone."
         ) from error
 
@@ -186,7 +186,7 @@ class Cluster:
     ) -> Workers:
         """Spread copies of the network over what the cluster has, on CPUs no more than are worth their start.
 
-        Raises RequestError where this machine has fewer GPUs than asked for, for which Ray would wait for
+        Raises UsageError where this machine has fewer GPUs than asked for, for which Ray would wait for
         ever; a remote cluster may still grow.
         """
         resources = ray.cluster_resources()
@@ -194,7 +194,7 @@ class Cluster:
         gpus = (1.0 if gpus_there else 0.0) if gpus_per_actor is None else gpus_per_actor
         if gpus > gpus_there and not is_remote():
             there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
-            raise RequestError(f"--gpus-per-actor {gpus:g}: this machine has {there}; 0 runs on CPUs")
+            raise UsageError(f"--gpus-per-actor {gpus:g}: this machine has {there}; 0 runs on CPUs")
         if gpus:
             # A GPU's copy needs a core to feed it.
             return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
@@ -207,7 +207,7 @@ class Cluster:
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.
 
-        Raises RequestError where this machine has fewer GPUs than asked for.
+        Raises UsageError where this machine has fewer GPUs than asked for.
         """
         fewest, most = workers
         resources = ray.cluster_resources()
@@ -215,7 +215,7 @@ class Cluster:
         gpus = (1.0 if gpus_there else 0.0) if gpus_per_worker is None else gpus_per_worker
         if gpus * fewest > gpus_there and not is_remote():
             there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
-            raise RequestError(f"{fewest} workers of {gpus:g} GPUs: this machine has {there}; 0 trains on CPUs")
+            raise UsageError(f"{fewest} workers of {gpus:g} GPUs: this machine has {there}; 0 trains on CPUs")
         if gpus:
             return Workers(most, cpus=1.0, gpus=gpus, threads=1)
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()

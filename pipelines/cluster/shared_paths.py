@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pipelines.cluster.ray_cluster import is_remote
 from pipelines.config.base import JobConfig
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 
 
-def check_shared(config: JobConfig, *, remote: bool | None = None) -> None:
-    """Raise RequestError for a path of a configuration that other machines would look for elsewhere.
+def check_shared_paths(config: JobConfig, *, remote: bool | None = None) -> None:
+    """Raise UsageError for a path of a configuration that other machines would look for elsewhere.
 
     `remote` tells whether there are others; by default the environment does.
     """
@@ -17,7 +17,7 @@ def check_shared(config: JobConfig, *, remote: bool | None = None) -> None:
         return
     for name, place in config.shared_paths():
         if not storage.is_remote(place) and not Path(place.removeprefix("file://")).is_absolute():
-            raise RequestError(
-                f"{name} {place!r} is another folder on every machine of a cluster. Give an object store (s3://...), "
-                "or the whole path of a folder that all of them share."
+            raise UsageError(
+                f"{name} {place!r} is a different folder on every machine of a cluster. Use an object store "
+                "(s3://...), or the absolute path of a folder that all of them share."
             )

@@ -21,8 +21,8 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.ray_cluster import DESTINATION
 from pipelines.cluster.submit_defaults import DEFAULT_ADDRESS, NO_WORKING_DIR
-from pipelines.errors.exceptions import RequestError
-from pipelines.errors.redaction import BY_ENVIRONMENT, holds_credentials, names_secret, without_secrets
+from pipelines.errors.exceptions import UsageError
+from pipelines.errors.redaction import BY_ENVIRONMENT, holds_credentials, names_secret, redact
 
 CHECKOUT = Path(__file__).parents[2]
 # What a job does not need of a checkout, beside what .gitignore names.
@@ -63,7 +63,7 @@ def submit(
     """Submit `python -m jobs.JOB WORDS...` and return as soon as the cluster has it.
 
     `runtime_env` is a YAML file of Ray's; `working_dir` what is sent along, by default the checkout that this runs
-    from, or nothing where upfusion is installed. Raises RequestError when something is wrong with the request or with
+    from, or nothing where upfusion is installed. Raises UsageError when something is wrong with the request or with
     the way to the cluster.
     """
     command = shlex.join(["python", "-m", f"jobs.{job}", *words])
@@ -73,7 +73,7 @@ def submit(
     environment = make_runtime_env(runtime_env, working_dir)
     client, address = _connect(address)
     _refuse_second(client, destination, address)
-    # Ray takes an id only once; a random part lets the same command be given again, which is how a job goes on.
+    # Ray takes an id only once; a random part lets the same command be given again, which is how a job resumes.
     name = re.sub(r"[^\w-]+", "-", destination.rstrip("/").rpartition("/")[2]).strip("-")[:40]
     submission_id = "-".join(part for part in (job, name, secrets.token_hex(4)) if part)
     try:
@@ -86,20 +86,20 @@ def submit(
             metadata={**told, DESTINATION: destination},
         )
     except (RuntimeError, ValueError, OSError) as error:
-        raise RequestError(f"the cluster at {address} did not take the job: {without_secrets(str(error))}") from error
+        raise UsageError(f"the cluster at {address} refused the job: {redact(str(error))}") from error
     return Submission(submission_id, address, command)
 
 
 def follow(submission: Submission, write: Callable[[str], None]) -> tuple[int, str]:
     """Write what a job says until it has ended; return its exit code, and what there is to say where it has none.
 
-    A cluster that does not answer is asked again for ten minutes: the job goes on meanwhile.
+    A cluster that does not answer is asked again for ten minutes: the job continues meanwhile.
     """
     client, _ = _connect(submission.address)
     log = _Log(write)
     heard = time.monotonic()
     while True:
-        # It may break off where nothing is said for long; the job goes on.
+        # It may break off where nothing is said for long; the job continues.
         with suppress(RuntimeError, aiohttp.ClientError, OSError):
             asyncio.run(_tail(client, submission.id, log))
         try:
@@ -109,18 +109,18 @@ def follow(submission: Submission, write: Callable[[str], None]) -> tuple[int, s
                 return _ending(info)
             heard = time.monotonic()
         except (RuntimeError, OSError, RayError) as error:
-            said = without_secrets(" ".join(str(error).split()))
+            said = redact(" ".join(str(error).split()))
             if UNKNOWN in said:
-                return LOST, f"{submission.address} does not know the job any more: {said}"
+                return LOST, f"{submission.address} no longer knows the job: {said}"
             if time.monotonic() - heard > SECONDS_TO_ANSWER:
-                return LOST, f"{submission.address} did not answer for ten minutes, and the job may go on: {said}"
+                return LOST, f"{submission.address} did not answer for ten minutes, and the job may continue: {said}"
         time.sleep(1)
 
 
 def make_runtime_env(file: str | None, working_dir: str | None) -> dict[str, Any]:
     """Return Ray's runtime environment: what the file says, the working directory, and what every job needs.
 
-    Raises RequestError for a file that is none, and for secrets: Ray's dashboard shows all of it.
+    Raises UsageError for a file that is none, and for secrets: Ray's dashboard shows all of it.
     """
     given = _read(file) if file else {}
     _refuse_secrets(f"--runtime-env {file}", _texts(given))
@@ -131,7 +131,7 @@ def make_runtime_env(file: str | None, working_dir: str | None) -> dict[str, Any
             variables = {"GIT_COMMIT": commit, **variables}
     elif working_dir not in (None, NO_WORKING_DIR):
         if "://" not in working_dir and not Path(working_dir).is_dir():
-            raise RequestError(f"--working-dir {working_dir}: there is no such folder; {NO_WORKING_DIR} sends nothing")
+            raise UsageError(f"--working-dir {working_dir}: no such folder; {NO_WORKING_DIR} uploads nothing")
         given = {**given, "working_dir": working_dir}
     return {**given, "env_vars": variables}
 
@@ -143,24 +143,24 @@ def _connect(address: str | None) -> tuple[JobSubmissionClient, str]:
     named = [os.environ.get(name, "") for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")]
     address = (address or next((one for one in named if one.startswith("http")), DEFAULT_ADDRESS)).rstrip("/")
     if not re.match(r"https?://[^/]", address) or holds_credentials(address):
-        raise RequestError(f"--address: expected http://HEAD:8265, the address of Ray's dashboard. {BY_ENVIRONMENT}")
+        raise UsageError(f"--address: expected http://HEAD:8265, the address of Ray's dashboard. {BY_ENVIRONMENT}")
     # Which Ray takes even before an address that it is told.
     os.environ["RAY_API_SERVER_ADDRESS"] = address
     try:
         return JobSubmissionClient(address), address
     except (OSError, RuntimeError, RayError) as error:  # the last one where a token is missing or wrong
-        raise RequestError(
-            f"no Ray cluster takes jobs at {address}: {without_secrets(str(error).splitlines()[0])} "
-            "Say where its dashboard is with --address http://HEAD:8265 or RAY_API_SERVER_ADDRESS."
+        raise UsageError(
+            f"no Ray cluster accepts jobs at {address}: {redact(str(error).splitlines()[0])} "
+            "Give the address of its dashboard with --address http://HEAD:8265 or RAY_API_SERVER_ADDRESS."
         ) from error
 
 
 def _refuse_second(client: JobSubmissionClient, destination: str, address: str) -> None:
-    """Raise RequestError where a job of this cluster is at work on the destination: both would do the same pairs."""
+    """Raise UsageError where a job of this cluster is at work on the destination: both would do the same pairs."""
     for one in client.list_jobs():
         if (one.metadata or {}).get(DESTINATION) == destination and not one.status.is_terminal():
-            raise RequestError(
-                f"{one.submission_id} is at work on {destination} already. Follow it: ray job logs --follow --address "
+            raise UsageError(
+                f"{one.submission_id} is already running on {destination}. Follow it: ray job logs --follow --address "
                 f"{address} {one.submission_id}; or stop it first: ray job stop --address {address} {one.submission_id}"
             )
 
@@ -199,14 +199,14 @@ def _ending(info: JobDetails) -> tuple[int, str]:
         return INTERRUPTED, "the job was stopped"
     if info.driver_exit_code is not None:
         return info.driver_exit_code, ""
-    return 1, without_secrets(str(info.message))
+    return 1, redact(str(info.message))
 
 
 def _refuse_secrets(what: str, named: Any) -> None:
     for name, text in named:
-        if names_secret(name) or holds_credentials(text) or without_secrets(text) != text:
-            raise RequestError(
-                f"{what}: {name or 'they'} would show a secret to everybody who may look at the cluster's jobs. "
+        if names_secret(name) or holds_credentials(text) or redact(text) != text:
+            raise UsageError(
+                f"{what}: {name or 'they'} would expose a secret to everyone with access to the cluster's jobs. "
                 f"{BY_ENVIRONMENT}"
             )
 
@@ -227,7 +227,7 @@ def _read(file: str) -> dict[str, Any]:
     try:
         read = yaml.safe_load(Path(file).read_bytes()) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise RequestError(f"--runtime-env {file} cannot be read: {error}") from error
+        raise UsageError(f"--runtime-env {file} cannot be read: {error}") from error
     if not isinstance(read, dict):
-        raise RequestError(f"--runtime-env {file}: expected Ray's fields, such as env_vars, as 'name: value' lines")
+        raise UsageError(f"--runtime-env {file}: expected Ray's fields, such as env_vars, as 'name: value' lines")
     return read

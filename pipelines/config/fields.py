@@ -1,12 +1,24 @@
 """Types of fields that several configurations have."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field
 
+Value = TypeVar("Value")
+
+
+class RuntimeOnlyMarker:
+    """Marks a field that does not affect the result of a job."""
+
+
+RUNTIME_ONLY = RuntimeOnlyMarker()
+RuntimeOnly = Annotated[Value, RUNTIME_ONLY]
+"""A field that does not affect the result of a job, such as `actors: RuntimeOnly[int | None]`: an output folder may be
+resumed with another value of it. Every other field counts as affecting the result."""
+
 
 def split_at_commas(given: object) -> object:
-    """Turn words with commas between into a tuple of them; none and empty are no word."""
+    """Split comma-separated words into a tuple; `none` and empty words are dropped."""
     if isinstance(given, str):
         return tuple(word.strip() for word in given.split(",") if word.strip() not in ("", "none"))
     return given
@@ -14,12 +26,19 @@ def split_at_commas(given: object) -> object:
 
 Words = Annotated[tuple[str, ...], BeforeValidator(split_at_commas)]
 
-
 Allow = Annotated[
     Words,
     Field(
-        description="Where else the pairs of a manifest may lie, as prefixes with commas between, such as "
-        "s3://other/archive,https://host/images. Without it a manifest in a bucket names objects of that bucket "
-        "alone, and a local one local files and s3://."
+        description="Further locations that a manifest may name, as comma-separated prefixes, such as "
+        "s3://other/archive,https://host/images. Without it a manifest in a bucket may name objects of that bucket "
+        "only, and a local one local files and s3://."
     ),
+    RUNTIME_ONLY,
 ]
+Experiment = Annotated[str, Field(description="MLflow experiment."), RUNTIME_ONLY]
+TrackingUri = Annotated[
+    str | None,
+    Field(description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."),
+    RUNTIME_ONLY,
+]
+NoTracking = Annotated[bool, Field(description="Do not track the run in MLflow."), RUNTIME_ONLY]

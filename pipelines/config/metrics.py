@@ -1,4 +1,4 @@
-"""Choosing metrics by name, in an option of a job."""
+"""The option that selects metrics by name."""
 
 from typing import Annotated
 
@@ -6,17 +6,17 @@ from pydantic import BeforeValidator
 
 
 def choose_metrics(given: object) -> tuple[str, ...]:
-    """Turn names with commas, or a list of them, into names in the catalogue's order.
+    """Convert comma-separated names, or a list of names, to names in catalogue order.
 
-    `default` means all but the costly ones, `all` and `none` what they say.
-    Raises ValueError for a name that is no metric's.
+    `default` is all except the slow ones; `all` and `none` are accepted.
+    Raises ValueError for an unknown name.
     """
-    # Imported here: with it comes PyTorch, which neither --help nor a worker that writes images needs.
+    # Imported here because it imports PyTorch, which neither --help nor a worker that writes images needs.
     from upfusion.metrics import DEFAULT_METRICS, METRICS
 
     names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"expected names with commas between, such as vif,ssim, got {given!r}")
+        raise ValueError(f"expected comma-separated names such as vif,ssim, got {given!r}")
     sets: dict[str, tuple[str, ...]] = {"none": (), "default": DEFAULT_METRICS, "all": tuple(METRICS)}
     if len(names) == 1 and names[0] in sets:
         return sets[names[0]]

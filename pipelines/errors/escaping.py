@@ -1,10 +1,10 @@
-"""Names and errors that others wrote, as text that only stands there."""
+"""Escaping of untrusted text (file names, errors) for terminals and pages."""
 
 import unicodedata
 
 
 def printable(text: str) -> str:
-    r"""Write what a terminal or a page would act on, or turn around, as an escape: \x1b for the sign of a command."""
+    r"""Escape control and bidirectional characters: an ESC becomes \x1b."""
     if text.isprintable():
         return text
     return "".join(sign if _is_seen(sign) else sign.encode("unicode_escape").decode() for sign in text)

@@ -1,9 +1,9 @@
-"""The errors whose sentence is meant for a person as it is."""
+"""Exceptions whose message is shown to the user as it is."""
 
 
-class RequestError(ValueError):
-    """A wrong request, found before anything is started: what was wrong, what was expected and what to do."""
+class UsageError(ValueError):
+    """Invalid arguments, detected before anything is started; says what is wrong, what was expected, what to do."""
 
 
 class JobStoppedError(RuntimeError):
-    """A job that cannot go on by itself: what happened, what is left and what to do."""
+    """A job that cannot continue; says what happened, what is saved and what to do."""

@@ -1,6 +1,6 @@
 """Rows that fail: the codes they can have, and marking a row as failed.
 
-A pair that fails anywhere travels on with its `error_code` and `error` set; every later stage passes it by.
+A pair that fails in any stage stays in the graph as a row with `error_code` and `error`; later stages skip it.
 """
 
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.errors.redaction import without_secrets
+from pipelines.errors.redaction import redact
 
 Row = dict[str, Any]
 Rows = list[Row]
 
 ERROR_CODES: dict[str, str] = {
-    "source_missing": "a source image is not there",
-    "source_unreadable": "the store did not give a source image",
+    "source_missing": "a source image does not exist",
+    "source_unreadable": "a source image could not be read from the store",
     "empty_file": "a source file has 0 bytes",
     "not_an_image": "a source file is not an image",
     "truncated_image": "the file of a source image ends early",
@@ -28,39 +28,49 @@ ERROR_CODES: dict[str, str] = {
     "write_failed": "the fused image could not be encoded or written",
     "not_a_recording": "a source is not a recording that can be read",
     "truncated_recording": "a recording is damaged or incomplete where the segment lies",
-    "unsupported_recording": "a recording's film is of a codec that is not read",
-    "not_synchronised": "it was not found out by how much the clocks of two recordings differ",
-    "no_partner": "no frame of A has one of B at its time",
+    "unsupported_recording": "a recording's video codec is not supported",
+    "not_synchronised": "the clock offset between two recordings could not be determined",
+    "no_partner": "no frame of A has a frame of B at the same time",
+    "measure_failed": "a metric or the detector failed on a fused image",
+    "smaller_than_crop": "the images of a training pair are smaller than a crop",
+    "fused_missing": "a folder of fused images has none of the pair",
 }
-"""Every code that a failed row can have, and what it means."""
+"""Every error code of a failed row, with its meaning."""
 
 STORE_LOST = "store_lost"
-"""In `error_code` on the way through the graph: nothing is wrong with the pair, and it gets no row; the job stops."""
+"""Transient `error_code` inside the graph: the store is unavailable, so the pair gets no row and the job stops."""
 
 FAILURE = [pa.field("error_code", pa.string()), pa.field("error", pa.string())]
 
 OUTCOME = [pa.field("error_code", pa.string()), pa.field("stopped", pa.string())]
-"""What the last stage of a graph tells of each row: its error's code, or why it could not be written."""
+"""What the last stage of a graph returns per row: its error code, or why it could not be written."""
 
 
 def fail(row: Row, code: str, sentence: str) -> None:
-    """Mark a pair as failed; the first failure of a pair is the one that is kept. Secrets are blanked."""
+    """Mark a pair as failed; the first failure is kept. Secrets are redacted. Raises ValueError for an unknown code."""
+    check_code(code)
     if row.get("error_code") is None:
-        row["error_code"], row["error"] = code, without_secrets(sentence)
+        row["error_code"], row["error"] = code, redact(sentence)
 
 
-def lose(row: Row, place: str, error: OSError) -> None:
-    """Mark a pair that a store keeps from being finished: STORE_LOST instead of a failure of its own."""
-    row |= {"error_code": STORE_LOST, "error": without_secrets(f"{place} cannot be written: {error}")}
+def check_code(code: str) -> None:
+    """Raise ValueError for a code that is neither in ERROR_CODES nor STORE_LOST."""
+    if code != STORE_LOST and code not in ERROR_CODES:
+        raise ValueError(f"unknown error code {code!r}: expected one of ERROR_CODES")
 
 
-def put_or_tell(rows: Rows, put: Callable[[Rows], None], place: str) -> Rows:
-    """Put the rows that are to be kept, and return all with OUTCOME: where that fails, none is written."""
+def mark_store_unavailable(row: Row, place: str, error: OSError) -> None:
+    """Mark a pair as unfinished because a store is unavailable: STORE_LOST, which is no failure of the pair."""
+    row |= {"error_code": STORE_LOST, "error": redact(f"{place} cannot be written: {error}")}
+
+
+def write_rows_or_mark_lost(rows: Rows, put: Callable[[Rows], None], place: str) -> Rows:
+    """Write the rows that are not STORE_LOST, and return OUTCOME for all; if writing fails, all are STORE_LOST."""
     kept = [row for row in rows if row["error_code"] != STORE_LOST]
     if kept:
         try:
             put(kept)
         except OSError as error:
             for row in kept:
-                lose(row, place, error)
+                mark_store_unavailable(row, place, error)
     return [row | {"stopped": row["error"] if row["error_code"] == STORE_LOST else None} for row in rows]

@@ -1,4 +1,4 @@
-"""What nobody else is to read: secrets are refused inside URIs, and blanked wherever something is said."""
+"""Redaction: credentials in URIs are refused, and secrets are masked in every message, row and log."""
 
 import os
 import re
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-BLANK = "***"
-# Shorter values ("true", "60") stand in ordinary sentences too.
+MASK = "***"
+# Shorter values ("true", "60") also occur in ordinary sentences.
 SHORTEST_SECRET = 8
 SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|PRIVATE_KEY|CREDENTIAL", re.IGNORECASE)
-# AWS_WEB_IDENTITY_TOKEN_FILE and the like say where a secret lies, and GOOGLE_APPLICATION_CREDENTIALS too.
+# AWS_WEB_IDENTITY_TOKEN_FILE, GOOGLE_APPLICATION_CREDENTIALS and the like hold the path of a secret, not a secret.
 SECRETS_PLACE = re.compile(r"(?:FILE|PATH|DIR|URL|URI|ENDPOINT|CREDENTIALS)$", re.IGNORECASE)
 
-# A secret key may hold slashes, a password an @. What is only digits before a slash is a port.
+# A secret key may contain slashes, a password an @. Digits only before a slash are a port.
 PASSWORD = re.compile(r"(?P<before>\b\w[\w+.-]*://[^\s/:@]*:)(?P<secret>(?!\d+[/?#])[^\s@]+(?:@[^\s/@]+)*)@")
 USER = re.compile(r"(?P<before>\b\w[\w+.-]*://)(?P<secret>[^\s/:@?#]+)@")
 # X-Amz-Signature, X-Goog-Credential, AWSAccessKeyId, sig, access_token, ...
@@ -27,51 +27,51 @@ BEARER = re.compile(r"(?P<before>\bbearer\s+)(?P<secret>[\w.~+/=-]{8,})", re.IGN
 WEB = re.compile(r"https?://", re.IGNORECASE)
 
 BY_ENVIRONMENT = (
-    "Credentials belong into the environment of the job and its nodes (AWS_ACCESS_KEY_ID, MLFLOW_TRACKING_URI, ...), "
-    "not into options and URIs."
+    "Credentials belong in the environment of the job and its nodes (AWS_ACCESS_KEY_ID, MLFLOW_TRACKING_URI, ...), "
+    "not in options or URIs."
 )
 
 
 def holds_credentials(uri: str) -> bool:
-    """Tell whether a URI carries a user, a password, a key or a signature; a path of this machine never does."""
+    """Tell whether a URI contains a user, a password, a key or a signature; a local path never does."""
     return bool(PASSWORD.search(uri) or USER.search(uri) or (WEB.search(uri) and SIGNED.search(uri)))
 
 
 def names_secret(name: str) -> bool:
-    """Tell whether a variable of this name holds a secret, rather than the place of one."""
+    """Tell whether an environment variable of this name holds a secret, rather than the path of one."""
     return bool(SECRET_NAME.search(name)) and not SECRETS_PLACE.search(name)
 
 
-def without_secrets(text: str) -> str:
-    """Blank what the environment calls secret, also as URLs and Python write it, and what URLs and headers carry."""
+def redact(text: str) -> str:
+    """Mask the environment's secrets, also URL-encoded or as repr(), and credentials in URLs and headers."""
     for secret in _secrets():
-        text = text.replace(secret, BLANK)
-    text = PASSWORD.sub(rf"\g<before>{BLANK}@", text)
-    text = USER.sub(_blank_user, text)
+        text = text.replace(secret, MASK)
+    text = PASSWORD.sub(rf"\g<before>{MASK}@", text)
+    text = USER.sub(_mask_user, text)
     for pattern in (SIGNED, HEADER, BEARER):
-        text = pattern.sub(rf"\g<before>{BLANK}", text)
+        text = pattern.sub(rf"\g<before>{MASK}", text)
     return text
 
 
-def blanked(value: Any) -> Any:
-    """Blank the secrets in every text of a value that JSON can hold; names of fields are the program's own."""
+def redact_values(value: Any) -> Any:
+    """Redact every string in a JSON-like value; field names are ours and are left as they are."""
     if isinstance(value, str):
-        return without_secrets(value)
+        return redact(value)
     if isinstance(value, dict):
-        return {name: blanked(one) for name, one in value.items()}
-    return [blanked(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: redact_values(one) for name, one in value.items()}
+    return [redact_values(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _secrets() -> Iterator[str]:
-    """Give every secret of the environment in every form that it may be written in, the longest first."""
+    """Yield every secret of the environment in every form that it may be written in, the longest first."""
     named = [value for name, value in os.environ.items() if names_secret(name) and len(value) >= SHORTEST_SECRET]
-    # A password inside a URL, such as a proxy's, is one by itself too.
+    # The password inside a URL, such as a proxy's, is a secret by itself, too.
     inside = [match["secret"] for value in os.environ.values() if (match := PASSWORD.match(value))]
     found = {*named, *(secret for secret in inside if len(secret) >= SHORTEST_SECRET)}
     forms = {form for one in found for form in (one, quote(one), quote(one, safe=""), quote_plus(one), repr(one)[1:-1])}
     yield from sorted(forms, key=len, reverse=True)
 
 
-def _blank_user(match: re.Match[str]) -> str:
-    """Blank a user that stands without a password, which is how tokens are given."""
-    return f"{match['before']}{BLANK}@"
+def _mask_user(match: re.Match[str]) -> str:
+    """Mask a user name without a password, which is how tokens are passed."""
+    return f"{match['before']}{MASK}@"

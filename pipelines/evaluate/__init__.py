@@ -1,1 +1,1 @@
-"""The evaluation: what is compared, how it is measured, what is said and drawn of it."""
+"""The evaluation: sets and methods, measurements, comparisons, tables, figures."""

@@ -1,4 +1,4 @@
-"""Methods of fusion side by side on the same pairs: means, ranks, and differences to a reference."""
+"""Comparing fusion methods on the same pairs: means, ranks, and differences to a reference."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ ONE_SOURCE = ("_a", "_b")
 class Comparison:
     """Methods on exactly the same pairs of one set: `pairs` of the `of` pairs that the set has.
 
-    `limited_by` are the methods without which it could have more pairs; empty where it has all of them. `methods` are
+    `limited_by` are the methods without which it could have more pairs; empty if it has all of them. `methods` are
     best first: by `balanced_rank` (mean rank over the balanced metrics), then `mean_rank` (over all metrics with a
     direction but those against one source alone), then name. A rank is over the metrics the method has a value in.
     `absent` are the methods that have no image of any pair of the set.

@@ -6,52 +6,54 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow, Words
+from pipelines.config.fields import Allow, Experiment, NoTracking, TrackingUri, Words
 from pipelines.config.metrics import MetricNames
 
-# What stands before = is a name unless it looks like a place, and may say the task.
+# The part before = is a name, optionally with a task, unless it looks like a path.
 NAMED = re.compile(r"(?P<name>[^=:/.~][^=:]*)(?::(?P<task>\w+))?=(?P<place>.+)", re.DOTALL)
 
 
 class EvaluationSettings(JobConfig):
-    """What every evaluation is told, whatever it compares."""
+    """Options of every evaluation, whatever it compares."""
 
     sets: Words = Field(
         min_length=1,
         description="Sets of pairs, each a folder, an s3:// prefix or a manifest as `upfusion fuse` takes them; "
-        "NAME=PLACE names one, NAME:TASK=PLACE says what kind of pairs it holds. Of a set with a folder test only "
-        "that is evaluated.",
+        "NAME=PLACE names one, NAME:TASK=PLACE also sets the kind of its pairs. If a set has a folder test, only "
+        "that one is evaluated.",
     )
     out: str = Field(description="Folder or s3:// prefix for the values, tables and pictures.")
     metrics: MetricNames = Field(
         ("default",),
         validate_default=True,
-        description="Metrics, with commas, such as vif,ssim; 'default' is all but the costly qp, 'all' what it says.",
+        description="Metrics, comma-separated, such as vif,ssim; 'default' is all except the slow qp; 'all' is "
+        "accepted.",
     )
     reference: str | None = Field(
-        None, description="Method that the others are compared with, pair by pair; by default the first."
+        None, description="Method that the others are compared with pair by pair; by default the first."
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs of each set, in order of their ids.")
     allow: Allow = ()
     sheet_pairs: int = Field(
         3, ge=0, description="Pairs on the contact sheet of each set: those that the methods differ most on."
     )
-    no_pictures: bool = Field(False, description="Draw nothing: values and tables alone.")
+    no_pictures: bool = Field(False, description="Skip the figures; write values and tables only.")
     actors: int | None = Field(
-        None, ge=1, description="Copies of a network, and of what measures; by default one a GPU, or as CPUs allow."
+        None,
+        ge=1,
+        description="Copies of a network and of the measuring actor; by default one per GPU, or as CPUs allow.",
     )
     gpus_per_actor: float | None = Field(None, ge=0, description="GPUs of one copy; 0 forces the CPU.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Precision of the networks.")
     text_encoder: str | None = Field(
         None,
-        description="Text encoder of checkpoints that lack the embedding of a prompt, where no hub can be reached.",
+        description="Text encoder of checkpoints that lack the embedding of a prompt, for machines that cannot reach "
+        "a model hub.",
     )
-    retry_failed: bool = Field(False, description="Try what failed again.")
-    experiment: str = Field("upfusion", description="MLflow experiment.")
-    tracking_uri: str | None = Field(
-        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
-    )
-    no_tracking: bool = Field(False, description="Do not track in MLflow.")
+    retry_failed: bool = Field(False, description="Retry what failed before.")
+    experiment: Experiment = "upfusion"
+    tracking_uri: TrackingUri = None
+    no_tracking: NoTracking = False
 
     def shared_paths(self) -> list[tuple[str, str]]:
         return [*(("SET", place_of(given)) for given in self.sets), ("--out", self.out)]
@@ -65,17 +67,17 @@ class EvaluationSettings(JobConfig):
 
 
 class EvaluateConfig(EvaluationSettings):
-    """Everything an evaluation is told."""
+    """All options of an evaluation."""
 
     methods: Words = Field(
         ("tiny", "mean", "max", "laplacian"),
         min_length=1,
-        description="Methods, with blanks or commas between: a preset, checkpoint or registered model; NAME=FOLDER of "
-        "somebody's fused images, with a sub-folder a set where there are several; mean, max, laplacian, a, b. "
-        "NAME=... names any of them.",
+        description="Methods, separated by spaces or commas: a preset, checkpoint or registered model; NAME=FOLDER of "
+        "existing fused images, with a sub-folder per set if there are several; mean, max, laplacian, a, b. "
+        "NAME=... renames any of them.",
     )
     costs: Words = Field(
-        (), description="NAME=MILLISECONDS a megapixel of methods whose images are given, for the plot of costs."
+        (), description="NAME=MILLISECONDS (per megapixel) of methods given as images, for the cost plot."
     )
     detect: str | None = Field(
         None,
@@ -87,7 +89,7 @@ class EvaluateConfig(EvaluationSettings):
 
     @property
     def milliseconds(self) -> dict[str, float]:
-        """Milliseconds a megapixel by method."""
+        """Milliseconds per megapixel by method."""
         return {name: float(value) for name, _, value in (given.rpartition("=") for given in self.costs)}
 
     @field_validator("costs")
@@ -106,6 +108,6 @@ class EvaluateConfig(EvaluationSettings):
 
 
 def place_of(given: str) -> str:
-    """Return where a set lies, which may be given with a name."""
+    """Return the path or URI of a set, without its name."""
     named = NAMED.fullmatch(given)
     return named["place"] if named else given

@@ -1,4 +1,4 @@
-"""What an evaluation noticed about files: by name, so that nobody trusts a table that compares apples with pears."""
+"""Findings of an evaluation: failed, missing, surplus and unusual files, by name."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ KINDS = {
     "extra": "images that belong to no pair of the set",
     "unpaired": "source images without a partner",
     "boxes": "files of boxes left out of the detection",
-    "odd": "odd fused images, measured all the same",
+    "odd": "unusual fused images, measured anyway",
 }
-"""Every kind of finding, most serious first, with what is true of the files."""
+"""Every kind of finding, most serious first, with its description."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One file or pair that somebody should know of."""
+    """One noteworthy file or pair."""
 
     kind: str
     set: str
@@ -31,12 +31,12 @@ class Finding:
     what: str
     """The pair or the file."""
     why: str = ""
-    """What is wrong with it."""
+    """What is wrong."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Findings of one kind, set, method and reason: what fits on a line."""
+    """Findings of one kind, set, method and reason, shown on one line."""
 
     kind: str
     where: str
@@ -44,14 +44,14 @@ class Group:
     names: list[str]
 
     def line(self, most: int) -> str:
-        """Say it with the names of at most so many."""
+        """Format the group with at most `most` names."""
         more = f" and {len(self.names) - most} more" if len(self.names) > most else ""
         reason = f": {self.why}" if self.why else ""
         return f"{self.where}{reason} ({len(self.names)}: {', '.join(self.names[:most])}{more})"
 
 
 def group_findings(findings: list[Finding]) -> list[Group]:
-    """Put findings together that say the same of many files."""
+    """Group findings that differ only in the file."""
     groups: dict[tuple[str, str, str], Group] = {}
     for one in findings:
         where = f"{one.set}, {one.method}" if one.method else one.set
@@ -60,7 +60,7 @@ def group_findings(findings: list[Finding]) -> list[Group]:
 
 
 def list_findings(plan: EvaluationPlan, rows: pa.Table, unusable_boxes: dict[str, str]) -> list[Finding]:
-    """List what was noticed, most serious first, each kind in order of set and method."""
+    """List the findings, most serious first, each kind in order of set and method."""
     found = [*_of_rows(rows), *_of_files(plan), *_of_boxes(plan, unusable_boxes)]
     order = list(KINDS)
     return sorted(found, key=lambda one: (order.index(one.kind), one.set, one.method or "", one.what))

@@ -1,4 +1,4 @@
-"""The folder or prefix of an evaluation: names of what lies there, and the rows that are the record of progress."""
+"""The output folder or prefix of an evaluation: its paths, and its rows, which are the record of progress."""
 
 import hashlib
 import json
@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors.exceptions import RequestError
-from pipelines.errors.failures import Row, put_or_tell
+from pipelines.errors.exceptions import UsageError
+from pipelines.errors.failures import Row, write_rows_or_mark_lost
 from pipelines.evaluate.rows import WRITTEN, measured_schema
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim, run_file, write_claim
@@ -17,10 +17,10 @@ from pipelines.storage.parquet import list_tables, read_table, write_table
 
 
 class EvaluationFolder:
-    """Names and writes everything below DIR.
+    """The paths below DIR, and how they are read and written.
 
-    A row is named by a key made of all that decides it (`key_of`), so a folder takes other methods, sets and metrics
-    at any time: what has a row is not measured again, and rows that nothing asks for any more are passed over.
+    A row has a key made of everything that affects it (`key_of`), so a folder accepts further methods, sets and metrics
+    at any time: what has a row is not measured again, and rows that are no longer requested are ignored.
     """
 
     def __init__(self, uri: str) -> None:
@@ -38,45 +38,45 @@ class EvaluationFolder:
         self.success = storage.join(self.uri, "_SUCCESS.json")
 
     def claim(self, run: dict[str, Any]) -> None:
-        """Write what is compared into run.json; raises RequestError where the folder is another job's."""
+        """Write the configuration to run.json; raises UsageError if the folder belongs to a different job."""
         there = read_claim(self.uri)
         if there is not None and there["result"].get("kind") != run["result"]["kind"]:
-            raise RequestError(f"{self.uri} belongs to another job; choose another --out")
+            raise UsageError(f"{self.uri} belongs to a different job; choose another --out")
         write_claim(self.uri, run)
 
     def read_rows(self, metrics: tuple[str, ...]) -> pa.Table:
-        """Read every row that was ever measured (`measured_schema`), one a key, an `ok` one where there is one."""
+        """Read every row (`measured_schema`), one per key, preferably an `ok` one."""
         schema = measured_schema(metrics)
         with ThreadPoolExecutor(max_workers=16) as pool:
             tables = list(pool.map(lambda uri: _fit(read_table(uri), schema), list_tables(self.rows)))
         rows = pa.concat_tables([schema.empty_table(), *tables])
-        # "ok" comes after "failed", so the last row of a key is the one to keep.
+        # "ok" sorts after "failed", so the last row of a key is kept.
         rows = rows.take(pc.sort_indices(rows, [("key", "ascending"), ("status", "ascending")]))
         keys = rows["key"].to_pylist()
         last = [key != after for key, after in zip(keys, [*keys[1:], None], strict=False)]
         return rows.filter(pa.array(last, pa.bool_()))
 
     def put_rows(self, rows: pa.Table) -> pa.Table:
-        """Put rows as one file, named after their keys, and return what became of each (WRITTEN)."""
+        """Write rows as one file, named after their keys, and return the outcome of each (WRITTEN)."""
 
         def put(left: list[Row]) -> None:
             keys = json.dumps(sorted(row["key"] for row in left))
             name = hashlib.sha256(keys.encode()).hexdigest()[:32]
             write_table(storage.join(self.rows, f"{name}.parquet"), pa.Table.from_pylist(left, rows.schema))
 
-        return pa.Table.from_pylist(put_or_tell(rows.to_pylist(), put, self.uri), WRITTEN)
+        return pa.Table.from_pylist(write_rows_or_mark_lost(rows.to_pylist(), put, self.uri), WRITTEN)
 
     def write_text(self, uri: str, text: str) -> None:
-        """Put a text file."""
+        """Write a text file."""
         storage.write_bytes(uri, text.encode("utf-8", "replace"))
 
     def write_json(self, uri: str, value: dict[str, Any]) -> None:
-        """Put a JSON file."""
+        """Write a JSON file."""
         self.write_text(uri, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _fit(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give rows that were measured with other metrics these columns."""
+    """Convert rows that were measured with other metrics to these columns."""
     there = set(rows.column_names)
     columns = [rows[f.name].cast(f.type) if f.name in there else pa.nulls(len(rows), f.type) for f in schema]
     return pa.table(columns, schema=schema)

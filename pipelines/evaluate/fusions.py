@@ -1,11 +1,11 @@
-"""The fused images of an evaluation: networks fuse, by the fuse job, and folders are looked up."""
+"""The fused images of an evaluation: networks run as fuse jobs, folders of images are looked up."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipelines.archive.schema import Discovery
 from pipelines.cluster.execute import Progress
-from pipelines.errors.failures import Row
+from pipelines.errors.failures import Row, fail
 from pipelines.evaluate.folder import EvaluationFolder
 from pipelines.evaluate.methods import Method
 from pipelines.evaluate.plan import EvaluationPlan, join_manifests
@@ -18,34 +18,40 @@ from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 
 Listener = Callable[[str, Progress], None]
-"""Hears what is being done and how far it is."""
+"""Called with the current stage and its progress."""
 
 
 @dataclass
 class Fusions:
-    """The fused images of all methods by (method, set, pair_id), and what has none."""
+    """The fused images of all methods by (method, set, pair_id), and the pairs without one."""
 
     files: dict[tuple[str, str, str], Row] = field(default_factory=dict)
     """Rows with `uri`, `version` and `fuse_ms`."""
     without: list[Row] = field(default_factory=list)
-    """Rows that are final: a network failed, or a folder lacks the image."""
+    """Final rows of pairs without an image: a network failed, or the folder has none."""
 
 
-def find_fusions(plan: EvaluationPlan, folder: EvaluationFolder, hear: Listener, *, verbose: bool) -> Fusions:
-    """Have every network fuse, and look up what the folders hold."""
+def find_fusions(plan: EvaluationPlan, folder: EvaluationFolder, on_progress: Listener, *, verbose: bool) -> Fusions:
+    """Run every network, and look up the images in folders."""
     fusions = Fusions()
     for method in plan.methods:
         if method.kind == "model":
-            _fuse_with(method, plan, folder, fusions, hear, verbose=verbose)
+            _fuse_with(method, plan, folder, fusions, on_progress, verbose=verbose)
         elif method.kind == "images":
             _look_up(method, plan, fusions)
     return fusions
 
 
 def _fuse_with(
-    method: Method, plan: EvaluationPlan, folder: EvaluationFolder, fusions: Fusions, hear: Listener, *, verbose: bool
+    method: Method,
+    plan: EvaluationPlan,
+    folder: EvaluationFolder,
+    fusions: Fusions,
+    on_progress: Listener,
+    *,
+    verbose: bool,
 ) -> None:
-    """Run the fuse job for one network, into a folder that belongs to its weights, and take its rows."""
+    """Run the fuse job for one network, into a folder named after its weights, and collect its rows."""
     assert method.checkpoint is not None
     out = storage.join(
         folder.fused, digest_of({"model": method.checkpoint.digest, "precision": plan.config.precision})[:16]
@@ -66,9 +72,9 @@ def _fuse_with(
         no_tracking=True,
         **settings,
     )
-    # Not read back from the manifest: the sets say where their pairs may lie, and it lies elsewhere.
+    # Not read back from the manifest, whose allowlist would differ from that of the sets.
     fuse_plan = plan_fuse(fuse_config, Discovery(join_manifests(plan.sets)))
-    outcome = fuse(fuse_plan, lambda progress: hear(f"fusing with {method.name}", progress), verbose=verbose)
+    outcome = fuse(fuse_plan, lambda progress: on_progress(f"fusing with {method.name}", progress), verbose=verbose)
     columns = ["pair_id", "status", "error_code", "error", "fused_uri", "fuse_ms"]
     rows = {row["pair_id"]: row for row in outcome.destination.read_columns(columns).to_pylist()}
     for one, pair in plan.pairs:
@@ -92,5 +98,6 @@ def _look_up(method: Method, plan: EvaluationPlan, fusions: Fusions) -> None:
 
 
 def _final(one: EvaluationSet, pair: Row, method: Method, status: str, code: str, sentence: str) -> Row:
-    row = {"key": "", "set": one.name, "pair_id": pair["pair_id"], "task": pair["task"], "method": method.name}
-    return row | {"status": status, "error_code": code, "error": sentence}
+    row: Row = {"key": "", "set": one.name, "pair_id": pair["pair_id"], "task": pair["task"], "method": method.name}
+    fail(row, code, sentence)
+    return row | {"status": status}

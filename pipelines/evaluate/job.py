@@ -2,7 +2,7 @@
 
     find sets and methods -> fuse (each network, by the fuse job) -> fetch -> measure -> compare -> draw
 
-A method is a network, a baseline, or a folder of images that somebody fused. Whatever was measured before, by this
+A method is a network, a baseline, or a folder of fused images. Whatever was measured before, by this
 command or by one with other sets or methods, is not measured again.
 """
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.execute import run_graph
 from pipelines.cluster.ray_cluster import Cluster, Workers
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
 from pipelines.evaluate.comparison import compare
 from pipelines.evaluate.detection.detection import judge_detections
@@ -36,22 +36,22 @@ PAIRS_A_BLOCK = 2
 
 
 def evaluate(plan: EvaluationPlan, listener: Listener | None = None, *, verbose: bool = False) -> Evaluation:
-    """Carry out a plan: fuse, measure what has no value yet, compare, draw, and write everything down.
+    """Execute a plan: fuse, measure what has no value yet, compare, draw, and write the results.
 
-    Raises RequestError where DIR is another job's.
+    Raises UsageError if DIR belongs to a different job.
     """
-    from pipelines.evaluate.output import write_output  # with it comes matplotlib
+    from pipelines.evaluate.output import write_output  # imports matplotlib
 
-    hear = listener or (lambda _what, _progress: None)
+    on_progress = listener or (lambda _what, _progress: None)
     folder = EvaluationFolder(plan.config.out)
     _claim(folder, plan)
     data = InputData("manifest", folder.manifest, plan.run["digest"])
     with open_run(plan.config, plan.run, kind="evaluate", uri=folder.uri, data=data) as tracked:
         with Cluster(verbose=verbose) as cluster:
             tracked.tag_ray_job(cluster)
-            fusions = find_fusions(plan, folder, hear, verbose=verbose)
+            fusions = find_fusions(plan, folder, on_progress, verbose=verbose)
             wanted = _list_wanted(plan, fusions)
-            measured_now = _measure(wanted, plan, folder, cluster, hear)
+            measured_now = _measure(wanted, plan, folder, cluster, on_progress)
         rows = _collect(plan, wanted, fusions, folder)
         values = to_values(rows, plan.config.metrics)
         names = tuple(method.name for method in plan.methods)
@@ -63,7 +63,7 @@ def evaluate(plan: EvaluationPlan, listener: Listener | None = None, *, verbose:
         done = Evaluation(
             folder, plan, rows, values, comparisons, detected, findings, fusions, measured_now, tracked.where
         )
-        write_output(done, tracked, hear)
+        write_output(done, tracked, on_progress)
     return done
 
 
@@ -72,11 +72,11 @@ def _claim(folder: EvaluationFolder, plan: EvaluationPlan) -> None:
         folder.claim(plan.run)
         write_table(folder.manifest, join_manifests(plan.sets))
     except OSError as error:
-        raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
+        raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
 
 
 def _list_wanted(plan: EvaluationPlan, fusions: Fusions) -> list[Row]:
-    """List what is to be measured of every pair (WORK), whether it was before or not."""
+    """List all fusions of every pair (WORK), whether already measured or not."""
     detection = plan.detection
     decisive = [plan.config.metrics, METRICS_VERSION, plan.config.precision, detection and detection.identity]
     wanted = []
@@ -92,7 +92,7 @@ def _list_wanted(plan: EvaluationPlan, fusions: Fusions) -> list[Row]:
 
 
 def _fusion(method: str, fusions: Fusions, row: Row) -> Row:
-    """Return the fused image of a pair as WORK has it; empty where there is none."""
+    """Return the fused image of a pair as an entry of WORK; empty if there is none."""
     image = fusions.files.get((method, row["set"], row["pair_id"]))
     return {"method": method, **image} if image else {}
 
@@ -103,9 +103,9 @@ def _key(fusion: Row, pair_key: list[Any], plan: EvaluationPlan) -> str:
 
 
 def _measure(
-    wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster, hear: Listener
+    wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster, on_progress: Listener
 ) -> int:
-    """Measure what has no row yet, and return how many fusions that were."""
+    """Measure the fusions that have no row yet, and return how many."""
     there = folder.read_rows(plan.config.metrics)
     if plan.config.retry_failed:
         there = there.filter(pc.not_equal(there["status"], FAILED))
@@ -116,12 +116,12 @@ def _measure(
     if todo:
         storage.delete(folder.success)
         workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(todo))
-        run_graph(_graph(todo, plan, folder, workers), total, workers, partial(hear, "measuring"), "fusions")
+        run_graph(_graph(todo, plan, folder, workers), total, workers, partial(on_progress, "measuring"), "fusions")
     return total
 
 
 def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> Graph:
-    """Build the graph whose rows (WRITTEN) say what became of each fusion."""
+    """Build the graph that returns the outcome of each fusion (WRITTEN)."""
     blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
     measured = add_actors(
         add_tasks(begin_with(blocks), fetch_fusions),
@@ -136,10 +136,10 @@ def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, work
 
 
 def _collect(plan: EvaluationPlan, wanted: list[Row], fusions: Fusions, folder: EvaluationFolder) -> pa.Table:
-    """Take the row of everything that was wanted, and the rows of what could not be measured."""
+    """Return the rows of all requested fusions, and those of pairs without an image."""
     keys = pa.array([fusion["key"] for row in wanted for fusion in row["fusions"]], pa.string())
     rows = folder.read_rows(plan.config.metrics)
     rows = rows.filter(pc.is_in(rows["key"], keys))
     if len(rows) != len(keys):
-        raise RuntimeError(f"{len(keys) - len(rows)} fusions have no row; run the same command again to go on")
+        raise RuntimeError(f"{len(keys) - len(rows)} fusions have no row; rerun the same command to resume")
     return pa.concat_tables([rows, pa.Table.from_pylist(fusions.without, measured_schema(plan.config.metrics))])

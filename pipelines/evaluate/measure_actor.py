@@ -17,11 +17,11 @@ from pipelines.storage.schema_version import SCHEMA_VERSION
 from upfusion.baselines import BASELINES, COPIES
 from upfusion.color import Pixels, color_rule, exchange_luma, luma8
 from upfusion.images import ImageError, decode_image, is_named_as
-from upfusion.metrics import METRICS_VERSION, measure, why_none
+from upfusion.metrics import METRICS_VERSION, explain_undefined, measure
 
 
 def fetch_fusions(work: pa.Table) -> pa.Table:
-    """Read the files of a block side by side: both sources and every fused image."""
+    """Read the files of a block concurrently: both sources and every fused image."""
     rows = work.to_pylist()
     named = [_files_of(row) for row in rows]
     distinct = list(dict.fromkeys(uri for uris in named for uri in uris))
@@ -50,7 +50,7 @@ class MeasureActor:
             self.detector = load_detector(config, weights, device=self.device)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Measure a block; what cannot be read or measured is a row with an error."""
+        """Measure a block; whatever cannot be read or measured becomes a row with an error."""
         rows = [row for pair in block.to_pylist() for row in self._measure_pair(pair)]
         return pa.Table.from_pylist(rows, measured_schema(self.metrics))
 
@@ -75,7 +75,7 @@ class MeasureActor:
         return row | {"status": FAILED if row["error_code"] else OK, "schema_version": SCHEMA_VERSION}
 
     def _measure(self, row: Row, files: dict[str, Row], a: Pixels, b: Pixels) -> Pixels | None:
-        """Measure one fusion and return its image; None where its file is no fusion of this pair."""
+        """Measure one fusion and return its image; None if its file is unusable."""
         if row["baseline"]:
             started = time.perf_counter()
             fused: Pixels | None = fuse_by_baseline(row["baseline"], a, b, row["task"])
@@ -90,7 +90,9 @@ class MeasureActor:
         lumas = self._luma(a), self._luma(b), self._luma(fused)
         values = {name: value for name, (value,) in measure(*lumas, self.metrics).items()}
         row |= values | {"height": a.shape[0], "width": a.shape[1], "metrics_version": METRICS_VERSION}
-        row["why_none"] = [(name, why_none(*lumas, name)[0]) for name, value in values.items() if value is None]
+        row["why_none"] = [
+            (name, explain_undefined(*lumas, name)[0]) for name, value in values.items() if value is None
+        ]
         row["measure_ms"] = milliseconds_since(started)
         return fused
 
@@ -99,7 +101,7 @@ class MeasureActor:
 
 
 def fuse_by_baseline(name: str, a: Pixels, b: Pixels, task: str) -> Pixels:
-    """Return a baseline as an image such as a network leaves: in A's colour by the rule of the task; copies as is."""
+    """Return the image of a baseline, in A's colour by the rule of its task; copies are unchanged."""
     if name in COPIES:
         return {"a": a, "b": b}[name]
     return exchange_luma(a, BASELINES[name](luma8(a), luma8(b)) / np.float32(255), rule=color_rule(task))
@@ -118,7 +120,7 @@ def _file(uri: str, content: bytes | Exception) -> Row:
 
 
 def _decode(file: Row, row: Row) -> Pixels | None:
-    """Decode a file that was fetched; where that fails, the row says why."""
+    """Decode a fetched file; on failure the row gets the error."""
     if file["error_code"]:
         fail(row, file["error_code"], file["error"])
         return None
@@ -126,7 +128,7 @@ def _decode(file: Row, row: Row) -> Pixels | None:
         return decode_image(file["data"]).pixels
     except ImageError as error:
         fail(row, error.code, f"{file['uri']}: {error}")
-    except Exception as error:  # noqa: BLE001  # whatever a file does to a decoder is its row's failure
+    except Exception as error:  # noqa: BLE001  # whatever a decoder raises is its row's failure
         fail(row, "damaged_image", f"{file['uri']}: {type(error).__name__}: {error}")
     return None
 
@@ -140,12 +142,12 @@ def _check_sizes(row: Row, uri: str, image: Pixels, a: Pixels) -> bool:
 
 
 def _note(uri: str, data: bytes, fused: Pixels, a: Pixels) -> str | None:
-    """Say what is odd about a fused image that can be measured all the same."""
+    """Return a note on an unusual fused image that can be measured nevertheless."""
     notes = []
     if a.ndim == 3 and (fused.ndim == 2 or not _is_coloured(fused)) and _is_coloured(a):
         notes.append("grey, and A is in colour")
     if not is_named_as(data, uri):
-        notes.append("its name says another format than its bytes")
+        notes.append("its extension names a different format than its content")
     return "; ".join(notes) or None
 
 

@@ -1,4 +1,4 @@
-"""The methods of an evaluation: networks, baselines, and folders of images that somebody fused."""
+"""The methods of an evaluation: networks, baselines, and folders of fused images."""
 
 import posixpath
 import re
@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipelines.archive.splits import without_split
 from pipelines.checkpoints.read import REGISTERED, read_model
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.sets import EvaluationSet
 from pipelines.storage import objects as storage
 from upfusion.baselines import BASELINES, BASELINES_VERSION
@@ -25,16 +25,16 @@ NAMED = re.compile(r"(?P<name>(?!\w+://)[^=/.~][^=]*)=(?P<what>.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class FusedImage:
-    """A file that somebody's method left for a pair."""
+    """A fused image of a pair in a method's folder."""
 
     uri: str
     version: str
-    """A word that changes whenever the file does."""
+    """A string that changes whenever the file does."""
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Which pairs of a set a folder of fused images holds."""
+    """The images of a folder, matched with the pairs of a set."""
 
     images: dict[str, FusedImage]
     """By pair_id."""
@@ -44,19 +44,19 @@ class Matched:
 
 @dataclass(frozen=True)
 class Method:
-    """One way of fusing."""
+    """One fusion method."""
 
     name: str
     kind: Kind
     what: str
-    """The baseline's name, the model as it was named, or the folder."""
+    """The baseline's name, the model as given, or the folder."""
     checkpoint: Checkpoint | None = None
     data: bytes = field(default=b"", repr=False)
     """The checkpoint's file."""
 
     @property
     def identity(self) -> str:
-        """What decides its results, as far as files do not."""
+        """Everything that affects its results, apart from files."""
         if self.kind == "baseline":
             return f"{self.what} in the colour of A, version {BASELINES_VERSION}"
         return f"{self.kind} {self.checkpoint.digest if self.checkpoint else self.what}"
@@ -65,21 +65,21 @@ class Method:
 def find_methods(given: tuple[str, ...], tracking_uri: str | None) -> list[Method]:
     """Read every method's model or find its folder.
 
-    Raises RequestError where there is none or a name is taken twice.
+    Raises UsageError if there is none or a name is used twice.
     """
     methods = [_find(one, tracking_uri) for one in given]
     names = Counter(method.name for method in methods)
     if repeated := next((name for name, count in names.items() if count > 1), None):
-        raise RequestError(f"two methods are called {repeated!r}; name them with NAME=METHOD")
+        raise UsageError(f"two methods are called {repeated!r}; name them with NAME=METHOD")
     return methods
 
 
 def match_images(method: Method, a_set: EvaluationSet, *, alone: bool) -> Matched:
     """Find the fused image of every pair of a set in a method's folder, by path and name and never by order.
 
-    Images lie in a sub-folder that is called like the set; where the set is `alone`, in the folder itself too. A
+    Images are in a sub-folder with the name of the set; if the set is `alone`, also in the folder itself. A
     file belongs to a pair if its path without suffix is the pair's id, with or without folders such as test; a file
-    in no sub-folder also if its name is the last part of one id alone. Raises RequestError where two files claim one
+    in no sub-folder also if its name is the last part of exactly one id. Raises UsageError if two files match one
     pair.
     """
     below = storage.join(method.what, a_set.name)
@@ -92,12 +92,12 @@ def match_images(method: Method, a_set: EvaluationSet, *, alone: bool) -> Matche
     extra = []
     for uri, version in files.items():
         name = _name_below(below, uri)
-        # Ids of folders are in one form of Unicode (NFC); macOS stores names in the other.
+        # Ids are Unicode-normalized (NFC); macOS stores names decomposed (NFD).
         pair_id = pair_of.get(name) or pair_of.get(unicodedata.normalize("NFC", name))
         if pair_id is None:
             extra.append(uri)
         elif pair_id in images:
-            raise RequestError(
+            raise UsageError(
                 f"{method.name} has two images of pair {pair_id!r} of {a_set.name}: {images[pair_id].uri} and {uri}. "
                 "Keep one of them."
             )
@@ -115,13 +115,13 @@ def _find(given: str, tracking_uri: str | None) -> Method:
         return _find_folder(name, what)
     checkpoint, data = read_model(what, tracking_uri)
     if not checkpoint.provenance.trained:
-        raise RequestError(f"model {what!r} is untrained and would give noise")
+        raise UsageError(f"model {what!r} is untrained and would produce noise")
     label = what.removeprefix(REGISTERED) if what.startswith(REGISTERED) else PurePosixPath(what).stem
     return Method(name or label, "model", what, checkpoint, data)
 
 
 def _is_model(what: str) -> bool:
-    """Tell a model from a folder: by its name, or because there is one file."""
+    """Tell a model from a folder, by its name or because it is a file."""
     if what.startswith(REGISTERED) or what in PRESETS or what.endswith(".safetensors"):
         return True
     return not storage.is_remote(what) and Path(storage.absolute(what)).is_file()
@@ -132,10 +132,10 @@ def _find_folder(name: str, what: str) -> Method:
     try:
         there = storage.exists(place)
     except (OSError, ImportError, ValueError) as error:
-        raise RequestError(f"method {what!r} cannot be read: {storage.without_secrets(str(error))}") from error
+        raise UsageError(f"method {what!r} cannot be read: {storage.redact(str(error))}") from error
     if not there:
         known = ", ".join([*BASELINES, *PRESETS])
-        raise RequestError(
+        raise UsageError(
             f"no method {what!r}: neither one of {known}, nor a checkpoint (.safetensors, models:/...), nor a folder "
             "of fused images. Sets stand before --methods."
         )
@@ -146,24 +146,24 @@ def _images_below(folder: str) -> dict[str, str]:
     try:
         versions = storage.list_versions(folder)
     except OSError as error:
-        raise RequestError(f"{folder} cannot be read: {storage.without_secrets(str(error))}") from error
-    # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
+        raise UsageError(f"{folder} cannot be read: {storage.redact(str(error))}") from error
+    # By parts, because a store may list objects under another alias of its scheme (s3:// for s3a://).
     depth = len(folder.split("/"))
     return {uri: version for uri, version in versions.items() if is_image_name("/".join(uri.split("/")[depth:]))}
 
 
 def _name_below(folder: str, uri: str) -> str:
-    # By parts, because a store may list under another name of its scheme (s3:// for s3a://).
+    # By parts, because a store may list objects under another alias of its scheme (s3:// for s3a://).
     path = PurePosixPath(*uri.split("/")[len(folder.split("/")) :])
     return str(path.with_suffix(""))
 
 
 def _names_of_pairs(ids: list[str]) -> dict[str, str]:
-    """Say which pair a file's path means; what could mean two of them means none."""
+    """Return the pair that a file's path means, None if it is ambiguous."""
     short = Counter(pair_id.rsplit("/", 1)[-1] for pair_id in ids)
     plain = Counter(map(without_split, ids))
     pair_of = {without_split(pair_id): pair_id for pair_id in ids if plain[without_split(pair_id)] == 1}
-    # A name with folders in it never equals a last part, so this adds only files in no sub-folder.
+    # A name with folders never equals a last part, so this only adds files in no sub-folder.
     for pair_id in ids:
         last = pair_id.rsplit("/", 1)[-1]
         if short[last] == 1:

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind."""
+"""The outcome of an evaluation."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from pipelines.evaluate.rows import FAILED, MISSING
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The rows, and what they say."""
+    """The rows of an evaluation, and all that is derived from them."""
 
     folder: EvaluationFolder
     plan: EvaluationPlan
     rows: pa.Table
-    """One row a pair and method (`measured_schema`)."""
+    """One row per pair and method (`measured_schema`)."""
     values: pa.Table
-    """One row a pair, method and metric (VALUES)."""
+    """One row per pair, method and metric (VALUES)."""
     comparisons: list[Comparison]
     detected: list[Detected]
     findings: list[Finding]
@@ -33,7 +33,7 @@ class Evaluation:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the evaluation holds."""
+        """Counts of the evaluation."""
         return {
             "sets": len(self.plan.sets),
             "methods": len(self.plan.methods),
@@ -46,5 +46,5 @@ class Evaluation:
 
     @property
     def failed(self) -> int:
-        """How many fusions have no values: an image or a network failed."""
+        """Number of fusions without values: an image or a network failed."""
         return len(self.rows.filter(pc.equal(self.rows["status"], FAILED)))

@@ -1,4 +1,4 @@
-"""Everything an evaluation writes down: values, tables, a page of results, pictures, and its runs in MLflow."""
+"""The output of an evaluation: values, tables, the page of results, figures, and its MLflow runs."""
 
 from pipelines.cluster.execute import Progress
 from pipelines.evaluate.figures.figure_files import save_figure
@@ -14,7 +14,7 @@ from pipelines.storage.parquet import write_table
 from pipelines.tracking.run import TrackedRun
 
 
-def write_output(evaluation: Evaluation, tracked: TrackedRun, hear: Listener) -> None:
+def write_output(evaluation: Evaluation, tracked: TrackedRun, on_progress: Listener) -> None:
     """Write values, tables and pictures, then the page that shows them, then `_SUCCESS.json`."""
     folder = evaluation.folder
     write_table(folder.values, evaluation.values)
@@ -24,7 +24,7 @@ def write_output(evaluation: Evaluation, tracked: TrackedRun, hear: Listener) ->
     pictures = []
     for name, figure in () if evaluation.plan.config.no_pictures else draw_pictures(evaluation):
         pictures.append(save_figure(figure, storage.join(folder.pictures, name))[0])
-        hear("drawing", Progress(count_pictures(evaluation.plan), len(pictures), unit="pictures"))
+        on_progress("drawing", Progress(count_pictures(evaluation.plan), len(pictures), unit="pictures"))
     folder.write_text(folder.page, write_page(evaluation, pictures))
     folder.write_json(folder.success, evaluation.counts)
     track(evaluation, tracked)

@@ -1,4 +1,4 @@
-"""The page of results: tables first, then what was noticed, then the pictures."""
+"""The page of results: tables, findings, figures."""
 
 import posixpath
 from itertools import groupby
@@ -55,8 +55,8 @@ def _by_set(detected: list[Detected]) -> list[tuple[str, list[Detected]]]:
 
 def _noticed(findings: list[Finding]) -> str:
     if not findings:
-        return "## What was noticed\n\nNothing: every pair has an image of every method, and all could be measured."
-    parts = ["## What was noticed", "All of it is in `findings.csv`."]
+        return "## Findings\n\nNone: every pair has an image of every method, and all were measured."
+    parts = ["## Findings", "All findings are in `findings.csv`."]
     for kind, group in groupby(group_findings(findings), key=lambda one: one.kind):
         lines = list(group)
         count = sum(len(one.names) for one in lines)
@@ -69,4 +69,4 @@ def _noticed(findings: list[Finding]) -> str:
 
 def _shown(pictures: list[str]) -> str:
     lines = [f"![{posixpath.basename(uri)}](pictures/{posixpath.basename(uri)})" for uri in pictures]
-    return "\n\n".join(["## Pictures", "Each lies beside as PNG and SVG.", *lines]) if lines else ""
+    return "\n\n".join(["## Pictures", "Each is also saved as PNG and SVG.", *lines]) if lines else ""

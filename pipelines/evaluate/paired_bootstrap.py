@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-# Below it no interval says anything: with 5 pairs not even differences of one sign are rarer than 2 / 2**5 = 6 %.
+# With fewer pairs no interval is meaningful: for 5 pairs even equal signs have a probability of 2 / 2**5 = 6 %.
 FEWEST_PAIRS = 6
-# Resampled pairs held at a time: 16 MB for each of the five arrays that SciPy and the counting below make of them.
+# Resampled pairs in memory at a time: 16 MB for each of the five arrays of SciPy and of the counting below.
 BATCH_CELLS = 2_000_000
 
 
@@ -16,7 +16,7 @@ def mean_intervals(
     """Return the ends of the 95 % percentile interval of each column's mean, both `(columns,)`.
 
     `differences` is `(pairs, columns)` without NaN. Whole pairs are resampled, the same for every column, and the
-    same again wherever seed, `resamples` and the number of pairs are the same.
+    same for equal seed, `resamples` and number of pairs.
     Raises ValueError for fewer than FEWEST_PAIRS pairs.
     """
     pairs = len(differences)
@@ -26,8 +26,8 @@ def mean_intervals(
     def means(drawn: NDArray[np.int32], axis: int) -> NDArray[np.float64]:  # noqa: ARG001  # SciPy's signature
         return (_counts(drawn, pairs) @ differences / pairs).T
 
-    # SciPy draws pairs, not differences: how often each was drawn, times the differences, takes a third of the time
-    # of handing it 198 columns of 35 differences (0.05 s), and a twentieth with 100,000 pairs.
+    # SciPy resamples indices; multiplying their counts with the differences takes a third of the time
+    # of passing it 198 columns of 35 differences (0.05 s), and a twentieth with 100,000 pairs.
     result = stats.bootstrap(
         (np.arange(pairs, dtype=np.int32),),
         means,
@@ -43,7 +43,7 @@ def mean_intervals(
 
 
 def _counts(drawn: NDArray[np.int32], pairs: int) -> NDArray[np.float64]:
-    """Return how often each pair is in each resample: `(resamples, drawn)` to `(resamples, pairs)`."""
+    """Count how often each pair is in each resample: `(resamples, drawn)` to `(resamples, pairs)`."""
     places = drawn + pairs * np.arange(len(drawn))[:, None]
     counts = np.bincount(places.ravel(), minlength=len(drawn) * pairs)
     return counts.reshape(len(drawn), pairs).astype(np.float64)

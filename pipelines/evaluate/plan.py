@@ -1,4 +1,4 @@
-"""The plan of an evaluation: every set and method found, before anything is started."""
+"""The plan of an evaluation: all sets and methods, checked before anything is started."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.cluster.git import git_commit
-from pipelines.cluster.shared_paths import check_shared
-from pipelines.errors.exceptions import RequestError
+from pipelines.cluster.shared_paths import check_shared_paths
+from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
-from pipelines.errors.redaction import blanked
+from pipelines.errors.redaction import redact_values
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.detection.detection import Detection, plan_detection
 from pipelines.evaluate.methods import Matched, Method, find_methods, match_images
@@ -27,13 +27,13 @@ from upfusion.version import __version__
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """A request that was found to be possible; making one writes and starts nothing."""
+    """Checked arguments; creating a plan writes and starts nothing."""
 
     config: EvaluateConfig
     sets: list[EvaluationSet]
     methods: list[Method]
     matched: dict[tuple[str, str], Matched]
-    """What the folders of fused images hold, by method and set."""
+    """The matched images of folders, by method and set."""
     run: dict[str, Any]
     detection: Detection | None = None
 
@@ -49,24 +49,24 @@ class EvaluationPlan:
 
 
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
-    """Find every set and method, and raise RequestError if the evaluation cannot work."""
-    check_shared(config)
+    """Find and check every set and method; raises UsageError."""
+    check_shared_paths(config)
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     sets = find_sets(config.sets, config.limit, config.allow)
     methods = find_methods(config.methods, config.tracking_uri)
     if config.detect:
-        # What detection gains is a question to the sources.
+        # Detection gain is relative to the sources.
         methods += [Method(name, "baseline", name) for name in sorted(COPIES) if name not in _names(methods)]
     names = _names(methods)
     for option, named in (("--reference", [config.reference or names[0]]), ("--costs", list(config.milliseconds))):
         if unknown := [name for name in named if name not in names]:
-            raise RequestError(f"{option}: no method is called {unknown[0]!r}; there are: {', '.join(names)}")
+            raise UsageError(f"{option}: no method is called {unknown[0]!r}; there are: {', '.join(names)}")
     folders = [method for method in methods if method.kind == "images"]
     alone = len(sets) == 1
     matched = {(m.name, s.name): match_images(m, s, alone=alone) for m in folders for s in sets}
     for method in folders:
         if not any(matched[method.name, one.name].images for one in sets):
-            raise RequestError(_nothing_matches(method, sets))
+            raise UsageError(_nothing_matches(method, sets))
     join_manifests(sets)
     detection = plan_detection(config, sets)
     return EvaluationPlan(config, sets, methods, matched, _describe(config, sets, methods, detection), detection)
@@ -79,7 +79,7 @@ def _names(methods: list[Method]) -> list[str]:
 def _describe(
     config: EvaluateConfig, sets: list[EvaluationSet], methods: list[Method], detection: Detection | None
 ) -> dict[str, Any]:
-    """Say what is compared, for run.json and tracking."""
+    """Describe the comparison, for run.json and tracking."""
     result = {
         "kind": "evaluation",
         "sets": {one.name: one.place for one in sets},
@@ -97,7 +97,7 @@ def _describe(
         | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
-    return blanked(run)
+    return redact_values(run)
 
 
 def _nothing_matches(method: Method, sets: list[EvaluationSet]) -> str:
@@ -109,9 +109,9 @@ def _nothing_matches(method: Method, sets: list[EvaluationSet]) -> str:
 
 
 def join_manifests(sets: list[EvaluationSet]) -> pa.Table:
-    """Put the pairs of all sets into one manifest, ids under the names of their sets.
+    """Join the pairs of all sets to one manifest, with ids prefixed by the names of their sets.
 
-    Raises RequestError where one id would mean pairs of two sets.
+    Raises UsageError if one id would stand for pairs of two sets.
     """
     tables = [
         one.pairs.set_column(0, MANIFEST_SCHEMA.field(0), pa.array([f"{one.name}/{pair_id}" for pair_id in one.ids]))
@@ -120,5 +120,5 @@ def join_manifests(sets: list[EvaluationSet]) -> pa.Table:
     manifest = pa.concat_tables(tables).sort_by("pair_id")
     ids = manifest["pair_id"].to_pylist()
     if repeated := next((one for one, after in pairwise(ids) if one == after), None):
-        raise RequestError(f"{repeated!r} means pairs of two sets; name the sets otherwise")
+        raise UsageError(f"{repeated!r} stands for pairs of two sets; rename one of the sets")
     return manifest

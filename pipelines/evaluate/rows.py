@@ -1,4 +1,4 @@
-"""The rows of an evaluation: what is to be measured of a pair, what was, and the one table that is left."""
+"""The schemas of an evaluation: work, measured rows, and the long table of values."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ WORK = pa.schema(
         ),
     ]
 )
-"""One row a pair, with every fusion of it that has no value yet: a baseline, or a file."""
+"""One row per pair, with every fusion of it that has no value yet: a baseline, or a file."""
 
 FETCHED = pa.schema(
     [
@@ -72,11 +72,11 @@ VALUES = pa.schema(
         pa.field("fuse_ms", pa.float64()),
     ]
 )
-"""One row for every set, pair, method and metric, whatever became of it; `reason` says why there is no value."""
+"""One row per set, pair, method and metric, with or without a value; `reason` is why there is none."""
 
 
 def measured_schema(metrics: tuple[str, ...]) -> pa.Schema:
-    """Return the schema of `rows/*.parquet`: one row a pair and method, with one column a metric."""
+    """Return the schema of `rows/*.parquet`: one row per pair and method, with one column per metric."""
     return pa.schema(
         [
             pa.field("key", pa.string(), nullable=False),
@@ -95,12 +95,12 @@ def measured_schema(metrics: tuple[str, ...]) -> pa.Schema:
 
 
 def key_of(*decisive: object) -> str:
-    """Name a row after everything that decides it, so that what changed is measured again and nothing else is."""
+    """Return the key of a row: a digest of all that affects it, so that only what changed is measured again."""
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:32]
 
 
 def to_values(rows: pa.Table, metrics: tuple[str, ...]) -> pa.Table:
-    """Turn one row a pair and method into one a metric (VALUES), in order of set, pair, method and metric."""
+    """Turn one row per pair and method into one per metric (VALUES), in order of set, pair, method and metric."""
     common = {name: rows[name] for name in VALUES.names if name in rows.column_names}
     failed = pc.not_equal(rows["status"], OK)
     tables = []

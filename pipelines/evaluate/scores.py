@@ -1,4 +1,4 @@
-"""What a comparison says of each method in each metric, from an array of values."""
+"""Scores of each method in each metric, from an array of values."""
 
 from dataclasses import dataclass
 

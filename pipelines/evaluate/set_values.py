@@ -1,4 +1,4 @@
-"""The long table of an evaluation as one array a set."""
+"""The long table of an evaluation as one array per set."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class SetValues:
-    """What was measured on one set; pairs in the order of their names, methods and metrics as they were asked for.
+    """The values of one set; pairs in order of their names, methods and metrics in the requested order.
 
     `ok` `(pairs, methods)` says which pairs a method has an image of. `numbers` `(pairs, methods, metrics)` is NaN
-    where there is no value.
+    without a value.
     """
 
     name: str
@@ -24,9 +24,9 @@ class SetValues:
 
 
 def read_sets(values: pa.Table, metrics: tuple[str, ...], methods: tuple[str, ...]) -> Iterator[SetValues]:
-    """Yield the sets of `values` in order of first appearance; a pair counts whoever has a row of it.
+    """Yield the sets of `values` in order of first appearance; a pair counts if any method has a row of it.
 
-    Raises ValueError where a pair has two values of a metric by the same method.
+    Raises ValueError if a pair has two values of a metric by the same method.
     """
     for name in values["set"].unique().to_pylist():
         rows = values.filter(pc.equal(values["set"], name))
@@ -57,7 +57,7 @@ def _arrays(
 
 
 def _codes(column: pa.ChunkedArray, known: pa.Array | tuple[str, ...]) -> NDArray[np.int64]:
-    """Return the place of each cell in `known`, -1 for what is not there."""
+    """Return the index of each cell in `known`, -1 if it is missing."""
     places = pc.index_in(column.cast(pa.string()), value_set=pa.array(known, pa.string()))
     return pc.fill_null(places, -1).to_numpy().astype(np.int64)
 
@@ -70,5 +70,5 @@ def _refuse_duplicates(name: str, rows: pa.Table, wanted: NDArray[np.bool_], pla
     pair, method, metric = (rows[column][row].as_py() for column in ("pair_id", "method", "metric"))
     raise ValueError(
         f"set {name!r} has more than one value of {metric} for pair {pair!r} by {method!r}; "
-        "give each set and each method a name of its own"
+        "give every set and method a unique name"
     )

@@ -1,4 +1,4 @@
-"""The sets of an evaluation: which pairs they hold."""
+"""The sets of an evaluation and their pairs."""
 
 import posixpath
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import discover
 from pipelines.archive.splits import TEST, split_of
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.config import NAMED
 from pipelines.storage import objects as storage
 from upfusion.prompts import TASKS
@@ -21,11 +21,11 @@ class EvaluationSet:
     name: str
     place: str
     pairs: pa.Table
-    """MANIFEST_SCHEMA, sorted by pair_id, ids as they are below the place."""
+    """MANIFEST_SCHEMA, sorted by pair_id; ids are relative to the set."""
     unpaired: list[str]
     """URIs of images without a partner."""
     others: frozenset[str] = frozenset()
-    """Ids of pairs of the place that are not evaluated."""
+    """Ids of the set's pairs that are not evaluated."""
 
     @property
     def ids(self) -> list[str]:
@@ -35,7 +35,7 @@ class EvaluationSet:
 
     @property
     def folder(self) -> str:
-        """The folder that the pairs lie in, or their manifest."""
+        """The folder of the pairs, or of their manifest."""
         return self.place.rsplit("/", 1)[0] if self.place.lower().endswith((".parquet", ".csv")) else self.place
 
     @property
@@ -45,11 +45,11 @@ class EvaluationSet:
 
 
 def find_sets(given: tuple[str, ...], limit: int | None, allow: tuple[str, ...] = ()) -> list[EvaluationSet]:
-    """Find the pairs of every set; raises RequestError where there are none or a name is taken twice."""
+    """Find the pairs of every set; raises UsageError if there are none or a name is used twice."""
     found = [_find(one, limit, allow) for one in given]
     names = [one.name for one in found]
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise RequestError(f"two sets are called {repeated!r}; name them with NAME=PLACE")
+        raise UsageError(f"two sets are called {repeated!r}; name them with NAME=PLACE")
     return found
 
 
@@ -57,8 +57,8 @@ def _find(given: str, limit: int | None, allow: tuple[str, ...]) -> EvaluationSe
     name, task, place = _parse(given)
     try:
         found = discover(ArchiveConfig(source=place, task=task, allow=allow))
-    except RequestError as error:
-        raise RequestError(f"set {str(error).removeprefix('SOURCE ')}") from error
+    except UsageError as error:
+        raise UsageError(f"set {str(error).removeprefix('SOURCE ')}") from error
     splits = [split_of(pair_id) for pair_id in found.pairs["pair_id"].to_pylist()]
     pairs = found.pairs
     if TEST in splits:
@@ -69,10 +69,10 @@ def _find(given: str, limit: int | None, allow: tuple[str, ...]) -> EvaluationSe
 
 
 def _parse(given: str) -> tuple[str, str | None, str]:
-    """Take NAME:TASK=PLACE apart; what has no name is called after its last folder."""
+    """Parse NAME:TASK=PLACE; a set without a name is named after its last folder."""
     named = NAMED.fullmatch(given)
     if named is None:
         return posixpath.splitext(posixpath.basename(storage.absolute(given)))[0] or given, None, given
     if named["task"] and named["task"] not in TASKS:
-        raise RequestError(f"set {given!r}: unknown task {named['task']!r}; known tasks: {', '.join(TASKS)}")
+        raise UsageError(f"set {given!r}: unknown task {named['task']!r}; known tasks: {', '.join(TASKS)}")
     return named["name"].strip(), named["task"], named["place"]

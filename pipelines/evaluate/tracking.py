@@ -11,14 +11,14 @@ from pipelines.evaluate.comparison import Comparison, main_comparisons
 from pipelines.evaluate.methods import Method
 from pipelines.evaluate.outcome import Evaluation
 from pipelines.storage import objects as storage
-from pipelines.tracking.mlflow_client import IN_A_MINUTE, giving_up
+from pipelines.tracking.mlflow_client import ONE_MINUTE, mlflow_retry_limits
 from pipelines.tracking.run import TrackedRun
 
 NOT_FOR_MLFLOW = re.compile(r"[^\w.\- /]")
 TEXTS = ("run.json", "results.md", "tables.csv", "tables.tex")
 
 
-@giving_up(IN_A_MINUTE)
+@mlflow_retry_limits(ONE_MINUTE)
 def track(evaluation: Evaluation, tracked: TrackedRun) -> None:
     """Record counts, tables and pictures in the run of the evaluation, and each method's means in a child of it."""
     if tracked.run_id is None:

@@ -1,12 +1,14 @@
 """The configuration of a fuse job: one frozen object, checked before a cluster is touched.
 
-The command line, a YAML file and Python all fill this same object; its field names are the flags.
+The command line, a YAML file and Python all create this object; its field names are the flags.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.archive.config import ArchiveConfig
+from pipelines.config.fields import Experiment, NoTracking, RuntimeOnly, TrackingUri
 from pipelines.config.metrics import MetricNames
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.guide import Guide
@@ -14,13 +16,12 @@ from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 
 if TYPE_CHECKING:
     from upfusion.tiles import Tiles
-from pipelines.archive.config import ArchiveConfig
 
 
 class FuseConfig(FootageConfig, ArchiveConfig):
-    """Everything a fuse job is told."""
+    """All options of a fuse job."""
 
-    out: str = Field(description="Folder or s3:// prefix for the results.")
+    out: RuntimeOnly[str] = Field(description="Folder or s3:// prefix for the results.")
     model: str = Field(
         "tiny",
         description="Preset, checkpoint file (local or s3://), or registered model in MLflow (models:/NAME@ALIAS or "
@@ -28,8 +29,8 @@ class FuseConfig(FootageConfig, ArchiveConfig):
     )
     prompt: str | None = Field(
         None,
-        description="Text that guides the fusion of every pair, or the name of a built-in one (general, ct_mri, ...); "
-        "by default the built-in prompt of the pair's task.",
+        description="Text that guides the fusion of every pair, or the name of a built-in prompt (general, ct_mri, "
+        "...); by default the built-in prompt of the pair's task.",
     )
     balance: float = Field(
         0.0,
@@ -43,27 +44,27 @@ class FuseConfig(FootageConfig, ArchiveConfig):
         description="What gives way where a saturated colour leaves no room for the fused luma: the luma (keep-chroma) "
         "or the saturation, never the hue (keep-luma). auto is keep-luma for PET and SPECT, else keep-chroma.",
     )
-    text_encoder: str | None = Field(
+    text_encoder: RuntimeOnly[str | None] = Field(
         None,
-        description="File or folder (local or s3://) holding the text encoder for --prompt, where no model hub can be "
-        "reached.",
+        description="File or folder (local or s3://) with the text encoder for --prompt, for machines that cannot "
+        "reach a model hub.",
     )
     metrics: MetricNames = Field(
         ("default",),
         validate_default=True,
-        description="Metrics to measure for every pair, with commas, such as vif,ssim; 'default' is all but the "
-        "costly qp, 'all' and 'none' what they say.",
+        description="Metrics to measure for every pair, comma-separated, such as vif,ssim; 'default' is all except the "
+        "slow qp; 'all' and 'none' are accepted.",
     )
     images: Literal["parquet", "files", "both"] = Field(
         "parquet", description="Keep fused images inside the Parquet rows, as files under images/, or both."
     )
     format: Literal["png", "jpeg", "webp"] = Field(
-        "png", description="File format of fused images; jpeg and webp hold 8 bits a channel, at quality 95."
+        "png", description="File format of fused images; jpeg and webp have 8 bits per channel, at quality 95."
     )
-    actors: int | None = Field(
-        None, ge=1, description="Copies of the network; by default one a GPU, or as many as CPUs allow."
+    actors: RuntimeOnly[int | None] = Field(
+        None, ge=1, description="Copies of the network; by default one per GPU, or as many as CPUs allow."
     )
-    gpus_per_actor: float | None = Field(
+    gpus_per_actor: RuntimeOnly[float | None] = Field(
         None,
         ge=0,
         description="GPUs of one copy: 0.5 puts two on one GPU, 0 forces the CPU; by default 1 if any.",
@@ -74,38 +75,39 @@ class FuseConfig(FootageConfig, ArchiveConfig):
     tile: int | None = Field(
         None,
         ge=16,
-        description="Fuse images larger than this many pixels a side in tiles of it, for what does not fit into "
-        "memory. It changes the result: attention and gates look at a tile instead of the whole image.",
+        description="Fuse images with a side longer than this many pixels in tiles of that size, for images that do "
+        "not fit into memory. It changes the result: attention and gates see a tile instead of the whole image.",
     )
-    tile_overlap: int = Field(64, ge=0, description="Pixels that neighbouring tiles share and are blended over.")
-    max_pixels: int = Field(
+    tile_overlap: int = Field(64, ge=0, description="Pixels by which neighbouring tiles overlap and are blended.")
+    max_pixels: RuntimeOnly[int] = Field(
         MAX_PIXELS,
         ge=1,
         le=PILLOWS_LIMIT,
-        description="Pixels of the largest source image; of a larger one none is decoded and its pair fails. "
-        "Decoding takes up to 24 bytes of memory a pixel.",
+        description="Most pixels of a source image; a larger one is not decoded and its pair fails. "
+        "Decoding takes up to 24 bytes of memory per pixel.",
     )
-    max_file_mb: int = Field(
+    max_file_mb: RuntimeOnly[int] = Field(
         1000,
         ge=1,
-        description="Megabytes of the largest source file; no more than that is read, and its pair fails.",
+        description="Largest source file in megabytes; the pair of a larger one fails.",
     )
-    max_failed: float = Field(
-        1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still counts as done."
+    max_failed: RuntimeOnly[float] = Field(
+        1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still succeeds."
     )
-    retry_failed: bool = Field(False, description="Run the pairs again that failed before.")
-    experiment: str = Field("upfusion", description="MLflow experiment.")
-    tracking_uri: str | None = Field(
-        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
-    )
-    no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+    retry_failed: RuntimeOnly[bool] = Field(False, description="Retry the pairs that failed before.")
+    experiment: Experiment = "upfusion"
+    tracking_uri: TrackingUri = None
+    no_tracking: NoTracking = False
+
+    def result_settings(self) -> dict[str, Any]:
+        return super().result_settings() | ({} if self.tile else {"tile_overlap": None})
 
     def shared_paths(self) -> list[tuple[str, str]]:
         return [("SOURCE", self.source), ("--out", self.out)]
 
     @property
     def destination(self) -> str:
-        """Where the rows, the images and the report of this job lie: DEST, or a folder of it."""
+        """Output folder of this job: DEST, or its sub-folder for a shard."""
         return f"{self.out.rstrip('/')}/{self.part.folder}" if self.shard else self.out
 
     @property
@@ -120,14 +122,14 @@ class FuseConfig(FootageConfig, ArchiveConfig):
 
     @property
     def tiles(self) -> "Tiles | None":
-        """How large images are cut, None for not at all."""
-        from upfusion.tiles import Tiles  # with it comes PyTorch
+        """How large images are tiled; None for no tiles."""
+        from upfusion.tiles import Tiles  # imports PyTorch
 
         return Tiles(side=self.tile, overlap=self.tile_overlap) if self.tile else None
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "FuseConfig":
-        _ = self.tiles  # which checks itself
+        _ = self.tiles  # validates itself
         return self
 
     @field_validator("gpus_per_actor")

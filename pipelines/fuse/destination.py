@@ -1,7 +1,7 @@
-"""The folder or prefix a fuse job owns: what it is for, which pairs it should hold, which it holds.
+"""The output folder or prefix of a fuse job: its settings, its manifest, its rows.
 
-The Parquet files under `pairs/` are the only record of progress. Each is put whole, so a pair is done when
-its row is there, and a job that dies between any two steps continues from what lies here.
+The Parquet files under `pairs/` are the only record of progress. Each is written atomically, so a pair is done when
+its row exists, and a job that dies between any two steps resumes from these files.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.measure.summary import summarise
 from pipelines.storage import objects as storage
@@ -27,36 +27,36 @@ FINISHED = pa.schema([pa.field("pair_id", pa.string()), pa.field("ok", pa.bool_(
 
 @dataclass(frozen=True)
 class Finished:
-    """The rows that a destination holds, in columns: of millions, Python's objects would fill a driver's memory."""
+    """The finished rows of a destination, as columns: millions of Python objects would exhaust the driver's memory."""
 
     rows: pa.Table
     """FINISHED, file by file."""
     files: dict[str, int]
-    """How many of the rows each file holds, in their order."""
+    """Number of rows per file, in order."""
 
     @property
     def ids(self) -> pa.Array:
-        """The pairs that have a row."""
+        """Ids of the pairs that have a row."""
         return pc.unique(self.rows["pair_id"])
 
     @property
     def ok(self) -> int:
-        """How many rows are ok."""
+        """Number of rows with status ok."""
         return pc.sum(self.rows["ok"]).as_py() or 0
 
     @property
     def failed(self) -> int:
-        """How many rows are not."""
+        """Number of rows with status failed."""
         return self.rows.num_rows - self.ok
 
     @property
     def repeated(self) -> pa.Array:
-        """The pairs that have several rows."""
+        """Ids of the pairs that have several rows."""
         counts = self.rows.group_by("pair_id").aggregate([([], "count_all")])
         return counts.filter(pc.greater(counts["count_all"], 1))["pair_id"].combine_chunks()
 
     def by_file(self, concerned: pa.ChunkedArray) -> Iterator[tuple[str, pa.Table]]:
-        """Yield the files that a mask picks some rows of, each with all of its rows."""
+        """Yield the files that contain a row selected by the mask, each with all of its rows."""
         mask, start = concerned.to_numpy(), 0
         for uri, count in self.files.items():
             if mask[start : start + count].any():
@@ -65,7 +65,7 @@ class Finished:
 
 
 class Destination:
-    """Names and writes everything below DEST."""
+    """The paths below DEST, and how they are written."""
 
     def __init__(self, uri: str) -> None:
         self.uri = storage.absolute(uri)
@@ -79,30 +79,30 @@ class Destination:
         self.success = storage.join(self.uri, "_SUCCESS.json")
         self.report = storage.join(self.uri, "report.html")
 
-    def claim(self, run: dict[str, Any]) -> None:
-        """Write run.json, or check that the one there has the same digest.
+    def claim(self, run: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
+        """Write run.json, or check that an existing one has the same digest.
 
-        `run["result"]` holds every setting that changes a result. Raises RequestError, naming the settings
-        that differ, when DEST belongs to another one.
+        `run["result"]` holds every setting that affects the result. Raises UsageError, listing the settings
+        that differ, if DEST was made with other ones.
         """
         try:
-            if is_claimed(self.uri, run):
+            if is_claimed(self.uri, run, defaults):
                 return
             if storage.list_files(self.pairs):
-                raise RequestError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
+                raise UsageError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
             write_claim(self.uri, run)
         except OSError as error:
-            raise RequestError(f"--out {self.uri} cannot be used: {error}") from error
+            raise UsageError(f"--out {self.uri} cannot be used: {error}") from error
 
     def read_manifest(self) -> pa.Table:
-        """Read the manifest (JOB_MANIFEST); it is empty where there is none yet."""
+        """Read the manifest (JOB_MANIFEST); empty if there is none yet."""
         there = storage.exists(self.manifest)
         return read_as(self.manifest, JOB_MANIFEST) if there else JOB_MANIFEST.empty_table()
 
     def merge_manifest(self, pairs: pa.Table, outdated: Collection[str] = ()) -> pa.Table:
-        """Add pairs to the manifest, without the `outdated` ids there, and return the whole, sorted by pair_id.
+        """Add pairs to the manifest, drop its `outdated` ids, and return it whole, sorted by pair_id.
 
-        Raises RequestError when an id stands there already for other sources, another task or another prompt.
+        Raises UsageError if an id is already listed with other sources, another task or another prompt.
         """
         pairs = as_job_manifest(pairs)
         if storage.exists(self.manifest):
@@ -137,20 +137,20 @@ class Destination:
         return list_tables(self.pairs)
 
     def write_pairs(self, rows: pa.Table) -> None:
-        """Put rows as one file, named after their ids, so that writing them again writes the same object."""
+        """Write rows as one file, named after their ids, so that a retry overwrites the same object."""
         ids = json.dumps(sorted(rows["pair_id"].to_pylist()))
         name = hashlib.sha256(ids.encode()).hexdigest()[:32]
         write_table(storage.join(self.pairs, f"{name}.parquet"), rows)
 
     def remove_failed(self, finished: Finished) -> None:
-        """Take the failed rows out, so that their pairs count as not done."""
+        """Remove the failed rows, so that their pairs count as not done."""
         for uri, rows in finished.by_file(pc.invert(finished.rows["ok"])):
             self._keep_rows(uri, rows["ok"].to_pylist())
 
     def remove_repeated(self, finished: Finished) -> int:
-        """Leave one row a pair, an `ok` one where there is one; returns how many rows went.
+        """Remove duplicates: keep one row per pair, preferably an `ok` one; return how many rows were removed.
 
-        Two rows of one pair come about only when tasks of a job whose driver died outlived it.
+        Duplicates occur only if tasks outlive the killed driver of their job.
         """
         repeated = pc.is_in(finished.rows["pair_id"], value_set=finished.repeated)
         there = finished.rows.filter(repeated)
@@ -175,14 +175,14 @@ class Destination:
 
     def _keep_rows(self, uri: str, keep: list[bool]) -> None:
         rows = read_table(uri).filter(pa.array(keep, pa.bool_()))
-        # The rows that stay are put first: whatever dies here, none of them is lost.
+        # The remaining rows are written first: a crash here loses none of them.
         if rows.num_rows:
             write_table(uri, rows)
         else:
             storage.delete(uri)
 
     def _check_same(self, there: pa.Table, now: pa.Table) -> None:
-        """Raise RequestError for the first of some pairs that is another one by now."""
+        """Raise UsageError for the first pair that differs from the manifest."""
         same = [
             pc.fill_null(pc.equal(there[name], now[name]), False).to_numpy()
             | (there[name].is_null().to_numpy() & now[name].is_null().to_numpy())
@@ -193,8 +193,8 @@ class Destination:
             return
         known, found = (table.slice(int(others[0]), 1).to_pylist()[0] for table in (there, now))
         differing = [f"{name} {known[name]!r}, now {found[name]!r}" for name in found if known[name] != found[name]]
-        raise RequestError(
-            f"pair {found['pair_id']!r} stands in {self.manifest} with {'; '.join(differing)}. "
+        raise UsageError(
+            f"pair {found['pair_id']!r} is listed in {self.manifest} with {'; '.join(differing)}. "
             "Choose another --out for another archive."
         )
 
@@ -203,7 +203,7 @@ class Destination:
 
 
 def without(pairs: pa.Table, ids: pa.Array) -> pa.Table:
-    """Return the pairs whose id is none of these."""
+    """Return the pairs whose id is not among these."""
     return pairs.filter(pc.invert(pc.is_in(pairs["pair_id"], value_set=ids)))
 
 
@@ -214,7 +214,7 @@ def _read_statuses(uri: str) -> pa.Table:
 
 
 def as_job_manifest(pairs: pa.Table) -> pa.Table:
-    """Give pairs of images the columns that segments of recordings have, all null."""
+    """Add the columns of segments of recordings, all null, to pairs of images."""
     columns = [
         pairs[field.name] if field.name in pairs.column_names else pa.nulls(len(pairs), field.type)
         for field in JOB_MANIFEST

@@ -1,9 +1,9 @@
-"""The fuse job: an archive of pairs in, fused images and a row of metrics a pair out.
+"""The fuse job: an archive of pairs in, fused images and a row of metrics per pair out.
 
-    discover -> manifest -> fetch -> decode -> fuse + measure -> encode -> put
+    discover -> manifest -> fetch -> decode -> fuse + measure -> encode -> write
 
-Fetching, decoding, encoding and putting are CPU tasks, the network sits in actors. Data flows in blocks of a
-few pairs; what becomes of a pair is a row, never an exception.
+Fetching, decoding, encoding and writing are CPU tasks, the network is in actors. Data flows in blocks of a
+few pairs; a failed pair is a row, never an exception.
 """
 
 import functools
@@ -18,19 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.archive.allowlist import (
+    Allowlist,
     MayRead,
-    Places,
-    allowed_by_person,
-    allowed_by_place,
-    allowed_by_source,
-    check_places,
+    allowlist_from_location,
+    allowlist_from_option,
+    allowlist_from_source,
+    check_allowed,
     is_allowed,
 )
 from pipelines.archive.load import load_sources
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.execute import Progress, run_graph
 from pipelines.cluster.ray_cluster import Cluster, Workers
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, without
 from pipelines.fuse.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
@@ -41,9 +41,9 @@ from pipelines.fuse.writer import Writer
 from pipelines.storage import objects as storage
 from pipelines.tracking.run import InputData, TrackedRun, open_run
 
-# Pairs that one task fetches and decodes; each task takes tens of milliseconds of CPU, whatever is in it. It yields
-# blocks of some megabytes, whatever the size of the images: they bound the memory of the stages, and what a killed job
-# loses of its work. 16 MiB of pixels are about thirteen seconds with `tiny` on a core, 128 MiB as much with `paper` on
+# Pairs per fetch-and-decode task; a task has an overhead of tens of milliseconds of CPU. It yields
+# blocks of some megabytes, whatever the size of the images, which bounds the memory of the stages and the work that a
+# killed job loses. 16 MiB of pixels are about thirteen seconds with `tiny` on a core, 128 MiB as much with `paper` on
 # a GPU.
 PAIRS_A_TASK, TASKS_AN_ACTOR = 512, 8
 BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 16 << 20, 128 << 20
@@ -51,7 +51,7 @@ BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 16 << 20, 128 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished job leaves behind."""
+    """The outcome of a finished job."""
 
     destination: Destination
     pairs: int
@@ -62,9 +62,9 @@ class Outcome:
     unpaired: list[str] = field(default_factory=list)
     aggregates: dict[str, dict[str, float]] = field(default_factory=dict)
     tracked: str | None = None
-    """Where to look at the MLflow run."""
+    """Where to view the MLflow run."""
     recordings: list[dict[str, Any]] = field(default_factory=list)
-    """What is known of each joined recording (`recordings/*.json`)."""
+    """The description of each joined recording (`recordings/*.json`)."""
     unit: str = "pairs"
     """What the manifest lists: pairs (of images), segments (of recordings), or both."""
 
@@ -75,20 +75,21 @@ class Outcome:
 
 
 def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, verbose: bool = False) -> Outcome:
-    """Carry out a plan: every pair of the manifest ends as exactly one row, whatever was there before.
+    """Execute a plan: every pair of the manifest ends as exactly one row, whatever existed before.
 
-    Raises RequestError when DEST belongs to other settings or another archive, and StoreLostError when a store can no
+    Raises UsageError if DEST was made with other settings or from another archive, and StoreLostError if a store can no
     longer be read or written.
     """
     started = time.monotonic()
     config, destination = plan.config, Destination(plan.config.destination)
+    defaults = config.result_defaults()
     try:
         if config.shard:
-            Destination(config.out).claim(plan.run_of_all_shards)
-        destination.claim(plan.run)
+            Destination(config.out).claim(plan.run_of_all_shards, defaults)
+        destination.claim(plan.run, defaults)
         finished = destination.finished()
     except OSError as error:
-        raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
+        raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
     if config.retry_failed and finished.failed:
         destination.remove_failed(finished)
         finished = destination.finished()
@@ -96,8 +97,8 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         found = cut_found(plan.found.pairs, config, destination, finished)
         manifest = destination.merge_manifest(found.rows, found.outdated)
     except OSError as error:
-        raise RequestError(f"--out cannot be used: {storage.without_secrets(str(error))}") from error
-    # Without a limit everything in the manifest, also what an interrupted run found and this one did not.
+        raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
+    # Without a limit, everything in the manifest: also pairs that only an earlier, interrupted run found.
     todo = without(found.rows if config.limit else manifest, finished.ids)
     check_others(todo, plan, destination)
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
@@ -106,7 +107,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         with ExitStack() as stack:
             cluster = _connecting(stack, tracked, verbose=verbose)
             if todo.num_rows:
-                # It speaks of the rows there were before; while others are made it would be a lie.
+                # It describes the previous rows and is outdated while new ones are written.
                 storage.delete(destination.success)
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
                 _run_graphs(todo, found, plan, destination, cluster(), say)
@@ -115,7 +116,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
 
 
 def _connecting(stack: ExitStack, tracked: TrackedRun, *, verbose: bool) -> Callable[[], Cluster]:
-    """Return a function that connects to a cluster when it is first called."""
+    """Return a function that connects to a cluster on its first call."""
 
     @functools.cache
     def connect() -> Cluster:
@@ -150,37 +151,37 @@ def _run_graphs(
 
 
 def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
-    """Check the pairs that only DEST knows, where others may write too.
+    """Check the pairs that are only in DEST, to which others may have write access.
 
-    Raises RequestError for one that lies neither where SOURCE, nor where a manifest in DEST may name pairs.
+    Raises UsageError for one outside the allowlists of SOURCE and of a manifest in DEST.
     """
     known = plan.found.pairs["pair_id"].combine_chunks()
     rows = as_job_manifest(todo)
     of = pc.coalesce(rows["recording"], rows["pair_id"])
     others = rows.filter(pc.invert(pc.is_in(of, value_set=known))).select(["pair_id", "a_uri", "b_uri"]).to_pylist()
     named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in others for side in ("a_uri", "b_uri"))
-    check_places(destination.manifest, named, _allowed(plan, destination))
+    check_allowed(destination.manifest, named, _allowed(plan, destination))
 
 
-def _allowed(plan: Plan, destination: Destination) -> Places:
-    by_place = (*allowed_by_place(destination.manifest), *allowed_by_source(plan.config.source))
-    return (*by_place, *allowed_by_person(plan.config.allow))
+def _allowed(plan: Plan, destination: Destination) -> Allowlist:
+    by_place = (*allowlist_from_location(destination.manifest), *allowlist_from_source(plan.config.source))
+    return (*by_place, *allowlist_from_option(plan.config.allow))
 
 
 def _may_read(plan: Plan, destination: Destination) -> MayRead:
-    """Say which images that rows of DEST name may be shown."""
+    """Return a predicate: which URIs in rows of DEST may be read."""
     allowed = _allowed(plan, destination)
     sides = [plan.found.pairs[side] for side in ("a_uri", "b_uri")]
     return lambda uri: is_allowed(uri, allowed) or any(pc.index(side, uri).as_py() >= 0 for side in sides)
 
 
 def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
-    """Build the graph whose rows (WRITTEN) say what became of each pair."""
-    # Enough tasks for every actor to have a few, whatever the size of the archive.
+    """Build the graph that returns the outcome of each pair (WRITTEN)."""
+    # Enough tasks that every actor gets a few, whatever the size of the archive.
     size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
     tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
     graph = begin_with(tasks)
-    # Ray makes a block of what a task has yielded as soon as it is larger than this.
+    # Ray closes a block of a task's output as soon as it exceeds this size.
     graph.context.target_max_block_size = BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU
     loaded = add_tasks(graph, load_sources, plan.config.max_bytes, plan.config.max_pixels)
     fused = add_actors(
@@ -216,7 +217,7 @@ def _close(
     seconds: float,
     recordings: list[dict[str, Any]],
 ) -> Outcome:
-    """Check every id of the manifest against the rows, then write what depends on all of them."""
+    """Check every id of the manifest against the rows, then write the report, the metrics and _SUCCESS.json."""
     finished = destination.finished()
     if len(finished.repeated):
         destination.remove_repeated(finished)
@@ -238,7 +239,7 @@ def _close(
         first = min(name[0].as_py() for name in (missing, surplus) if len(name))
         raise RuntimeError(
             f"{len(missing)} pairs of the manifest have no row and {len(surplus)} rows no pair (first: {first!r}); "
-            "run the same command again to go on"
+            "rerun the same command to resume"
         )
     write_report(destination.uri, _may_read(plan, destination))
     aggregates = aggregate(destination, plan.config.metrics)

@@ -1,6 +1,6 @@
-"""The rows that travel through the fuse graph, and the row that is left of each pair.
+"""The schemas of rows inside the fuse graph, and of the final row of each pair.
 
-A pair that fails anywhere travels on with its `error_code` and `error` set; every later stage passes it by.
+A pair that fails in any stage stays in the graph as a row with `error_code` and `error`; later stages skip it.
 """
 
 import pyarrow as pa
@@ -18,19 +18,19 @@ SEGMENT = [
     pa.field("offset_s", pa.float64()),
     pa.field("offset_confidence", pa.float64()),
 ]
-"""What a manifest says of a segment of a pair of recordings: from and to when, in the time base of A, and by how much
-B's clock began later; null for a pair of images. A recording that could not be cut has no `start_pts`, one that goes on
-to its end no `end_pts`."""
+"""Manifest columns of a segment of a pair of recordings: start and end in the time base of A, and by how much
+B's clock started later; null for a pair of images. A recording that could not be cut has no `start_pts`, the last
+segment no `end_pts`."""
 
 JOB_MANIFEST = pa.schema([*MANIFEST_SCHEMA, *SEGMENT])
-"""The manifest of a destination: every row a pair of images, or a segment."""
+"""The manifest of a destination: every row is a pair of images or a segment."""
 
 SEGMENT_COUNTS = (
     "frames", "measured", "unpaired", "a_dropped", "b_dropped", "a_repeated", "b_repeated", "a_damaged", "b_damaged",
     "b_reused",
 )  # fmt: skip
-"""Of a segment: fused and measured frames; frames of A without a partner; frames that a recording lacks at its rate,
-that have no time of their own, that are damaged; partners that were used again."""
+"""Counts of a segment: fused and measured frames; frames of A without a partner; frames missing at the frame rate,
+with a repeated timestamp, damaged; partners that were used twice."""
 
 SEGMENT_RESULT = [
     pa.field("start_s", pa.float64()),
@@ -43,13 +43,13 @@ SEGMENT_RESULT = [
     pa.field("segment_uri", pa.string()),
     pa.field("frames_uri", pa.string()),
 ]
-"""What a row says of a fused segment; null for a pair of images. Seconds are from A's first frame on."""
+"""Result columns of a fused segment; null for a pair of images. Seconds are from A's first frame on."""
 
 WRITTEN = pa.schema([pa.field("pair_id", pa.string()), *OUTCOME])
 
 
 def fused_schema(metrics: tuple[str, ...]) -> pa.Schema:
-    """Return the schema between the network and the writer, with one column a metric."""
+    """Return the schema between the network and the writer, with one column per metric."""
     return pa.schema(
         [
             *MANIFEST_SCHEMA,
@@ -66,7 +66,7 @@ def fused_schema(metrics: tuple[str, ...]) -> pa.Schema:
 def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
     """Return the schema of `pairs/*.parquet`.
 
-    `fused` is what Hugging Face `datasets` and other Parquet tools show as an image.
+    `fused` has the structure that Hugging Face `datasets` and other Parquet tools show as an image.
     """
     return pa.schema(
         [

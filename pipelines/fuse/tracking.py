@@ -9,7 +9,7 @@ from pipelines.errors.escaping import printable
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.report.triptych import draw_triptychs
 from pipelines.storage import objects as storage
-from pipelines.tracking.mlflow_client import IN_A_MINUTE, giving_up
+from pipelines.tracking.mlflow_client import ONE_MINUTE, mlflow_retry_limits
 from pipelines.tracking.run import TrackedRun
 
 FAILURES_LISTED = 1000
@@ -17,7 +17,7 @@ FAILURES_LISTED = 1000
 Aggregates = dict[str, dict[str, float]]
 
 
-@giving_up(IN_A_MINUTE)
+@mlflow_retry_limits(ONE_MINUTE)
 def track(
     tracked: TrackedRun,
     destination: Destination,

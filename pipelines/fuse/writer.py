@@ -1,4 +1,4 @@
-"""The stage after the network: encode fused images and put them and their rows, images first."""
+"""The last stage: encodes fused images and writes them and their rows, images first."""
 
 import errno
 import time
@@ -6,7 +6,7 @@ import time
 import pyarrow as pa
 
 from pipelines.archive.rows import milliseconds_since, unpack_image
-from pipelines.errors.failures import STORE_LOST, Row, Rows, fail, lose, put_or_tell
+from pipelines.errors.failures import STORE_LOST, Row, Rows, fail, mark_store_unavailable, write_rows_or_mark_lost
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.schemas import WRITTEN, output_schema
@@ -18,26 +18,26 @@ from upfusion.images import FORMATS, encode_image
 
 
 class Writer:
-    """Encodes fused images and puts them and their rows, images first."""
+    """Encodes fused images and writes them and their rows, images first."""
 
     def __init__(self, config: FuseConfig, model: str) -> None:
         self.config = config
         self.model = model
-        # Made on the driver: a relative path means its folder, not a worker's.
+        # Created on the driver: a relative path is relative to its working directory, not a worker's.
         self.destination = Destination(config.destination)
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
-        """Write a block and return what became of each pair; a store that fails stops the job, not the pair."""
+        """Write a block and return the outcome of each pair; a failing store stops the job and fails no pair."""
         rows = pairs.to_pylist()
         for row in rows:
             self._finish(row)
-            if row["error_code"] == STORE_LOST:  # the others would wait as long, to be lost as well
+            if row["error_code"] == STORE_LOST:  # the other pairs would time out in the same way
                 return pa.Table.from_pylist([one | {"stopped": row["error"]} for one in rows], WRITTEN)
 
         def put(kept: Rows) -> None:
             self.destination.write_pairs(pa.Table.from_pylist(kept, output_schema(self.config.metrics)))
 
-        return pa.Table.from_pylist(put_or_tell(rows, put, self.destination.uri), WRITTEN)
+        return pa.Table.from_pylist(write_rows_or_mark_lost(rows, put, self.destination.uri), WRITTEN)
 
     def _finish(self, row: Row) -> None:
         started = time.perf_counter()
@@ -50,17 +50,17 @@ class Writer:
                 self._keep(row, unpack_image(image))
             except OSError as error:
                 if error.errno == errno.ENAMETOOLONG:
-                    fail(row, "write_failed", f"the store cannot hold a name as long as that of the image: {error}")
+                    fail(row, "write_failed", f"the image's name is too long for the store: {error}")
                 else:
-                    lose(row, self.destination.uri, error)
-            except Exception as error:  # noqa: BLE001  # whatever one image does to a format fails it alone
+                    mark_store_unavailable(row, self.destination.uri, error)
+            except Exception as error:  # noqa: BLE001  # an encoder's exception fails its own pair only
                 fail(row, "write_failed", f"the fused image cannot be written: {error}")
         row["schema_version"] = SCHEMA_VERSION
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["encode_ms"] = milliseconds_since(started)
 
     def _keep(self, row: Row, pixels: Pixels) -> None:
-        """Encode an image and keep it as a file, in the row, or both."""
+        """Encode an image and store it as a file, in the row, or both."""
         data = encode_image(pixels, self.config.format)
         name = image_name(row["pair_id"], FORMATS[self.config.format])
         uri = storage.join(self.destination.images, name)

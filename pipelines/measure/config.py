@@ -1,4 +1,4 @@
-"""What a measurement is told, checked before an image is read."""
+"""The configuration of `upfusion measure`, checked before an image is read."""
 
 from pydantic import Field
 
@@ -7,15 +7,17 @@ from pipelines.config.metrics import MetricNames
 
 
 class MeasureConfig(JobConfig):
-    """What is to be measured."""
+    """Options of `upfusion measure`."""
 
     a: str = Field(description="Image of source A, or a folder of them (local or s3://).")
     b: str = Field(description="Image of source B, or a folder of them.")
-    fused: str = Field(description="Fused image, or a folder of them; files of one path and name belong together.")
+    fused: str = Field(
+        description="Fused image, or a folder of them; files with the same path and name belong together."
+    )
     metrics: MetricNames = Field(
         ("default",),
         validate_default=True,
-        description="Metrics to measure, with commas, such as vif,ssim; 'default' is all but the costly qp, "
+        description="Metrics to measure, comma-separated, such as vif,ssim; 'default' is all but the costly qp, "
         "'all' and 'none' what they say.",
     )
-    as_json: bool = Field(False, alias="json", description="Print JSON for machines.")
+    as_json: bool = Field(False, alias="json", description="Print JSON.")

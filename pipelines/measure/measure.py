@@ -1,4 +1,4 @@
-"""Measuring fused images that lie there already: three files, or three folders of them."""
+"""Measuring existing fused images: three files, or three folders of them."""
 
 import unicodedata
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.measure.config import MeasureConfig
 from pipelines.measure.summary import summarise
 from pipelines.storage import objects as storage
 from upfusion.color import Pixels, luma8
 from upfusion.file_names import is_image_name
 from upfusion.images import decode_image
-from upfusion.metrics import measure, why_none
+from upfusion.metrics import explain_undefined, measure
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Triplet:
 
 @dataclass(frozen=True)
 class Measured:
-    """The values of one triplet; None where a metric has no meaning, and none at all where it failed."""
+    """The values of one triplet; None where a metric is undefined, and no values if it failed."""
 
     triplet: Triplet
     values: dict[str, float | None]
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of it."""
+    """The result of a measurement."""
 
     measured: list[Measured]
     left_out: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Measurement:
 
     @property
     def summary(self) -> dict[str, dict[str, float]]:
-        """Mean, p5, p50 and p95 of every metric over what could be measured."""
+        """Mean, p5, p50 and p95 of every metric over the measured triplets."""
         names = dict.fromkeys(name for one in self.measured for name in one.values)
         return summarise({name: self._known(name) for name in names})
 
@@ -66,9 +66,9 @@ class Measurement:
 
 
 def measure_images(config: MeasureConfig, on_progress: Callable[[int, int], None] | None = None) -> Measurement:
-    """Measure every fused image against its sources; `on_progress` hears done and total.
+    """Measure every fused image against its sources; `on_progress` gets done and total.
 
-    Raises RequestError when there is nothing to measure; an image that cannot be read fails its triplet alone.
+    Raises UsageError if there is nothing to measure; an unreadable image fails its triplet only.
     """
     triplets, left_out = _find(config)
     measured = []
@@ -87,11 +87,11 @@ def _find(config: MeasureConfig) -> tuple[list[Triplet], list[str]]:
         a, b, fused = (files[0] for files in found.values())
         return [Triplet(PurePosixPath(fused).name, a, b, fused)], []
     if single:
-        raise RequestError(f"{single[0].upper()} is a file and not all are; give three files or three folders")
+        raise UsageError(f"{single[0].upper()} is a file, the others are not; give three files or three folders")
     named = {option: _by_name(option, storage.absolute(places[option]), files) for option, files in found.items()}
     common = sorted(set.intersection(*(set(files) for files in named.values())))
     if not common:
-        raise RequestError("no image lies under the same path and name in all three folders")
+        raise UsageError("no image has the same path and name in all three folders")
     left_out = sorted(uri for files in named.values() for name, uri in files.items() if name not in common)
     return [Triplet(name, *(files[name] for files in named.values())) for name in common], left_out
 
@@ -100,9 +100,9 @@ def _list(option: str, uri: str) -> list[str]:
     try:
         files = storage.list_files(uri)
     except (OSError, ImportError) as error:
-        raise RequestError(f"{option.upper()} {uri} cannot be read: {storage.without_secrets(str(error))}") from error
+        raise UsageError(f"{option.upper()} {uri} cannot be read: {storage.redact(str(error))}") from error
     if not files:
-        raise RequestError(f"{option.upper()} {uri}: there is no such file, and nothing in such a folder")
+        raise UsageError(f"{option.upper()} {uri}: no such file, and no files in such a folder")
     return files
 
 
@@ -113,10 +113,10 @@ def _by_name(option: str, folder: str, files: list[str]) -> dict[str, str]:
         path = PurePosixPath(*uri.split("/")[depth:])
         if not is_image_name(str(path)):
             continue
-        # macOS stores names in another form of Unicode than other systems.
+        # macOS stores names in another Unicode normalization form than other systems.
         name = unicodedata.normalize("NFC", str(path.with_suffix("")))
         if name in named:
-            raise RequestError(f"{option.upper()} has two images named {name!r}: {named[name]} and {uri}")
+            raise UsageError(f"{option.upper()} has two images named {name!r}: {named[name]} and {uri}")
         named[name] = uri
     return named
 
@@ -125,14 +125,14 @@ def _measure(triplet: Triplet, metrics: tuple[str, ...]) -> Measured:
     try:
         a, b, fused = (_read(uri) for uri in (triplet.a, triplet.b, triplet.fused))
     except (OSError, ImportError, ValueError) as error:
-        return Measured(triplet, {}, error=storage.without_secrets(str(error)))
+        return Measured(triplet, {}, error=storage.redact(str(error)))
     sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (a, b, fused)]
     if len(set(sizes)) > 1:
         sentence = f"the images differ in size: A {sizes[0]}, B {sizes[1]}, fused {sizes[2]} pixels"
         return Measured(triplet, {}, error=sentence)
     lumas = _luma(a), _luma(b), _luma(fused)
     values = {name: value for name, (value,) in measure(*lumas, metrics).items()}
-    reasons = {name: why_none(*lumas, name)[0] for name, value in values.items() if value is None}
+    reasons = {name: explain_undefined(*lumas, name)[0] for name, value in values.items() if value is None}
     return Measured(triplet, values, reasons)
 
 
@@ -140,7 +140,7 @@ def _read(uri: str) -> Pixels:
     data = storage.read_bytes(uri)
     try:
         return decode_image(data).pixels
-    except Exception as error:  # whatever a file does to a decoder
+    except Exception as error:  # whatever a decoder raises
         raise ValueError(f"{uri}: {error}") from error
 
 

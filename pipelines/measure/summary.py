@@ -1,4 +1,4 @@
-"""Numbers about a whole destination: what tables, tracking and reports quote."""
+"""Summary statistics of metrics."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def summarise(values: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
-    """Return mean, p5, p50 and p95 of each metric's values, leaving out a metric without any."""
+    """Return mean, p5, p50 and p95 of each metric's values, without metrics that have none."""
     summaries = {}
     for name, known in values.items():
         if len(known):

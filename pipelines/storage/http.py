@@ -1,4 +1,4 @@
-"""How objects are read over HTTP: from the host that the URI names, wherever that host would send a reader."""
+"""HTTP options: redirects to another host are refused."""
 
 from errno import EACCES
 from functools import cache
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 @cache
-def one_host() -> dict[str, Any]:
-    """Return options for fsspec with which a redirect to another host is a PermissionError that names it.
+def same_host_only() -> dict[str, Any]:
+    """Return fsspec options that turn a redirect to another host into a PermissionError naming that host.
 
-    A host that may be read must not be able to make a reader look elsewhere, such as into its own network.
+    An allowed host must not be able to redirect a reader elsewhere, such as into the reader's own network (SSRF).
     """
-    import aiohttp  # which is large, and seldom needed
+    import aiohttp  # a large import that is rarely needed
 
     watched = aiohttp.TraceConfig()
     watched.on_request_redirect.append(_stay)
@@ -28,7 +28,7 @@ async def _stay(
     request: "aiohttp.TraceRequestRedirectParams",
 ) -> None:
     answer = request.response
-    # The URL of an answer without a host, which is most of them, is on the host that was asked.
+    # Most redirects have no host in their Location: it is relative to the host that was asked.
     target = answer.url.join(type(answer.url)(answer.headers.get("Location", "")))
     if target.origin() != answer.url.origin():
         raise PermissionError(EACCES, f"it redirects to {target.origin()}, which is another host", str(answer.url))

@@ -1,9 +1,9 @@
 """Bytes in and out of folders and object stores, addressed by URI.
 
 A URI is a local path or `s3://bucket/key` (anything fsspec knows works the same way). Stores are
-configured by their environment alone (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...), so that a URI means
-the same on the driver and on every worker and no credential ever travels in a configuration. Every
-character of a URI stands for itself: there are no patterns, queries or percent codes.
+configured by the environment only (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...), so that a URI means
+the same on the driver and on every worker, and no configuration holds credentials. Every
+character of a URI is literal: no patterns, queries or percent-encoding.
 """
 
 import io
@@ -23,64 +23,66 @@ import fsspec
 import tenacity
 from fsspec import AbstractFileSystem
 
-# Whoever says what a store said needs it.
-from pipelines.errors.redaction import without_secrets as without_secrets
-from pipelines.storage.http import one_host
-from pipelines.storage.retry import ask, is_passing, naming, patient
+# Errors of a store are redacted before they are logged.
+from pipelines.errors.redaction import redact as redact
+from pipelines.storage.http import same_host_only
+from pipelines.storage.retry import is_transient, retrying, to_os_error, with_retries
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# Unbounded connections wedge a stage for ever.
+# Without timeouts a stuck connection blocks a stage for ever.
 S3_OPTIONS: dict[str, Any] = {
     "config_kwargs": {
         "connect_timeout": 10,
         "read_timeout": 30,
         "max_pool_connections": 32,
-        # For one page of a long listing. What lasts longer is waited for here (PATIENCE): botocore stops all retries
+        # For one page of a long listing. What lasts longer is retried here (RETRY_SECONDS): botocore stops all retries
         # of a process after a hundred failures, a few seconds into an outage.
         "retries": {"total_max_attempts": 3, "mode": "standard"},
     },
-    # More than one connection an object costs a HEAD request before every GET.
+    # More than one connection per object costs a HEAD request before every GET.
     "max_concurrency": 1,
 }
-# s3fs would repeat in a third loop what the other two have given up on.
+# s3fs would retry in a third loop what the other two have given up on.
 S3_ROUNDS = 1
 
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
-# S3's answer where a range of an empty object is asked for.
+# S3's response to a range request on an empty object.
 EMPTY_OBJECT = "(InvalidRange)"
 
 
 class TooLargeError(OSError):
-    """An object has more bytes than the reader wants."""
+    """An object is larger than the reader's limit."""
 
 
 def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system a URI lives on and the path on it."""
+    """Return the fsspec file system of a URI, and the path on it."""
     if not is_remote(uri):
         return fsspec.filesystem("file"), absolute(uri)
     if not uri.startswith(("s3://", "s3a://")):
-        filesystem, path = fsspec.url_to_fs(uri, **(one_host() if uri.startswith(("http://", "https://")) else {}))
+        filesystem, path = fsspec.url_to_fs(
+            uri, **(same_host_only() if uri.startswith(("http://", "https://")) else {})
+        )
         return filesystem, path
-    # Not by url_to_fs, to which `::` in a key means a chain of file systems.
+    # Not url_to_fs, which reads `::` in a key as a chain of file systems.
     filesystem = fsspec.filesystem("s3", **S3_OPTIONS)
     filesystem.retries = S3_ROUNDS
     return filesystem, filesystem._strip_protocol(uri)
 
 
 def is_remote(uri: str) -> bool:
-    """Tell whether a URI names an object store rather than a folder of this machine."""
+    """Tell whether a URI is on an object store rather than on the local disk."""
     return REMOTE.match(uri) is not None
 
 
 def absolute(uri: str) -> str:
-    """Make a local path absolute, without its `file://`; leave a remote URI as it is, less its last slash."""
+    """Make a local path absolute, without its `file://`; leave a remote URI as it is, without its trailing slash."""
     if is_remote(uri):
         return uri.rstrip("/")
     path = uri.removeprefix("file://").removeprefix("local://")
-    # resolve() would follow links, and pathlib takes as long as reading a small file.
+    # resolve() would follow links, and pathlib is as slow as reading a small file.
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
@@ -90,38 +92,38 @@ def join(uri: str, *names: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    """Tell whether an object, or a folder with something in it, lies at the URI, asking the store afresh."""
+    """Tell whether an object or a non-empty folder exists at the URI, bypassing caches."""
     filesystem, path = open_store(uri)
     if not is_remote(uri):
         return Path(path).exists()
     filesystem.invalidate_cache()
     with suppress(FileNotFoundError):
-        ask(uri, lambda: filesystem.info(path))
+        with_retries(uri, lambda: filesystem.info(path))
         return True
     return False
 
 
 def list_files(uri: str) -> list[str]:
-    """List the URIs of all objects below a folder or prefix, at any depth, sorted; empty where there is none.
+    """List the URIs of all objects below a folder or prefix, at any depth, sorted; an empty list if there are none.
 
-    An object gives itself. Links to folders are followed. A bucket that is not there is a FileNotFoundError.
+    The URI of an object gives that object. Links to folders are followed. Raises FileNotFoundError without a bucket.
     """
     filesystem, path = open_store(uri)
     if not is_remote(uri):
         return sorted(_local_files(path)) if Path(path).is_dir() else [path] * Path(path).exists()
     filesystem.invalidate_cache()
-    # An empty object whose name ends in a slash is how consoles make a folder.
-    paths = [found for found in ask(uri, lambda: filesystem.find(path)) if not found.endswith("/")]
+    # Consoles create a folder as an empty object with a trailing slash.
+    paths = [found for found in with_retries(uri, lambda: filesystem.find(path)) if not found.endswith("/")]
     return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
 
 
 def list_versions(uri: str) -> dict[str, str]:
-    """List all objects as list_files does, each with a word that changes whenever the object is put again."""
+    """List all objects as list_files does, each with a version string that changes when the object is rewritten."""
     if not is_remote(uri):
         return {path: _version_of(path) for path in list_files(uri)}
     filesystem, path = open_store(uri)
     filesystem.invalidate_cache()
-    found = ask(uri, lambda: filesystem.find(path, detail=True))
+    found = with_retries(uri, lambda: filesystem.find(path, detail=True))
     return {
         str(filesystem.unstrip_protocol(name)): f"{about.get('size')} {about.get('ETag') or about.get('LastModified')}"
         for name, about in sorted(found.items())
@@ -132,7 +134,7 @@ def list_versions(uri: str) -> dict[str, str]:
 def read_bytes(uri: str) -> bytes:
     """Read one object; raises FileNotFoundError, PermissionError or another OSError, naming the URI."""
     filesystem, path = open_store(uri)
-    return ask(uri, lambda: bytes(filesystem.cat_file(path)))
+    return with_retries(uri, lambda: bytes(filesystem.cat_file(path)))
 
 
 def read_head(uri: str, size: int) -> bytes:
@@ -149,34 +151,34 @@ def read_head(uri: str, size: int) -> bytes:
                 return b""
             raise
 
-    return ask(uri, read)
+    return with_retries(uri, read)
 
 
 @contextmanager
 def open_to_read(uri: str, block: int | None = None) -> Iterator[IO[bytes]]:
-    """Open one object to read parts of it, only those that are asked for; raises as read_bytes does.
+    """Open one object for random access, fetching only what is read; raises as read_bytes does.
 
-    `block` is how many bytes a store is asked for at once, by default as many as suit its driver (50 MiB for S3).
+    `block` is the read-ahead in bytes, by default that of the store's driver (50 MiB for S3).
     """
     filesystem, path = open_store(uri)
     options = {} if block is None else {"block_size": block}
-    with ask(uri, lambda: filesystem.open(path, "rb", **options)) as file:
-        yield io.BufferedReader(_PatientFile(uri, file)) if is_remote(uri) else file
+    with with_retries(uri, lambda: filesystem.open(path, "rb", **options)) as file:
+        yield io.BufferedReader(_RetryingFile(uri, file)) if is_remote(uri) else file
 
 
 def read_many(uris: list[str], limit: int | None = None) -> list[bytes | Exception]:
-    """Read objects side by side; one that cannot be read gives its exception in its own place.
+    """Read objects concurrently; one that cannot be read gives its exception instead of bytes.
 
-    At most one byte beyond `limit` is read of each; what is longer gives a TooLargeError.
+    At most one byte beyond `limit` is read of each; a longer object gives a TooLargeError.
     """
     found: dict[str, bytes | Exception] = {}
 
-    def ask_again() -> bool:
-        """Ask for what was not asked for yet, or might answer now; return whether something still might."""
-        found.update(_read_once([uri for uri in uris if uri not in found or is_passing(found[uri])], limit))
-        return any(map(is_passing, found.values()))
+    def read_missing() -> bool:
+        """Read what is missing or failed transiently; return whether transient failures remain."""
+        found.update(_read_once([uri for uri in uris if uri not in found or is_transient(found[uri])], limit))
+        return any(map(is_transient, found.values()))
 
-    patient(retry=tenacity.retry_if_result(bool), retry_error_callback=lambda _: False)(ask_again)
+    retrying(retry=tenacity.retry_if_result(bool), retry_error_callback=lambda _: False)(read_missing)
     return [found[uri] for uri in uris]
 
 
@@ -190,7 +192,7 @@ def _read_once(uris: list[str], limit: int | None) -> dict[str, bytes | Exceptio
         try:
             filesystem, path = open_store(uri)
             paths.setdefault(filesystem, {})[uri] = path
-        except (ValueError, ImportError) as error:  # a scheme that fsspec does not know or has no driver for
+        except (ValueError, ImportError) as error:  # a scheme that is unknown to fsspec or has no driver installed
             found[uri] = error
     for filesystem, path_of in paths.items():
         # cat() would read `*`, `?` and `[` as patterns.
@@ -202,12 +204,12 @@ def _read_once(uris: list[str], limit: int | None) -> dict[str, bytes | Exceptio
 
 
 def _read_local(uri: str, limit: int | None) -> bytes | Exception:
-    """Read a file of this machine, or return why not; by way of fsspec a small image takes half as long as decoding."""
+    """Read a local file, or return the error; through fsspec a small image takes half as long as decoding it."""
     path = absolute(uri)
     try:
         size = _size_unless_device(uri, path)
         with open(path, "rb") as file:  # noqa: PTH123  # as in absolute()
-            # Room for so many bytes is made before the first is read.
+            # read() allocates this many bytes up front.
             data = file.read(size + 1 if limit is None else min(size, limit) + 1)
             return data if len(data) <= size else data + file.read(-1 if limit is None else limit + 1 - len(data))
     except Exception as error:  # noqa: BLE001  # memory may end, and a name may be none
@@ -215,14 +217,14 @@ def _read_local(uri: str, limit: int | None) -> bytes | Exception:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Put one object whole: a reader sees the old bytes or the new ones, never a part."""
+    """Write one object atomically: a reader sees the old bytes or the new ones, never a part."""
     filesystem, path = open_store(uri)
     if is_remote(uri):
-        ask(uri, lambda: filesystem.pipe_file(path, data))
+        with_retries(uri, lambda: filesystem.pipe_file(path, data))
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Uniquely named, and skipped by list_files: a process killed here leaves nothing that counts as data.
+    # A unique name that list_files skips: a process killed here leaves nothing that counts as data.
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(data)
@@ -232,13 +234,13 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def move_here(uri: str, file: Path) -> None:
-    """Put a file of this machine as one object, whole as write_bytes does, without holding it in memory.
+    """Move a local file to a URI, atomically as write_bytes does, without holding it in memory.
 
-    The file may be gone afterwards.
+    The file may no longer exist afterwards.
     """
     filesystem, path = open_store(uri)
     if is_remote(uri):
-        ask(uri, lambda: filesystem.put_file(str(file), path))
+        with_retries(uri, lambda: filesystem.put_file(str(file), path))
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -251,14 +253,14 @@ def move_here(uri: str, file: Path) -> None:
 
 
 def delete(uri: str) -> None:
-    """Delete one object; one that is not there is fine."""
+    """Delete one object; a missing one is fine."""
     filesystem, path = open_store(uri)
     with suppress(FileNotFoundError):
-        ask(uri, lambda: filesystem.rm_file(path))
+        with_retries(uri, lambda: filesystem.rm_file(path))
 
 
-class _PatientFile(io.RawIOBase):
-    """A file of a store, each of whose reads is repeated as whole objects are."""
+class _RetryingFile(io.RawIOBase):
+    """A file of a store whose reads are retried."""
 
     def __init__(self, uri: str, file: IO[bytes]) -> None:
         self._uri, self._file, self._at = uri, file, 0
@@ -278,7 +280,7 @@ class _PatientFile(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         into = memoryview(buffer)
-        found = ask(self._uri, lambda: self._read_here(len(into)))
+        found = with_retries(self._uri, lambda: self._read_here(len(into)))
         into[: len(found)] = found
         self._at += len(found)
         return len(found)
@@ -290,7 +292,7 @@ class _PatientFile(io.RawIOBase):
 
 def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | Exception:
     if isinstance(answer, Exception):
-        error = naming(answer, uri)
+        error = to_os_error(answer, uri)
         return b"" if limit is not None and EMPTY_OBJECT in str(error) else error
     if limit is not None and len(answer) > limit:
         return TooLargeError(EFBIG, f"it has more than {limit} bytes", uri)
@@ -298,10 +300,10 @@ def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | 
 
 
 def _size_unless_device(uri: str, path: str) -> int:
-    """Return the size of a file, 0 of what is not there; a named pipe, which can be waited on for ever, is refused."""
+    """Return the size of a file, 0 if it is missing; a named pipe, which could block for ever, is refused."""
     try:
         about = os.stat(path)  # noqa: PTH116  # pathlib takes as long as reading a small file
-    except OSError:  # whoever reads it says what is wrong
+    except OSError:  # reading it reports the error
         return 0
     if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
         raise OSError(EINVAL, "it is a device or a named pipe", uri)
@@ -311,13 +313,13 @@ def _size_unless_device(uri: str, path: str) -> int:
 def _version_of(path: str) -> str:
     try:
         about = Path(path).stat()
-    except OSError:  # a link to nowhere, which whoever reads it says
+    except OSError:  # a dangling link: reading it reports the error
         return "unreadable"
     return f"{about.st_size} {about.st_mtime_ns}"
 
 
 def _local_files(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Walk a folder; `above` holds the real paths on the way here, so that a link in a circle ends."""
+    """Walk a folder; `above` holds the real paths of the parents, which ends cycles of links."""
     here = os.path.realpath(folder)
     if here in above:
         return
@@ -330,6 +332,6 @@ def _local_files(folder: str, above: frozenset[str] = frozenset()) -> Iterator[s
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    with suppress(OSError):  # a link that leads to itself
+    with suppress(OSError):  # a link to itself
         return entry.is_dir()
     return False

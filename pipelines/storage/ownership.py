@@ -1,56 +1,61 @@
-"""Whom a destination belongs to: `run.json`, with the digest of every setting that changes what comes out."""
+"""Ownership of an output folder: `run.json` holds the settings that affect the result, and their digest."""
 
 import hashlib
 import json
 from typing import Any
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.schema_version import SCHEMA_VERSION, check_version
 
 
 def digest_of(result: dict[str, Any]) -> str:
-    """Digest the settings that change a result."""
+    """Return the digest of the settings that affect a result."""
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def run_file(uri: str) -> str:
-    """Return where the claim on a destination lies."""
+    """Return the URI of a destination's `run.json`."""
     return storage.join(uri, "run.json")
 
 
 def write_claim(uri: str, run: dict[str, Any]) -> None:
-    """Claim a destination for a run, whose `result` holds every setting that changes a result."""
+    """Write `run.json`; `run["result"]` holds every setting that affects the result."""
     claim = {"schema_version": SCHEMA_VERSION, **run}
     storage.write_bytes(run_file(uri), (json.dumps(claim, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def is_claimed(uri: str, run: dict[str, Any]) -> bool:
-    """Tell whether a destination belongs to this run already; False where it belongs to none.
+def is_claimed(uri: str, run: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
+    """Tell whether a destination already belongs to this run; False if it belongs to none.
 
-    Raises RequestError, naming the settings that differ, when it belongs to another one.
+    A setting that an earlier version did not have counts as its value in `defaults`, so that a new option refuses no
+    existing destination.
+
+    Raises UsageError, listing the settings that differ, if it was made with other ones.
     """
     there = read_claim(uri)
     if there is None:
         return False
     if there["digest"] == run["digest"]:
         return True
-    names = sorted(set(there["result"]) | set(run["result"]))
+    known, now = (defaults or {}) | there["result"], run["result"]
     differing = [
-        f"{name}: {there['result'].get(name)!r} there, {run['result'].get(name)!r} now"
-        for name in names
-        if there["result"].get(name) != run["result"].get(name)
+        f"{name}: {known.get(name)!r} there, {now.get(name)!r} now"
+        for name in sorted(set(there["result"]) | set(now))
+        if known.get(name) != now.get(name)
     ]
-    raise RequestError(
-        f"{uri} belongs to a run with other settings ({'; '.join(differing)}). "
-        "Choose another --out, or give the settings that are there."
+    if not differing:
+        return True
+    raise UsageError(
+        f"{uri} was made with different settings ({'; '.join(differing)}). "
+        "Choose another --out, or use the settings it was made with."
     )
 
 
 def read_claim(uri: str) -> dict[str, Any] | None:
-    """Read whom a destination belongs to; None where that is nobody.
+    """Read `run.json`; None if there is none.
 
-    Raises RequestError where no job of this or an earlier version wrote it.
+    Raises UsageError if it was not written by this or an earlier version.
     """
     if not storage.exists(run_file(uri)):
         return None
@@ -59,6 +64,6 @@ def read_claim(uri: str) -> dict[str, Any] | None:
     except ValueError:
         there = None
     if not isinstance(there, dict) or not isinstance(there.get("result"), dict) or "digest" not in there:
-        raise RequestError(f"{run_file(uri)} was not written by an upfusion job; choose another --out")
+        raise UsageError(f"{run_file(uri)} was not written by an upfusion job; choose another --out")
     check_version(run_file(uri), there.get("schema_version", 0))
     return there

@@ -1,8 +1,8 @@
-"""Parquet files as whole objects: read and put by URI, on any store, and never trusted.
+"""Parquet files, read and written by URI on any store; files are untrusted.
 
-Beside the columns, a writer may leave the types that they had in Arrow. Some of those, which Ray registers, are
-unpickled when a value is looked at, so that a file could run code. None of ours needs them: every file is read
-without, its columns as the text, numbers and bytes that Parquet itself knows.
+A Parquet file may carry the Arrow types of its columns. Some extension types, which Ray registers, are
+unpickled when a value is accessed, so a file could run code. None of ours needs them: every file is read
+without them, as Parquet's own types (text, numbers, bytes).
 """
 
 import io
@@ -13,26 +13,26 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from upfusion.file_names import is_hidden
 
 ROWS_A_GROUP = 1024
-# pyarrow cannot read a row group back whose images pass the 2 GiB of 32-bit offsets.
+# pyarrow cannot read a row group whose images exceed the 2 GiB of 32-bit offsets.
 BYTES_A_GROUP = 1 << 28
 MAGIC = b"PAR1"
-# Where a footer keeps Arrow's types, and a name of the same length under which nobody looks for them.
+# The footer key of Arrow's types, and a key of the same length that pyarrow ignores.
 ARROW_TYPES, UNREAD = b"ARROW:schema", b"types unread"
 
 
 def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """Read some or all columns of a file; raises RequestError where it is no Parquet, OSError as the store does."""
+    """Read some or all columns of a file; raises UsageError if it is not Parquet, OSError from the store."""
     with storage.open_to_read(uri) as file, _refusing(uri):
         return parse_table(file, columns)
 
 
 def read_as(uri: str, schema: pa.Schema) -> pa.Table:
-    """Read the columns of a schema, null where a file lacks one; raises as read_table does."""
+    """Read the columns of a schema, null where the file lacks one; raises as read_table does."""
     with storage.open_to_read(uri) as file, _refusing(uri):
         there = open_parquet(file).read(columns=schema.names)
         columns = [
@@ -51,18 +51,18 @@ def parse_table(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
 
 
 def open_parquet(file: IO[bytes], as_dictionaries: Collection[str] = ()) -> pq.ParquetFile:
-    """Open a file without the types that its writer had; raises pyarrow's errors.
+    """Open a file without its Arrow types; raises pyarrow's errors.
 
-    Columns named in `as_dictionaries` take the memory of their different values alone.
+    Columns named in `as_dictionaries` are dictionary-encoded: they take the memory of their distinct values only.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 8))
     tail = file.read(8)
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != MAGIC or length > size - 12:
-        raise pa.ArrowInvalid(f"no Parquet, or a part of one, in {size} bytes")
+        raise pa.ArrowInvalid(f"not a complete Parquet file ({size} bytes)")
     file.seek(size - 8 - length)
-    # pyarrow makes the types as it opens a file; here it gets a footer in which it does not find them.
+    # pyarrow instantiates the types when it opens a file; here it gets a footer without them.
     footer = file.read(length).replace(ARROW_TYPES, UNREAD)
     about = pq.ParquetFile(pa.BufferReader(MAGIC + footer + tail)).metadata
     there = [about.schema.column(number).path for number in range(about.num_columns)]
@@ -70,7 +70,7 @@ def open_parquet(file: IO[bytes], as_dictionaries: Collection[str] = ()) -> pq.P
 
 
 def write_table(uri: str, table: pa.Table) -> None:
-    """Put a table whole, in row groups that can be read back."""
+    """Write a table atomically, in row groups small enough to be read back."""
     buffer = io.BytesIO()
     rows = max(1, min(ROWS_A_GROUP, table.num_rows * BYTES_A_GROUP // max(1, table.nbytes)))
     pq.write_table(table, buffer, compression="zstd", row_group_size=rows)
@@ -78,7 +78,7 @@ def write_table(uri: str, table: pa.Table) -> None:
 
 
 def list_tables(folder: str) -> list[str]:
-    """List the Parquet files right in a folder or under a prefix; anything else there is passed over."""
+    """List the Parquet files directly in a folder or prefix; other files are ignored."""
     depth = folder.count("/") + 1
     files = ((uri, uri.rpartition("/")[2]) for uri in storage.list_files(folder) if uri.count("/") == depth)
     return [uri for uri, name in files if name.endswith(".parquet") and not is_hidden(name)]
@@ -89,10 +89,10 @@ def _refusing(uri: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        # A store's errors have a kind or a number; pyarrow's, about what is in the file, have neither.
+        # Errors of a store have a subclass or an errno; pyarrow's errors about the content have neither.
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise
-        # Files are put whole, so one that is damaged did not come about here.
-        raise RequestError(
-            f"{uri} was not written by an upfusion job ({error}). Move it elsewhere and run the same command again."
+        # Our files are written atomically, so a damaged one is not ours.
+        raise UsageError(
+            f"{uri} was not written by an upfusion job ({error}). Move it elsewhere and rerun the same command."
         ) from error

@@ -1,4 +1,4 @@
-"""What the errors of a store mean, and how long to ask one that is in trouble again."""
+"""Retries: which errors of a store are transient, and for how long a call is retried."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,19 +11,19 @@ import botocore.exceptions
 import botocore.parsers
 import tenacity
 
-from pipelines.errors.redaction import without_secrets
+from pipelines.errors.redaction import redact
 
 Answer = TypeVar("Answer")
 
-PATIENCE = 60.0
-"""Seconds that a job waits for a store that is down, overloaded or breaks connections off."""
-PATIENCE_PLANNING = 10.0
-"""The same while a request is checked: somebody looks at the screen, and the address may be wrong."""
-_patience = PATIENCE
+RETRY_SECONDS = 60.0
+"""Seconds for which a job retries a store that is down, overloaded or drops connections."""
+RETRY_SECONDS_PLANNING = 10.0
+"""The same while arguments are checked: the user is waiting, and the address may be wrong."""
+_retry_seconds = RETRY_SECONDS
 
-# A store's word that asking again later may help; any status from 500 on says so too.
-PASSING_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
-PASSING_ERRORS: tuple[type[Exception], ...] = (
+# Error codes that a retry may cure; so may any HTTP status from 500 on.
+TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
+TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
     botocore.exceptions.ConnectionError,
     botocore.exceptions.HTTPClientError,
     botocore.parsers.ResponseParserError,
@@ -33,7 +33,7 @@ PASSING_ERRORS: tuple[type[Exception], ...] = (
     ConnectionError,
     TimeoutError,
 )
-# No object can be read or written any more, whichever it is.
+# With these no object can be read or written.
 CREDENTIAL_CODES = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -50,61 +50,61 @@ CREDENTIAL_ERRORS: tuple[type[Exception], ...] = (
     botocore.exceptions.CredentialRetrievalError,
     botocore.exceptions.TokenRetrievalError,
 )
-# s3fs raises these without a number.
+# s3fs raises these without an errno.
 NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
 
 
 class CredentialsError(PermissionError):
-    """The store knows who asks no longer, or never did: expired, unknown or wrong credentials."""
+    """Expired, unknown or wrong credentials."""
 
 
 @contextmanager
-def waiting_at_most(seconds: float) -> Iterator[None]:
-    """Wait no longer than this for a store in trouble while the block runs, in this process."""
-    global _patience
-    before, _patience = _patience, min(seconds, _patience)
+def retrying_at_most(seconds: float) -> Iterator[None]:
+    """Limit retries of stores to this many seconds while the block runs, in this process."""
+    global _retry_seconds
+    before, _retry_seconds = _retry_seconds, min(seconds, _retry_seconds)
     try:
         yield
     finally:
-        _patience = before
+        _retry_seconds = before
 
 
-def ask(uri: str, call: Callable[[], Answer]) -> Answer:
-    """Call a store, again for as long as trouble that passes may pass; errors are OSErrors that name the URI."""
+def with_retries(uri: str, call: Callable[[], Answer]) -> Answer:
+    """Call a store, retrying transient errors; errors are raised as OSErrors that name the URI."""
 
     def once() -> Answer:
         try:
             return call()
         except Exception as error:  # noqa: BLE001  # a driver raises what it likes
-            named = naming(error, uri)
+            named = to_os_error(error, uri)
             raise named from named.__cause__
 
-    return patient(retry=tenacity.retry_if_exception(is_passing), reraise=True)(once)
+    return retrying(retry=tenacity.retry_if_exception(is_transient), reraise=True)(once)
 
 
-def patient(**how: Any) -> tenacity.Retrying:
-    """Return what calls again until patience ends; `how` is tenacity's, and says what to call again for."""
-    # Waits grow and are drawn at random, so that a thousand workers do not come back at the same moment.
+def retrying(**how: Any) -> tenacity.Retrying:
+    """Return a tenacity retrier that stops after the retry time; `how` are tenacity's options, such as `retry`."""
+    # Exponential backoff with jitter, so that a thousand workers do not retry at the same moment.
     wait = tenacity.wait_random_exponential(multiplier=0.2, max=8)
-    return tenacity.Retrying(stop=tenacity.stop_after_delay(_patience), wait=wait, **how)
+    return tenacity.Retrying(stop=tenacity.stop_after_delay(_retry_seconds), wait=wait, **how)
 
 
-def is_passing(found: object) -> bool:
-    """Tell whether what a store gave is an error that may be gone when it is asked again."""
+def is_transient(found: object) -> bool:
+    """Tell whether a result is an error that a retry may cure."""
     return isinstance(found, Exception) and any(
-        isinstance(error, PASSING_ERRORS) or _code(error) in PASSING_CODES or _status(error) >= 500
+        isinstance(error, TRANSIENT_ERRORS) or _code(error) in TRANSIENT_CODES or _status(error) >= 500
         for error in _causes(found)
     )
 
 
-def naming(error: Exception, uri: str) -> OSError:
-    """Turn what a store's driver raises into an OSError of the same kind that names the URI."""
+def to_os_error(error: Exception, uri: str) -> OSError:
+    """Convert an exception of a store's driver to an OSError of the same kind that names the URI."""
     if isinstance(error, OSError) and error.filename:
         return error
     number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or EIO
-    # What caused it has the store's code (NoSuchBucket); the message beside it may be empty.
+    # The cause has the store's code (NoSuchBucket); the message itself may be empty.
     reason = str(error.__cause__ or getattr(error, "strerror", None) or error)
-    reason = without_secrets(reason) or type(error).__name__
+    reason = redact(reason) or type(error).__name__
     unknown = any(isinstance(e, CREDENTIAL_ERRORS) or _code(e) in CREDENTIAL_CODES for e in _causes(error))
     named = CredentialsError(EACCES, reason, uri) if unknown else OSError(number, reason, uri)
     named.__cause__ = error
@@ -119,12 +119,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _code(error: BaseException) -> str:
-    """Return a store's own word for an error, `SlowDown`."""
+    """Return a store's error code, such as `SlowDown`."""
     return str(_answer(error).get("Error", {}).get("Code", ""))
 
 
 def _status(error: BaseException) -> int:
-    """Return the HTTP status that a store answered with, 0 where it gave no answer."""
+    """Return the HTTP status of a store's response, 0 without one."""
     return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 

@@ -1,4 +1,4 @@
-"""How MLflow behaves inside a job: without its running commentary, and without waiting for ever."""
+"""MLflow's client inside a job: its hints are silenced and its retries limited."""
 
 import logging
 import os
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 from pipelines.storage import objects as storage
 
-# The first retry follows at once, the others after 4, 8, 16 ... seconds: MLflow's own seven take four minutes to say
-# that nobody answers, and each up to two more where a host is not there at all.
+# The first retry is immediate, the others follow after 4, 8, 16 ... seconds: MLflow's default of seven takes four
+# minutes to fail if the server is down, and up to two more per retry if the host does not exist.
 RETRIES, SECONDS = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
-AT_ONCE = {RETRIES: "0", SECONDS: "20"}
-SOON = {RETRIES: "3", SECONDS: "20"}
-IN_A_MINUTE = {RETRIES: "5"}
+NO_RETRIES = {RETRIES: "0", SECONDS: "20"}
+SHORT = {RETRIES: "3", SECONDS: "20"}
+ONE_MINUTE = {RETRIES: "5"}
 
 LONGEST_REASON = 300
 _QUOTED = re.compile(r""" "([^"]+)" | '([^']+)' """, re.VERBOSE)
@@ -22,7 +22,7 @@ _QUOTED = re.compile(r""" "([^"]+)" | '([^']+)' """, re.VERBOSE)
 def quiet_mlflow() -> None:
     """Keep MLflow's hints off the terminal; call it after mlflow is imported.
 
-    Database migrations and hints about runs are no business of somebody who fuses images.
+    Database migrations and hints about runs are noise to the user of a job.
     """
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -31,8 +31,8 @@ def quiet_mlflow() -> None:
 
 
 @contextmanager
-def giving_up(when: Mapping[str, str]) -> Iterator[None]:
-    """Give up on a server that does not answer, unless the environment says otherwise."""
+def mlflow_retry_limits(when: Mapping[str, str]) -> Iterator[None]:
+    """Limit MLflow's retries and timeouts, unless the environment sets them."""
     ours = {name: value for name, value in when.items() if name not in os.environ}
     os.environ.update(ours)
     try:
@@ -43,7 +43,7 @@ def giving_up(when: Mapping[str, str]) -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """Say in one line why MLflow failed: what was at the bottom of it, without what was tried and how often."""
+    """Return in one line why MLflow failed: the root cause, without the URLs and retries around it."""
     causes = _QUOTED.findall(str(error).partition("Caused by ")[2])
     said = " ".join(a or b for a, b in causes) or (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return storage.without_secrets(said)[:LONGEST_REASON]
+    return storage.redact(said)[:LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""What MLflow runs when a registered model is loaded; it keeps a copy of this file beside the checkpoint.
+"""The model as MLflow loads it; a copy of this file is stored with the checkpoint.
 
 model = mlflow.pyfunc.load_model("models:/upfusion@champion")
 fused_BHW = model.predict({"a": a_BHW, "b": b_BHW}, params={"task": "ct_mri"})
@@ -17,7 +17,7 @@ from upfusion.guidance import check_balance
 
 
 class LumaFuser:
-    """Fuses batches of luma with the checkpoint it lies beside."""
+    """Fuses batches of luma with the checkpoint stored beside it."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.model = upfusion.load(context.artifacts["checkpoint"])
@@ -47,12 +47,12 @@ class LumaFuser:
         return fused_BHW
 
 
-# MLflow warns, at every load, of type hints that are not lists, in the class itself and as it registers.
+# MLflow warns at every load about type hints that are not lists, in the class itself and when registering it.
 del LumaFuser.predict.__annotations__["model_input"]
 
 
 class RegisteredModel(LumaFuser, PythonModel):
-    """The same as MLflow wants it."""
+    """The same as the subclass that MLflow requires."""
 
 
 set_model(RegisteredModel())

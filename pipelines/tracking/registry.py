@@ -17,36 +17,36 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
-from pipelines.tracking.mlflow_client import IN_A_MINUTE, SOON, giving_up, quiet_mlflow, reason_of
+from pipelines.tracking.mlflow_client import ONE_MINUTE, SHORT, mlflow_retry_limits, quiet_mlflow, reason_of
 from upfusion.checkpoint import Checkpoint, parse_checkpoint
 from upfusion.version import __version__
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
-# "artifacts" is where MLflow keeps what its Python models need.
+# MLflow stores the files of Python models under "artifacts".
 FOLDER, FILE = "artifacts", "checkpoint.safetensors"
 DIGEST_TAG = "upfusion.digest"
 MODEL_URI = re.compile(r"models:/(?P<name>[^/:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 
 
 def register_model(data: bytes, name: str, *, run_id: str, alias: str | None = None) -> str:
-    """Register the bytes of a checkpoint file, which came out of a run, as a version of the model `name`.
+    """Register the bytes of a checkpoint file, the result of a run, as a version of the model `name`.
 
     Registers where MLflow's tracking URI points and returns the version. Registering the same checkpoint from the
     same run again gives the same version. `alias` is moved to it. Raises ValueError for bytes that are no trained
-    checkpoint, and RequestError when MLflow refuses or cannot be reached.
+    checkpoint, and UsageError if MLflow refuses or cannot be reached.
     """
     checkpoint = parse_checkpoint(data, name)
     if not checkpoint.provenance.trained:
-        raise ValueError(f"the model {checkpoint.name} is untrained: it would give noise to whoever loads it")
+        raise ValueError(f"the model {checkpoint.name} is untrained: it would produce noise")
     quiet_mlflow()
-    with giving_up(IN_A_MINUTE), _errors_as_requests(f"model {name!r} cannot be registered", _registry()):
+    with mlflow_retry_limits(ONE_MINUTE), _as_usage_errors(f"model {name!r} cannot be registered", _registry()):
         client = mlflow.MlflowClient()
         version = _registered_before(client, name, run_id, checkpoint.digest)
         if version is None:
             logged = _log_model(client, data, name, run_id)
-            # Tagged as it is made: a job that is killed here is found again.
+            # Tagged on creation, so that a job that is killed here finds it again.
             version = str(mlflow.register_model(logged, name, tags=_tags(checkpoint)).version)
         if alias:
             client.set_registered_model_alias(name, alias, version)
@@ -56,20 +56,20 @@ def register_model(data: bytes, name: str, *, run_id: str, alias: str | None = N
 def read_registered(uri: str, tracking_uri: str | None = None) -> bytes:
     """Read the checkpoint file behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
-    The registry is MLFLOW_REGISTRY_URI's where that is set, else that of `tracking_uri` or MLFLOW_TRACKING_URI.
-    Raises RequestError when there is no such checkpoint or it cannot be read.
+    The registry is MLFLOW_REGISTRY_URI if set, else that of `tracking_uri` or MLFLOW_TRACKING_URI.
+    Raises UsageError when there is no such checkpoint or it cannot be read.
     """
     quiet_mlflow()
     registry = _registry(tracking_uri)
-    with giving_up(SOON), _errors_as_requests(f"model {uri!r} cannot be read", registry):
+    with mlflow_retry_limits(SHORT), _as_usage_errors(f"model {uri!r} cannot be read", registry):
         client = mlflow.MlflowClient(tracking_uri, registry)
         name, version = _find(client, uri, registry)
-        # Not by models:/, which MLflow looks up where its global tracking URI points.
+        # Not through models:/, which MLflow resolves with its global tracking URI.
         folder = storage.join(client.get_model_version_download_uri(name, version), FOLDER)
         files = mlflow.artifacts.list_artifacts(folder, tracking_uri=tracking_uri)
         if FILE not in {Path(file.path).name for file in files}:
-            raise RequestError(
-                f"no model {uri!r}: version {version} of {name!r} holds no {FOLDER}/{FILE}; choose one that upfusion "
+            raise UsageError(
+                f"no model {uri!r}: version {version} of {name!r} holds no {FOLDER}/{FILE}; choose one registered by "
                 "registered"
             )
         with tempfile.TemporaryDirectory(prefix="upfusion-") as here:
@@ -88,11 +88,11 @@ def _registered_before(client: mlflow.MlflowClient, name: str, run_id: str, dige
 
 def _log_model(client: mlflow.MlflowClient, data: bytes, name: str, run_id: str) -> str:
     """Store the model with the run and return its URI."""
-    # Model.log alone would put it into the experiment that happens to be active.
+    # Model.log alone would use the active experiment.
     experiment = client.get_run(run_id).info.experiment_id
     model = client.create_logged_model(experiment, name=name, source_run_id=run_id)
     with tempfile.TemporaryDirectory(prefix="upfusion-") as here, warnings.catch_warnings():
-        # It asks for an input example, only to load the model and fuse that.
+        # MLflow suggests an input example, with which it would load the model and fuse it.
         warnings.simplefilter("ignore", UserWarning)
         file = Path(here) / FILE
         file.write_bytes(data)
@@ -104,7 +104,7 @@ def _log_model(client: mlflow.MlflowClient, data: bytes, name: str, run_id: str)
             python_model=str(CODE),
             artifacts={"checkpoint": str(file)},
             signature=_signature(),
-            # Given, so that MLflow does not load the model to find out.
+            # Given explicitly; otherwise MLflow loads the model to infer them.
             pip_requirements=[f"upfusion=={__version__}"],
         )
     return f"models:/{model.model_id}"
@@ -123,9 +123,9 @@ def _signature() -> ModelSignature:
 
 
 def _tags(checkpoint: Checkpoint) -> dict[str, str]:
-    """Name the digest, the checkpoint, and for every test set what was measured on it."""
+    """Return tags: the digest, the checkpoint's name, and the metrics on every test set."""
     measured = {
-        # MLflow takes no parentheses or plus signs in keys.
+        # MLflow does not allow parentheses or plus signs in keys.
         "upfusion.metrics." + re.sub(r"[^\w.-]+", "_", test_set).strip("_"): ", ".join(
             f"{metric} {value:.4g}" for metric, value in means.items()
         )
@@ -138,21 +138,21 @@ def _find(client: mlflow.MlflowClient, uri: str, registry: str) -> tuple[str, st
     """Return name and version of a registered model."""
     named = MODEL_URI.fullmatch(uri)
     if named is None:
-        raise RequestError(f"no model {uri!r}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise UsageError(f"no model {uri!r}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, version = named.group("name", "alias", "version")
     try:
         registered = client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise RequestError(
-            f"no model {uri!r}: no {name!r} is registered at {storage.without_secrets(registry)}. Check the name, or "
+        raise UsageError(
+            f"no model {uri!r}: no {name!r} is registered at {storage.redact(registry)}. Check the name, or "
             "choose the MLflow server with MLFLOW_TRACKING_URI or --tracking-uri"
         ) from error
     if alias:
         if alias not in registered.aliases:
             there = ", ".join(sorted(registered.aliases)) or "none"
-            raise RequestError(f"no model {uri!r}: {name!r} has no alias {alias!r} (it has: {there})")
+            raise UsageError(f"no model {uri!r}: {name!r} has no alias {alias!r} (it has: {there})")
         return name, str(registered.aliases[alias])
     try:
         return name, str(client.get_model_version(name, version).version)
@@ -160,7 +160,7 @@ def _find(client: mlflow.MlflowClient, uri: str, registry: str) -> tuple[str, st
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         newest = max((int(one.version) for one in registered.latest_versions), default="none")
-        raise RequestError(f"no model {uri!r}: {name!r} has no version {version} (the newest is {newest})") from error
+        raise UsageError(f"no model {uri!r}: {name!r} has no version {version} (the newest is {newest})") from error
 
 
 def _registry(tracking_uri: str | None = None) -> str:
@@ -168,12 +168,12 @@ def _registry(tracking_uri: str | None = None) -> str:
 
 
 @contextmanager
-def _errors_as_requests(what: str, registry: str) -> Iterator[None]:
-    """Turn whatever MLflow, its database or the store of its artifacts raises into a sentence."""
+def _as_usage_errors(what: str, registry: str) -> Iterator[None]:
+    """Convert errors of MLflow, its database or its artifact store to UsageErrors."""
     try:
         yield
-    except RequestError:
+    except UsageError:
         raise
     except Exception as error:
-        said = storage.without_secrets(f"{what} (MLflow at {registry}): {reason_of(error)}")
-        raise RequestError(said) from error
+        said = storage.redact(f"{what} (MLflow at {registry}): {reason_of(error)}")
+        raise UsageError(said) from error

@@ -1,4 +1,4 @@
-"""One MLflow run a job, however often the job is started again for the same destination."""
+"""One MLflow run per destination, however often its job is restarted."""
 
 import hashlib
 import os
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.cluster.ray_cluster import DESTINATION, Cluster, submitted
 from pipelines.cluster.ray_cluster import is_remote as on_remote_cluster
-from pipelines.errors.exceptions import JobStoppedError, RequestError
+from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.storage import objects as storage
-from pipelines.tracking.mlflow_client import AT_ONCE, IN_A_MINUTE, SOON, giving_up, quiet_mlflow, reason_of
+from pipelines.tracking.mlflow_client import NO_RETRIES, ONE_MINUTE, SHORT, mlflow_retry_limits, quiet_mlflow, reason_of
 
 if TYPE_CHECKING:
     from mlflow.data.meta_dataset import MetaDataset
@@ -24,29 +24,29 @@ NOT_IN_A_TAG = re.compile(r"[^\w./ -]")
 
 
 class TrackingLostError(JobStoppedError):
-    """An MLflow that no longer takes what a job has to tell it."""
+    """MLflow rejects or no longer receives the results of a job."""
 
 
 def check_tracking(tracking_uri: str | None, *, no_tracking: bool) -> None:
-    """Raise RequestError where a run would be tracked in a place that nobody finds again, or that does not answer."""
+    """Raise UsageError if the run would be tracked where it is lost, or on a server that does not respond."""
     if no_tracking:
         return
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri and on_remote_cluster():
-        raise RequestError(
-            "this job runs on a remote cluster and no MLflow server is set, so its run would be lost with the "
-            "machine. Set MLFLOW_TRACKING_URI, give --tracking-uri URI, or leave tracking out with --no-tracking."
+        raise UsageError(
+            "this job runs on a remote cluster and no MLflow server is configured, so its run would be lost with the "
+            "machine. Set MLFLOW_TRACKING_URI, pass --tracking-uri URI, or disable tracking with --no-tracking."
         )
-    if uri and uri.startswith("http"):  # a database would be made by being asked
+    if uri and uri.startswith("http"):  # a database would be created by the request
         from mlflow import MlflowClient
 
         quiet_mlflow()
-        with giving_up(SOON), _refusing(uri):
+        with mlflow_retry_limits(SHORT), _refusing(uri):
             MlflowClient(uri).search_experiments(max_results=1)
 
 
 class Tracked(Protocol):
-    """What a job's configuration says about tracking."""
+    """The tracking options of a configuration."""
 
     @property
     def experiment(self) -> str: ...
@@ -58,7 +58,7 @@ class Tracked(Protocol):
 
 @dataclass(frozen=True)
 class InputData:
-    """The data of a job, for its run's lineage."""
+    """The input data of a job, for the lineage of its run."""
 
     name: str
     uri: str
@@ -66,14 +66,14 @@ class InputData:
 
 
 class TrackedRun:
-    """What a job tells its MLflow run; this base class tells nobody, for jobs without tracking."""
+    """The MLflow run of a job; this base class logs nothing, for jobs without tracking."""
 
     where: str | None = None
-    """Where to look at the run."""
+    """Where to view the run."""
     run_id: str | None = None
 
     def tag_ray_job(self, cluster: Cluster) -> None:
-        """Record on which Ray job the work is done."""
+        """Tag the run with the Ray job."""
 
 
 class MLflowRun(TrackedRun):
@@ -83,7 +83,7 @@ class MLflowRun(TrackedRun):
         self.where = where
         self.run_id = run_id
 
-    @giving_up(IN_A_MINUTE)
+    @mlflow_retry_limits(ONE_MINUTE)
     def tag_ray_job(self, cluster: Cluster) -> None:
         import mlflow
 
@@ -92,7 +92,7 @@ class MLflowRun(TrackedRun):
             if name == "job_submission_id":
                 tags["ray.submission_id"] = value
             elif name not in NOT_THE_USERS_METADATA:
-                tags["ray.metadata." + NOT_IN_A_TAG.sub("_", name)[:200]] = storage.without_secrets(value)[:5000]
+                tags["ray.metadata." + NOT_IN_A_TAG.sub("_", name)[:200]] = storage.redact(value)[:5000]
         mlflow.set_tags(tags)
 
 
@@ -100,10 +100,10 @@ class MLflowRun(TrackedRun):
 def open_run(
     config: Tracked, run: dict[str, Any], *, kind: str, uri: str, data: InputData, system_metrics: bool = False
 ) -> Iterator[TrackedRun]:
-    """Open the run of a destination, anew or again, and end it as FINISHED, FAILED or KILLED.
+    """Open the run of a destination, new or resumed, and end it as FINISHED, FAILED or KILLED.
 
-    `kind` says what the job does with `data`: fuse, train or evaluate. Raises RequestError where MLflow cannot be used,
-    and TrackingLostError where that is so later.
+    `kind` is fuse, train or evaluate. Raises UsageError if MLflow cannot be used,
+    and TrackingLostError if that happens later.
     """
     if config.no_tracking:
         yield TrackedRun()
@@ -115,7 +115,7 @@ def open_run(
     quiet_mlflow()
     if config.tracking_uri:
         mlflow.set_tracking_uri(config.tracking_uri)
-    with giving_up(SOON), _refusing(mlflow.get_tracking_uri()):
+    with mlflow_retry_limits(SHORT), _refusing(mlflow.get_tracking_uri()):
         experiment = _open_experiment(config.experiment)
         job = hashlib.sha256(f"{uri}\n{run['digest']}".encode()).hexdigest()[:32]
         known = mlflow.search_runs([experiment], f"tags.`upfusion.job` = '{job}'", max_results=1, output_format="list")
@@ -126,40 +126,40 @@ def open_run(
         )
     tracked = MLflowRun(_where(experiment, started.info.run_id), started.info.run_id)
     try:
-        with giving_up(IN_A_MINUTE):
+        with mlflow_retry_limits(ONE_MINUTE):
             if not known:
                 _describe(run, uri, job)
             mlflow.log_input(_dataset(data), context=kind)
         yield tracked
-        with giving_up(IN_A_MINUTE):
+        with mlflow_retry_limits(ONE_MINUTE):
             mlflow.end_run()
     except BaseException as error:
-        # What happened matters more than that MLflow may not hear of it.
-        with giving_up(AT_ONCE), suppress(MlflowException, RequestException):
+        # The original error matters more than MLflow's.
+        with mlflow_retry_limits(NO_RETRIES), suppress(MlflowException, RequestException):
             mlflow.end_run("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         if isinstance(error, MlflowException | RequestException):
             raise TrackingLostError(
-                f"MLflow at {storage.without_secrets(mlflow.get_tracking_uri())} does not take what there is to tell: "
-                f"{reason_of(error)}. What was done is kept in {uri}: once MLflow answers, the same command again "
-                "tells it, and does nothing twice; with --no-tracking it does without."
+                f"MLflow at {storage.redact(mlflow.get_tracking_uri())} rejects the results of the run: "
+                f"{reason_of(error)}. Progress is saved in {uri}: once MLflow responds, rerun the same command "
+                "to log it (nothing is computed twice), or use --no-tracking."
             ) from error
         raise
 
 
 @contextmanager
 def _refusing(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow or its database raises into a refusal."""
+    """Convert errors of MLflow or its database to UsageErrors."""
     try:
         yield
     except Exception as error:
-        raise RequestError(
-            f"MLflow at {storage.without_secrets(uri)} cannot be used: {reason_of(error)}. Start it, name another one "
-            "with --tracking-uri or MLFLOW_TRACKING_URI, or leave tracking out with --no-tracking."
+        raise UsageError(
+            f"MLflow at {storage.redact(uri)} cannot be used: {reason_of(error)}. Start it, choose another one "
+            "with --tracking-uri or MLFLOW_TRACKING_URI, or disable tracking with --no-tracking."
         ) from error
 
 
 def _open_experiment(name: str) -> str:
-    """Choose the experiment, making it with its artifacts beside the database where that is an SQLite file."""
+    """Select the experiment; for an SQLite file it is created with its artifacts beside the database."""
     import mlflow
 
     uri = mlflow.get_tracking_uri()
@@ -191,7 +191,7 @@ def _dataset(data: InputData) -> "MetaDataset":
 def _where(experiment: str, run_id: str) -> str:
     import mlflow
 
-    uri = storage.without_secrets(mlflow.get_tracking_uri())
+    uri = storage.redact(mlflow.get_tracking_uri())
     if uri.startswith("http"):
         return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
-    return f"run {run_id} in {uri} (look with: mlflow ui --backend-store-uri {uri})"
+    return f"run {run_id} in {uri} (view with: mlflow ui --backend-store-uri {uri})"

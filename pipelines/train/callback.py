@@ -1,4 +1,4 @@
-"""What the controller of a training run does with each report: it tells the driver, and MLflow."""
+"""The callback in Ray Train's controller: forwards every report to the driver and to MLflow."""
 
 import time
 from io import BytesIO
@@ -11,17 +11,17 @@ from ray.train import UserCallback
 from ray.util.queue import Empty, Queue
 
 from pipelines.storage import objects as storage
-from pipelines.tracking.mlflow_client import SOON, giving_up, reason_of
+from pipelines.tracking.mlflow_client import SHORT, mlflow_retry_limits, reason_of
 from pipelines.train.log import numbers_of
 from pipelines.train.worker import PICTURES
 
 Report = dict[str, Any]
-"""An entry of the log (step, losses, after a validation val_METRIC and best), and what else there is to tell:
+"""An entry of the log (step, losses, after a validation val_METRIC and best), and events:
 checkpoint, diverged, lost, warning."""
 
 
 class Reporter(UserCallback):
-    """Passes reports on; lives in Ray Train's controller, which outlives the workers."""
+    """Forwards reports; runs in Ray Train's controller, which outlives the workers."""
 
     def __init__(self, board: Queue, checkpoints: str, mlflow_run: "MLflowTarget | None") -> None:
         self.board = board
@@ -43,17 +43,17 @@ class Reporter(UserCallback):
             self.board.put(entry | self._track(entry))
 
     def _track(self, entry: Report) -> Report:
-        """Log an entry to MLflow; returns a warning where that was not possible."""
+        """Log an entry to MLflow; returns a warning if that fails."""
         if self.mlflow_run is None or "loss" not in entry:
             return {}
         pictures = None
         if "validation_seconds" in entry:
             pictures = storage.join(self.checkpoints, f"step_{entry['step']:07d}", PICTURES)
         try:
-            with giving_up(SOON):
+            with mlflow_retry_limits(SHORT):
                 self.mlflow_run.log(entry, pictures)
-        except Exception as error:  # noqa: BLE001  # a tracking server that is away must not end a training run
-            return {"warning": f"MLflow did not take step {entry['step']}: {reason_of(error)}"}
+        except Exception as error:  # noqa: BLE001  # an unavailable tracking server must not end a training run
+            return {"warning": f"MLflow did not log step {entry['step']}: {reason_of(error)}"}
         return {}
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
@@ -62,20 +62,20 @@ class Reporter(UserCallback):
 
 
 class MLflowTarget:
-    """One MLflow run, written to from another process than the one that opened it."""
+    """An MLflow run, written from another process than the one that opened it."""
 
     def __init__(self, tracking_uri: str, run_id: str) -> None:
         self.tracking_uri = tracking_uri
         self.run_id = run_id
         self._logged: set[int] | None = None
-        """Steps that the server has."""
+        """Steps that are already logged."""
         self._waiting: list[tuple[Report, str | None]] = []
-        """What the server has not taken yet."""
+        """Reports that are not logged yet."""
 
     def log(self, report: Report, pictures: str | None = None) -> None:
-        """Log a report's numbers, and the pictures in a folder; steps that were logged before are passed by.
+        """Log a report's numbers, and the pictures in a folder; steps that were logged before are skipped.
 
-        Raises what MLflow raises; what it did not take is tried again with the next report.
+        Raises MLflow's exceptions; reports that failed are retried with the next one.
         """
         self._waiting.append((report, pictures))
         while self._waiting:
@@ -102,7 +102,7 @@ class MLflowTarget:
 
 
 def drain(board: Queue, seconds: float) -> list[Report]:
-    """Take what has been told, waiting so long for the first."""
+    """Yield the queued reports, waiting up to `seconds` for the first."""
     reports: list[Report] = []
     try:
         reports.append(board.get(timeout=seconds))
@@ -111,11 +111,11 @@ def drain(board: Queue, seconds: float) -> list[Report]:
     except Empty:
         pass
     except RayActorError:
-        time.sleep(seconds)  # nobody tells any more, and the run goes on
+        time.sleep(seconds)  # the queue is gone, and the run continues
     return reports
 
 
 def _say(error: Exception) -> str:
-    """Say in one line what went wrong, without Ray's frames around it."""
+    """Return an error in one line, without Ray's frames around it."""
     lines = str(error).strip().splitlines() or [""]
-    return storage.without_secrets(f"{type(error).__name__}: {lines[-1] if len(lines) > 1 else lines[0]}"[:300])
+    return storage.redact(f"{type(error).__name__}: {lines[-1] if len(lines) > 1 else lines[0]}"[:300])

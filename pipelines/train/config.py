@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow, Words
+from pipelines.config.fields import Allow, Experiment, NoTracking, RuntimeOnly, TrackingUri, Words
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.presets import PARTS, PRESETS
 
@@ -18,78 +18,57 @@ if TYPE_CHECKING:
 
 LIKE_THE_PAPER = "; the paper's by default"
 
-SMALLEST_FIDELITY_CROP = 41  # leaves one window at VIF's coarsest scale
-
-# What changes nothing in the weights that come out: where and how fast they are made, and who is told.
-NOT_PART_OF_THE_RESULT = frozenset(
-    {
-        "out",
-        "allow",
-        "text_encoder",
-        "weights",
-        "workers",
-        "gpus_per_worker",
-        "threads",
-        "micro_batch",
-        "loaders",
-        "memory_cache",
-        "disk_cache",
-        "cache_folder",
-        "checkpoint_every",
-        "log_every",
-        "max_restarts",
-        "register_as",
-        "alias",
-        "experiment",
-        "tracking_uri",
-        "no_tracking",
-    }
-)
+SMALLEST_FIDELITY_CROP = 41  # one window at VIF's coarsest scale
 
 
 class TrainConfig(JobConfig):
-    """Everything a training job is told; the defaults are the paper's wherever it says something."""
+    """All options of a training job; the defaults are the paper's where it gives a value."""
 
     data: tuple[str, ...] = Field(
         min_length=1,
         description="Folders or s3:// prefixes of pairs (LLVIP's layout, or any that `upfusion fuse` takes), or "
-        "manifests; ROOT=2 draws the pairs of a root twice as often. Of a root with a folder train in it only that "
-        "is trained on, and val, where there is one, validates.",
+        "manifests; ROOT=2 samples the pairs of a root twice as often. If a root has a folder train, only that "
+        "is trained on, and val, if there is one, validates.",
     )
-    out: str = Field(description="Folder or s3:// prefix of the run: checkpoints, the list of pairs, the best model.")
+    out: RuntimeOnly[str] = Field(
+        description="Folder or s3:// prefix of the run: checkpoints, the list of pairs, the best model."
+    )
     preset: str = Field("tiny", description=f"Network to train from random weights: {', '.join(PRESETS)}.")
     without: Words = Field(
-        (), description=f"Parts that the preset is trained without, with commas, for an ablation: {', '.join(PARTS)}."
+        (), description=f"Parts to train the preset without, comma-separated, for an ablation: {', '.join(PARTS)}."
     )
     start: str | None = Field(
         None,
         description="Checkpoint to start from instead: tiny (the one that ships), a file, local or s3://, such as "
         "`upfusion create` makes, or models:/NAME@ALIAS.",
     )
-    weights: str | None = Field(
-        None, description="File of the preset's pretrained ConvNeXt (local or s3://), where no hub can be reached."
+    weights: RuntimeOnly[str | None] = Field(
+        None,
+        description="File of the preset's pretrained ConvNeXt (local or s3://), for machines that cannot reach a "
+        "model hub.",
     )
-    text_encoder: str | None = Field(
-        None, description="File or folder of the text encoder (local or s3://), where no hub can be reached."
+    text_encoder: RuntimeOnly[str | None] = Field(
+        None,
+        description="File or folder of the text encoder (local or s3://), for machines that cannot reach a model hub.",
     )
     val: str | None = Field(
-        None, description="Folder, prefix or manifest of pairs to validate with; of one with a folder val only that."
+        None, description="Folder, prefix or manifest of pairs to validate with; if it has a folder val, only that."
     )
     val_share: float = Field(
         0.05,
         ge=0,
         lt=1,
-        description="Share of each root's pairs, the last ones by name, that is held out for validation where no other "
+        description="Share of each root's pairs (the last by name) held out for validation if no other "
         "pairs are given; 0 trains without.",
     )
-    val_pairs: int = Field(24, ge=1, description="At most so many pairs validate, evenly spread.")
+    val_pairs: int = Field(24, ge=1, description="Largest number of validation pairs, evenly spread.")
     bad_data: Literal["refuse", "skip"] = Field(
-        "refuse", description="What becomes of a run whose pairs cannot all be used; they are named either way."
+        "refuse", description="Whether unusable pairs stop the run or are skipped; they are listed either way."
     )
     allow: Allow = ()
     terms: str = Field("", description="Terms of the training data, for the model's card.")
 
-    epochs: float = Field(100, gt=0, description="Passes over the pairs, one crop a pair" + LIKE_THE_PAPER + ".")
+    epochs: float = Field(100, gt=0, description="Passes over the pairs, one crop per pair" + LIKE_THE_PAPER + ".")
     batch: int = Field(8, ge=1, description="Crops of one optimiser step, over all workers.")
     crop: int = Field(192, ge=16, description="Side of a crop in pixels" + LIKE_THE_PAPER + ".")
     halved: float = Field(
@@ -100,10 +79,13 @@ class TrainConfig(JobConfig):
         "at full size shows little.",
     )
     unrelated: float = Field(
-        0.0, ge=0, le=1, description="Share of the crops whose B is of another pair, as unlike A as CT is to MRI."
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the crops whose B is of another pair, as dissimilar to A as CT is to MRI.",
     )
     augment: Words = Field(
-        ("flip",), description=f"What is done to crops, with commas, or none: {', '.join(AUGMENTATIONS)}."
+        ("flip",), description=f"Augmentations of crops, comma-separated, or none: {', '.join(AUGMENTATIONS)}."
     )
     random_prompts: float = Field(
         0.0, ge=0, le=1, description="Share of the crops guided by any built-in prompt instead of their task's."
@@ -125,7 +107,7 @@ class TrainConfig(JobConfig):
     )
     structure: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of SSIM with both sources.")
     fidelity: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of VIF with both sources.")
-    feature: float = Field(0.0, ge=0, description="Weight of the loss of features that Q_P measures.")
+    feature: float = Field(0.0, ge=0, description="Weight of the loss on the features that Q_P measures.")
     feature_share: float = Field(
         1.0, gt=0, le=1, description="Share of a step's crops that it is computed on: it takes as long as the rest."
     )
@@ -135,52 +117,63 @@ class TrainConfig(JobConfig):
         ge=0,
         description="Weight of what phrases wish beside a balance: bright targets, a lifted dark, less noise.",
     )
-    learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate at the beginning.")
-    final_learning_rate: float = Field(1e-5, ge=0, description="Learning rate at the end of the cosine.")
-    warm_up: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
-    clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
-    beta2: float = Field(0.999, gt=0, lt=1, description="How long Adam remembers the size of gradients.")
-    ema: float | None = Field(None, gt=0, lt=1, description="Keep averaged weights, with this decay a step.")
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's initial learning rate.")
+    final_learning_rate: float = Field(1e-5, ge=0, description="Final learning rate of the cosine schedule.")
+    warm_up: int = Field(0, ge=0, description="Warm-up steps of the learning rate.")
+    clip: float | None = Field(None, gt=0, description="Gradient clipping: largest norm of the gradient.")
+    beta2: float = Field(0.999, gt=0, lt=1, description="Adam's beta2.")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Keep an exponential moving average of the weights, with this decay per step."
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is faster on recent GPUs, and less exact.")
     seed: int = Field(0, ge=0, description="Seed of the weights, the order, the crops and the prompts.")
 
     validate_every: float = Field(1.0, gt=0, description="Epochs between validations.")
-    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints: a crash loses no more than these.")
-    log_every: int = Field(20, ge=1, description="Steps between reports of the losses.")
-    max_restarts: int = Field(5, ge=-1, description="How often lost workers are replaced; -1 is for ever.")
+    checkpoint_every: RuntimeOnly[int] = Field(
+        500, ge=1, description="Steps between checkpoints: a crash loses no more than these."
+    )
+    log_every: RuntimeOnly[int] = Field(20, ge=1, description="Steps between reports of the losses.")
+    max_restarts: RuntimeOnly[int] = Field(
+        5, ge=-1, description="How often lost workers are restarted; -1 for no limit."
+    )
 
-    workers: str = Field("1", description="Workers, such as 4, or as 2-8 where nodes come and go.")
-    gpus_per_worker: float | None = Field(
+    workers: RuntimeOnly[str] = Field("1", description="Number of workers, such as 4, or an elastic range such as 2-8.")
+    gpus_per_worker: RuntimeOnly[float | None] = Field(
         None, ge=0, description="GPUs of one worker; by default 1 where there are any, 0 trains on CPUs."
     )
-    threads: int | None = Field(
+    threads: RuntimeOnly[int | None] = Field(
         None,
         ge=1,
-        description="PyTorch threads of a worker on CPUs; by default its share of the cores. Another number adds up in "
-        "another order, which the last digits of the weights show.",
+        description="PyTorch threads of a worker on CPUs; by default its share of the cores. Another number sums in "
+        "another order, which changes the last digits of the weights.",
     )
-    micro_batch: int | None = Field(
-        None, ge=1, description="Crops that pass together through a worker's network; by default all of its share."
+    micro_batch: RuntimeOnly[int | None] = Field(
+        None,
+        ge=1,
+        description="Crops per forward pass of a worker (gradient accumulation); by default its whole share of the "
+        "batch.",
     )
-    loaders: int = Field(4, ge=1, description="Threads of each worker that read and decode images.")
-    memory_cache: float = Field(2.0, ge=0, description="GB of decoded images that each worker keeps in memory.")
-    disk_cache: float = Field(20.0, ge=0, description="GB of files of an object store that each machine keeps.")
-    cache_folder: str | None = Field(
-        None, description="Where it keeps them; by default below the system's temp folder."
+    loaders: RuntimeOnly[int] = Field(4, ge=1, description="Threads of each worker that read and decode images.")
+    memory_cache: RuntimeOnly[float] = Field(
+        2.0, ge=0, description="GB of decoded images that each worker keeps in memory."
+    )
+    disk_cache: RuntimeOnly[float] = Field(
+        20.0, ge=0, description="GB of object-store files cached on each machine's disk."
+    )
+    cache_folder: RuntimeOnly[str | None] = Field(
+        None, description="Folder of that disk cache; by default below the system's temporary folder."
     )
 
-    register_as: str | None = Field(
+    register_as: RuntimeOnly[str | None] = Field(
         None, description="Register the best model in MLflow's model registry under this name, such as upfusion."
     )
-    alias: str | None = Field(None, description="Alias the registered version gets, such as champion.")
-    experiment: str = Field("upfusion", description="MLflow experiment.")
-    tracking_uri: str | None = Field(
-        None, description="MLflow server; by default MLFLOW_TRACKING_URI, or a local SQLite file on a laptop."
-    )
-    no_tracking: bool = Field(False, description="Do not track the run in MLflow.")
+    alias: RuntimeOnly[str | None] = Field(None, description="Alias the registered version gets, such as champion.")
+    experiment: Experiment = "upfusion"
+    tracking_uri: TrackingUri = None
+    no_tracking: NoTracking = False
 
     def shared_paths(self) -> list[tuple[str, str]]:
-        # A weight, as in ROOT=2, stands behind the path.
+        # A weight, as in ROOT=2, follows the path.
         paths = [("DATA", given) for given in self.data] + [("--out", self.out)]
         return [*paths, ("--val", self.val)] if self.val else paths
 
@@ -193,12 +186,12 @@ class TrainConfig(JobConfig):
     @property
     def loss(self) -> "LossWeights":
         """Weights of the loss terms."""
-        from upfusion.losses import LossWeights  # with it comes PyTorch
+        from upfusion.losses import LossWeights  # imports PyTorch
 
         return LossWeights(**{term.name: getattr(self, term.name) for term in fields(LossWeights)})
 
     def recipe(self, steps: int) -> "Recipe":
-        """How the network is trained over so many steps."""
+        """The recipe of a training of so many steps."""
         from upfusion.learner import Recipe
 
         return Recipe(
@@ -237,7 +230,7 @@ class TrainConfig(JobConfig):
     def _known_parts(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
         for part in parts:
             if part not in PARTS:
-                raise ValueError(f"unknown part {part!r}; what can be left out: {', '.join(PARTS)}")
+                raise ValueError(f"unknown part {part!r}; known parts: {', '.join(PARTS)}")
         return tuple(part for part in PARTS if part in parts)
 
     @field_validator("augment")
@@ -259,9 +252,9 @@ class TrainConfig(JobConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainConfig":
         if self.worker_range[1] > self.batch:
-            raise ValueError(f"--batch {self.batch} leaves some of {self.worker_range[1]} workers without a crop")
+            raise ValueError(f"--batch {self.batch} is smaller than the number of workers ({self.worker_range[1]})")
         if self.register_as and re.search("[/:]", self.register_as):
-            raise ValueError(f"--register-as: MLflow takes no / or : in a name, got {self.register_as!r}")
+            raise ValueError(f"--register-as: MLflow does not allow / or : in a name, got {self.register_as!r}")
         if self.alias and (not re.fullmatch(r"[\w-]+", self.alias) or re.fullmatch(r"latest|v\d+", self.alias, re.I)):
             raise ValueError(f"--alias: expected a word other than latest and v1, v2, ..., got {self.alias!r}")
         if self.alias and not self.register_as:
@@ -273,7 +266,7 @@ class TrainConfig(JobConfig):
         if self.start and self.weights:
             raise ValueError("--weights belongs to a preset; the checkpoint of --start holds its ConvNeXt")
         if not any(vars(self.loss).values()):
-            raise ValueError("all terms of the loss have weight 0, which leaves nothing to learn")
+            raise ValueError("all terms of the loss have weight 0, so there is no loss to minimise")
         if self.fidelity and self.crop < SMALLEST_FIDELITY_CROP:
             raise ValueError(f"--fidelity needs crops of at least {SMALLEST_FIDELITY_CROP} pixels, got {self.crop}")
         return self

@@ -1,8 +1,8 @@
 """The crops of a training run: which pair, which window, which prompt, as pure functions of the seed and a number.
 
-Crop n of a run is the same whoever draws it, whenever: on one worker or on eight, in a run that was never
-interrupted or in one that goes on for the third time. So the position in the stream is all that a checkpoint
-has to hold of it.
+Crop n of a run is always the same: on one worker or on eight, in an uninterrupted run or in one
+that resumes for the third time. So a checkpoint has to hold only the position in the
+stream.
 
 Shape suffixes: H height, W width.
 """
@@ -17,16 +17,16 @@ from upfusion.augmentation import Luma, augment
 
 _ORDER, _CROP, _OTHER = 0, 1, 2  # which random numbers a generator is for
 
-ROOM = 8
-"""An image of so many crops a side shows little of itself in one."""
+MIN_CROPS_PER_SIDE = 8
+"""In an image at least this many crops wide and high, one crop at full scale shows little."""
 
 HalfLuma = NDArray[np.float16]
 
 
-class Order:
-    """The order in which pairs are drawn: epoch after epoch, each shuffled anew.
+class EpochSampler:
+    """Samples pairs epoch by epoch, reshuffled in each.
 
-    In an epoch a pair comes as often as its share of all weights says, rounded up or down at random; where all
+    In an epoch a pair is drawn in proportion to its weight, rounded up or down at random; if all
     weights are equal, exactly once.
     """
 
@@ -66,20 +66,20 @@ class CropRules:
     """How a crop is taken from a pair."""
 
     side: int
-    halved: float = 0.0
-    """Share of the crops taken at half size, from images of at least ROOM crops a side."""
-    unrelated: float = 0.0
+    half_scale_prob: float = 0.0
+    """Share of the crops taken at half scale, from images of at least MIN_CROPS_PER_SIDE crops per side."""
+    mismatched_pair_prob: float = 0.0
     """Share of the crops whose B is of another pair."""
     augmentations: tuple[str, ...] = ("flip",)
     random_prompts: float = 0.0
-    """Share of the crops that any prompt of `prompts` guides."""
+    """Share of the crops guided by a random prompt of `prompts`."""
     prompts: tuple[str, ...] = ()
     seed: int = 0
 
     def other_pair(self, number: int, pairs: int) -> int | None:
         """Return the index of the pair that B of crop `number` is taken from, None for A's own."""
         rng = np.random.default_rng([self.seed, _OTHER, number])
-        return int(rng.integers(pairs)) if rng.random() < self.unrelated else None
+        return int(rng.integers(pairs)) if rng.random() < self.mismatched_pair_prob else None
 
     def draw(self, a_HW: HalfLuma, b_HW: HalfLuma, number: int) -> Crop:
         """Take crop `number` of the run from two lumas in [0, 1], all sides at least `side`.
@@ -95,14 +95,14 @@ class CropRules:
         return Crop(np.ascontiguousarray(a), np.ascontiguousarray(b), prompt)
 
     def _window(self, luma_HW: HalfLuma, rng: np.random.Generator) -> tuple[Luma, Callable[[HalfLuma], Luma]]:
-        """Take a window at random, and return it with what takes the same one from another luma."""
-        halved = rng.random() < self.halved and min(luma_HW.shape) >= ROOM * self.side
-        side = 2 * self.side if halved else self.side
+        """Take a random window, and return it with a function that takes the same one from another luma."""
+        half_scale_prob = rng.random() < self.half_scale_prob and min(luma_HW.shape) >= MIN_CROPS_PER_SIDE * self.side
+        side = 2 * self.side if half_scale_prob else self.side
         top, left = (int(rng.integers(length - side + 1)) for length in luma_HW.shape)
 
         def take(luma_HW: HalfLuma) -> Luma:
             window: Luma = luma_HW[top : top + side, left : left + side].astype(np.float32)
-            return _half(window) if halved else window
+            return _half(window) if half_scale_prob else window
 
         return take(luma_HW), take
 
@@ -110,5 +110,5 @@ class CropRules:
 def _half(luma_HW: Luma) -> Luma:
     """Average blocks of 2x2 pixels."""
     height, width = luma_HW.shape
-    halved: Luma = luma_HW.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3), dtype=np.float32)
-    return halved
+    half_scale_prob: Luma = luma_HW.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3), dtype=np.float32)
+    return half_scale_prob

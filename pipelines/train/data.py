@@ -1,7 +1,7 @@
-"""The pairs of a training run: found, split, every one of them read once before the first step, and written down.
+"""The pairs of a training run: discovered, split, each read once before the first step, and recorded.
 
-The list (`data.parquet`) is part of the run: one that goes on, goes on with the very pairs that it began with,
-whatever has been put into the folders since.
+The list (`data.parquet`) is part of the run: a resumed run uses exactly the pairs that it started with,
+whatever was added to the folders since.
 """
 
 import hashlib
@@ -14,7 +14,12 @@ from functools import partial
 
 import pyarrow as pa
 
-from pipelines.archive.allowlist import allowed_by_person, allowed_by_place, allowed_by_source, check_places
+from pipelines.archive.allowlist import (
+    allowlist_from_location,
+    allowlist_from_option,
+    allowlist_from_source,
+    check_allowed,
+)
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import discover
 from pipelines.archive.load import decode, fetch
@@ -22,7 +27,7 @@ from pipelines.archive.rows import size_of
 from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.archive.splits import TRAIN, VAL, split_of
 from pipelines.cluster.dataset import add_tasks, begin_with
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import FAILURE, Row, fail
 from pipelines.storage import objects as storage
 from pipelines.train.config import TrainConfig
@@ -47,7 +52,7 @@ BAD_PAIRS_NAMED = 10
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """The pairs of a run that can be used, and those that cannot."""
+    """The usable and the unusable pairs of a run."""
 
     table: pa.Table
     """CHECKED, in the order of pair ids."""
@@ -58,29 +63,29 @@ class TrainingPairs:
 
     @property
     def bad(self) -> list[Row]:
-        """The pairs that cannot be used, each with its `error`."""
+        """The unusable pairs, each with its `error`."""
         return [row for row in self.table.to_pylist() if row["error_code"] is not None]
 
     @property
     def roots(self) -> dict[str, int]:
-        """How many pairs of each root are trained on."""
+        """Number of training pairs per root."""
         return dict(Counter(row["root"] for row in self.of(TRAIN)))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the usable pairs hold and how often each is drawn, wherever they lie."""
+        """SHA-256 of the content and weights of the usable pairs, independent of their location."""
         columns = ("pair_id", "task", "prompt", "weight", "split", "a_sha256", "b_sha256")
         rows = [[row[column] for column in columns] for split in (TRAIN, VAL) for row in self.of(split)]
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def find_pairs(config: TrainConfig) -> pa.Table:
-    """Find the pairs of every root and say what each is for (FOUND); raises RequestError where there are none."""
+    """Find the pairs of every root and their split (FOUND); raises UsageError if there are none."""
     rows: list[Row] = []
     for label, uri, weight in _labelled(config.data):
         rows += _split(_discover(uri, label, weight, config.allow), config)
     if not any(row["split"] == TRAIN for row in rows):
-        raise RequestError("no pairs to train on are left in DATA; see --val-share")
+        raise UsageError("no pairs to train on are left in DATA; see --val-share")
     if config.val:
         found = _discover(config.val, f"val {_name(config.val)}", 1.0, config.allow, option="--val")
         rows = [row for row in rows if row["split"] == TRAIN] + _spread(_for_validation(found), config.val_pairs)
@@ -91,17 +96,20 @@ def find_pairs(config: TrainConfig) -> pa.Table:
 
 
 def check_known(pairs: TrainingPairs, data: str, config: TrainConfig) -> TrainingPairs:
-    """Return the pairs of a run that goes on; raises RequestError where one lies elsewhere than DATA may name."""
+    """Return the pairs of a resumed run; raises UsageError for one outside the allowlist of DATA."""
     sources = [*(uri for _, uri, _ in _labelled(config.data)), *([config.val] if config.val else [])]
-    allowed = (*allowed_by_place(data), *(place for source in sources for place in allowed_by_source(source)))
+    allowed = (
+        *allowlist_from_location(data),
+        *(place for source in sources for place in allowlist_from_source(source)),
+    )
     rows = pairs.table.select(["pair_id", "a_uri", "b_uri"]).to_pylist()
     named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in rows for side in ("a_uri", "b_uri"))
-    check_places(data, named, (*allowed, *allowed_by_person(config.allow)))
+    check_allowed(data, named, (*allowed, *allowlist_from_option(config.allow)))
     return pairs
 
 
 def check_pairs(found: pa.Table, crop: int, on_progress: Callable[[int, int], None]) -> TrainingPairs:
-    """Read and decode every pair on the cluster, so that none fails in the middle of the night."""
+    """Read and decode every pair on the cluster, so that none fails hours into the run."""
     blocks = [found.slice(start, PAIRS_A_BLOCK) for start in range(0, found.num_rows, PAIRS_A_BLOCK)]
     graph = add_tasks(begin_with(blocks), partial(_check, crop=crop))
     checked = []
@@ -114,22 +122,22 @@ def check_pairs(found: pa.Table, crop: int, on_progress: Callable[[int, int], No
 
 
 def refuse_bad(pairs: TrainingPairs, config: TrainConfig) -> None:
-    """Raise RequestError, naming pairs, where some cannot be used and are not to be skipped, or none is left."""
+    """Raise UsageError, listing unusable pairs, unless they may be skipped and some are left."""
     bad = pairs.bad
     named = "\n".join(f"  {row['error']}" for row in bad[:BAD_PAIRS_NAMED])
     if len(bad) > BAD_PAIRS_NAMED:
         named += f"\n  and {len(bad) - BAD_PAIRS_NAMED} more"
     if bad and config.bad_data == "refuse":
-        raise RequestError(
+        raise UsageError(
             f"{len(bad)} of {len(pairs.table)} pairs cannot be used:\n{named}\n"
-            "Repair or remove them, or leave them out with --bad-data skip."
+            "Repair or remove them, or skip them with --bad-data skip."
         )
     if not pairs.of(TRAIN):
-        raise RequestError(f"none of the pairs to train on can be used:\n{named}")
+        raise UsageError(f"none of the pairs to train on can be used:\n{named}")
 
 
 def _check(pairs: pa.Table, crop: int) -> pa.Table:
-    """Tell of every pair in a block its size and what its files hold, or why it cannot be used."""
+    """Return the size and SHA-256s of every pair in a block, or why it is unusable."""
     fetched = fetch(pairs.select(MANIFEST_SCHEMA.names))
     digests = [[_sha256(row["a_file"]), _sha256(row["b_file"])] for row in fetched]
     rows = pairs.to_pylist()
@@ -151,13 +159,13 @@ def _sha256(data: bytes | None) -> str | None:
 
 
 def _labelled(data: tuple[str, ...]) -> list[tuple[str, str, float]]:
-    """Give every root a name of its own, its URI and its weight."""
+    """Return a unique name, the URI and the weight of every root."""
     roots = []
     for given in data:
         weighted = WEIGHTED.fullmatch(given)
         uri, weight = (weighted[1], float(weighted[2])) if weighted else (given, 1.0)
         if not weight:
-            raise RequestError(f"DATA {given}: a weight of 0 leaves nothing to draw; leave the root out")
+            raise UsageError(f"DATA {given}: a weight of 0 samples no pair; remove the root instead")
         roots.append((uri, weight))
     taken = Counter(_name(uri) for uri, _ in roots)
     labels = [_name(uri) if taken[_name(uri)] == 1 else f"{_name(uri)}#{n}" for n, (uri, _) in enumerate(roots, 1)]
@@ -171,8 +179,8 @@ def _name(uri: str) -> str:
 def _discover(uri: str, label: str, weight: float, allow: tuple[str, ...], option: str = "DATA") -> list[Row]:
     try:
         pairs = discover(ArchiveConfig(source=uri, allow=allow)).pairs.to_pylist()
-    except RequestError as error:
-        raise RequestError(f"{option} {str(error).removeprefix('SOURCE ')}") from error
+    except UsageError as error:
+        raise UsageError(f"{option} {str(error).removeprefix('SOURCE ')}") from error
     return [
         row | {"pair_id": f"{label}/{row['pair_id']}", "root": label, "weight": weight, "split": None} for row in pairs
     ]
@@ -184,20 +192,20 @@ def _folder_of(row: Row) -> str | None:
 
 
 def _split(rows: list[Row], config: TrainConfig) -> list[Row]:
-    """Say what the pairs of a root are for; pairs for neither are left out."""
+    """Assign the pairs of a root to splits; pairs of neither are dropped."""
     folders = {_folder_of(row) for row in rows}
     for row in rows:
         row["split"] = _folder_of(row) if TRAIN in folders else TRAIN
     if VAL not in folders and not config.val:
         train = [row for row in rows if row["split"] == TRAIN]
-        # The last ones by name, not every n-th: neighbouring frames of a recording would give the answer away.
+        # The last by name, not every n-th: neighbouring frames of a recording would leak into validation.
         for row in train[len(train) - round(config.val_share * len(train)) :]:
             row["split"] = VAL
     return [row for row in rows if row["split"] in (TRAIN, VAL)]
 
 
 def _for_validation(rows: list[Row]) -> list[Row]:
-    """Take the pairs of a folder val; without one, whatever is not for training."""
+    """Take the pairs of a folder val; without one, all that are not for training."""
     folders = {_folder_of(row) for row in rows}
     wanted = {VAL} if VAL in folders else folders - {TRAIN}
     return [row | {"split": VAL} for row in rows if _folder_of(row) in wanted]

@@ -1,4 +1,4 @@
-"""Files of an object store kept on this machine, under their SHA-256, up to a size."""
+"""A disk cache of object-store files, by SHA-256, with a size limit."""
 
 import hashlib
 import os
@@ -12,13 +12,13 @@ GIGABYTE = 10**9
 
 
 class ChangedError(OSError):
-    """An object that no longer holds what it held."""
+    """The content of an object has changed."""
 
 
 class ImageCache:
-    """Reads files, those of an object store from local copies where there are some.
+    """Reads files; those of an object store from the cache if possible.
 
-    Any number of processes of a machine share a folder. What was not used for longest goes first.
+    Any number of processes of a machine may share a folder. The least recently used files are evicted first.
     """
 
     def __init__(self, gigabytes: float, folder: str | None = None) -> None:
@@ -27,9 +27,9 @@ class ImageCache:
         self._written = 0
 
     def read(self, uri: str, sha256: str) -> bytes:
-        """Read an object that should have this SHA-256.
+        """Read an object with a known SHA-256.
 
-        Raises OSError, naming the URI, when it cannot be read, and ChangedError when it holds something else.
+        Raises OSError, naming the URI, if it cannot be read, and ChangedError if its content differs.
         """
         if not (self.limit and storage.is_remote(uri)):
             return _checked(storage.read_bytes(uri), uri, sha256)
@@ -52,9 +52,9 @@ class ImageCache:
             part.write_bytes(data)
             part.replace(copy)
         except OSError:
-            return  # a full disk costs time, not the run
+            return  # a full disk only makes the run slower
         self._written += len(data)
-        # Listing the folder is slow, so it may grow by a tenth between two looks.
+        # Listing the folder is slow, so it may grow by a tenth between two checks.
         if self._written > self.limit // 10:
             self._written = 0
             self._shrink()
@@ -81,5 +81,5 @@ def _sha256(data: bytes) -> str:
 
 def _checked(data: bytes, uri: str, sha256: str) -> bytes:
     if _sha256(data) != sha256:
-        raise ChangedError(f"{uri} has changed since the run began; put the old file back, or begin a new run")
+        raise ChangedError(f"{uri} has changed since the run began; restore the file, or start a new run")
     return data

@@ -1,4 +1,4 @@
-"""The folder or prefix a training run owns."""
+"""The output folder or prefix of a training run."""
 
 from pipelines.storage import objects as storage
 

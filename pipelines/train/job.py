@@ -2,8 +2,8 @@
 
     find -> read every pair once -> workers (crops -> network -> losses -> step) -> validate -> checkpoint
 
-Ray Train starts, watches and replaces the workers and stores their checkpoints; a run is its folder, and the same
-command goes on where it stopped.
+Ray Train starts, monitors and restarts the workers and stores their checkpoints; a run is its folder, and the same
+command resumes where it stopped.
 """
 
 import json
@@ -20,17 +20,17 @@ from pipelines.archive.splits import TRAIN, VAL
 from pipelines.checkpoints.read import local_copy, read_model
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.ray_cluster import Cluster
-from pipelines.cluster.shared_paths import check_shared
-from pipelines.errors.exceptions import JobStoppedError, RequestError
-from pipelines.errors.redaction import blanked
+from pipelines.cluster.shared_paths import check_shared_paths
+from pipelines.errors.exceptions import JobStoppedError, UsageError
+from pipelines.errors.redaction import redact_values
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of, is_claimed, write_claim
 from pipelines.storage.parquet import read_table, write_table
-from pipelines.storage.retry import PATIENCE_PLANNING, waiting_at_most
-from pipelines.tracking.mlflow_client import IN_A_MINUTE, giving_up
+from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
+from pipelines.tracking.mlflow_client import ONE_MINUTE, mlflow_retry_limits
 from pipelines.tracking.run import InputData, TrackedRun, check_tracking, open_run
 from pipelines.train.callback import MLflowTarget, Report
-from pipelines.train.config import NOT_PART_OF_THE_RESULT, TrainConfig
+from pipelines.train.config import TrainConfig
 from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
 from pipelines.train.folder import RunFolder
 from pipelines.train.job_spec import TrainJob
@@ -42,13 +42,15 @@ from upfusion.guidance import Guidance
 from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
 
-NOT_ON_THE_CARD = frozenset({"preset", "data", "val", "val_share", "val_pairs", "validate_every", "bad_data", "terms"})
-"""Settings that the card tells in other words, or that only chose among checkpoints."""
+NOT_ON_MODEL_CARD = frozenset(
+    {"preset", "data", "val", "val_share", "val_pairs", "validate_every", "bad_data", "terms"}
+)
+"""Settings that the model card states elsewhere, or that only affect the choice of the checkpoint."""
 
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """A request that was found to be possible; making one writes and starts nothing."""
+    """Checked arguments; creating a plan writes and starts nothing."""
 
     config: TrainConfig
     start: Checkpoint
@@ -58,7 +60,7 @@ class TrainPlan:
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What a finished run leaves behind."""
+    """The outcome of a finished run."""
 
     folder: RunFolder
     steps: int
@@ -66,39 +68,39 @@ class TrainOutcome:
     """Step and value of the best validation."""
     pairs: TrainingPairs
     seconds: float
-    """What this call took; 0 where everything was there."""
+    """Duration of this call; 0 if the run was already done."""
     tracked: str | None = None
     registered: str | None = None
 
 
 class Listener:
-    """What a person or a test wants to hear of a run while it goes on; this base class wants nothing."""
+    """Callbacks of a run; this base class does nothing."""
 
     def on_check(self, done: int, total: int) -> None:
-        """So many of all pairs are read."""
+        """Called while pairs are checked."""
 
     def on_pairs(self, pairs: TrainingPairs, steps: int) -> None:
-        """The pairs of the run and its steps are known, and the first step is still to come."""
+        """Called once pairs and steps are known, before the first step."""
 
     def on_report(self, report: Report) -> None:
-        """The workers, or Ray Train about them, have told something."""
+        """Called with every report of the workers and every event of Ray Train."""
 
 
-@waiting_at_most(PATIENCE_PLANNING)
+@retrying_at_most(RETRY_SECONDS_PLANNING)
 def plan_train(config: TrainConfig) -> TrainPlan:
-    """Check a request and raise RequestError if it cannot work."""
-    check_shared(config)
+    """Check a configuration; raises UsageError."""
+    check_shared_paths(config)
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     folder = RunFolder(config.out)
-    result = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_RESULT))
+    result = config.result_settings()
     try:
-        goes_on = storage.exists(folder.start)
-        start = parse_checkpoint(storage.read_bytes(folder.start), folder.start) if goes_on else _make_start(config)
+        resumes = storage.exists(folder.start)
+        start = parse_checkpoint(storage.read_bytes(folder.start), folder.start) if resumes else _make_start(config)
         found = find_pairs(config)
-    except RequestError:
+    except UsageError:
         raise
     except (OSError, ImportError, ValueError) as error:
-        raise RequestError(storage.without_secrets(str(error))) from error
+        raise UsageError(storage.redact(str(error))) from error
     run = {
         "digest": digest_of(result),
         "result": result,
@@ -109,18 +111,18 @@ def plan_train(config: TrainConfig) -> TrainPlan:
         "git_commit": git_commit(),
     }
     try:
-        if not is_claimed(folder.uri, run) and storage.list_files(folder.checkpoints):
-            raise RequestError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
+        if not is_claimed(folder.uri, run, config.result_defaults()) and storage.list_files(folder.checkpoints):
+            raise UsageError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
     except OSError as error:
-        raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
-    return TrainPlan(config, start, found, blanked(run))
+        raise UsageError(f"--out {folder.uri} cannot be used: {storage.redact(str(error))}") from error
+    return TrainPlan(config, start, found, redact_values(run))
 
 
 def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:
-    """Carry out a plan, or what is left of it.
+    """Execute a plan, or the rest of it.
 
-    Raises RequestError when pairs cannot be used or DEST belongs to another run, and TrainingStoppedError when the
-    run cannot go on by itself.
+    Raises UsageError if pairs are unusable or DEST was made with other settings, and TrainingStoppedError if the
+    run cannot continue by itself.
     """
     began = time.monotonic()
     listener = listener or Listener()
@@ -142,7 +144,7 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
             if target:
                 _complete(target, log)
             registered = _register(config, folder, tracked)
-        # Last, for a run that is told of as finished is not looked at again.
+        # Last, because a run marked as finished is not resumed.
         best, seconds = best_of(log), time.monotonic() - began
         summary = {"steps": steps, "best": best, "seconds": seconds, "workers": config.workers}
         summary |= {"tracked": tracked.where, "registered": registered}
@@ -151,7 +153,7 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
 
 
 def _make_start(config: TrainConfig) -> Checkpoint:
-    """Return what the network starts from: a checkpoint, or a preset with random weights and its priors."""
+    """Return the initial checkpoint: a given one, or a preset with random weights and its priors."""
     if config.start:
         return read_model(config.start, config.tracking_uri)[0]
     with (
@@ -163,11 +165,11 @@ def _make_start(config: TrainConfig) -> Checkpoint:
         try:
             return create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder, without=config.without)
         except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
-            raise RequestError(str(error)) from error
+            raise UsageError(str(error)) from error
 
 
 def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:
-    """Read the pairs of a run that goes on, or check those of a new one and make the folder its own."""
+    """Read the pairs of a resumed run, or check those of a new one and claim its folder."""
     if storage.exists(folder.data):
         return check_known(TrainingPairs(read_table(folder.data)), folder.data, plan.config)
     pairs = check_pairs(plan.found, plan.config.crop, listener.on_check)
@@ -177,7 +179,7 @@ def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPa
         storage.write_bytes(folder.start, plan.start.to_bytes())
         write_table(folder.data, pairs.table)
     except OSError as error:
-        raise RequestError(f"--out {folder.uri} cannot be used: {storage.without_secrets(str(error))}") from error
+        raise UsageError(f"--out {folder.uri} cannot be used: {storage.redact(str(error))}") from error
     return pairs
 
 
@@ -197,24 +199,24 @@ def _job(plan: TrainPlan, folder: RunFolder, pairs: TrainingPairs, steps: int, t
 
 
 def _embed_prompts(plan: TrainPlan, pairs: TrainingPairs) -> dict[tuple[str, str | None], list[float]]:
-    """Embed what guides each pair, here on the driver, by (task, prompt of the row)."""
+    """Embed the prompts on the driver, by (task, prompt of the row)."""
     with local_copy(plan.config.text_encoder, "--text-encoder") as text_encoder:
         guidance = Guidance(plan.start, text_encoder)
         guided = {(row["task"], row["prompt"]) for row in pairs.table.to_pylist()}
         try:
             return {(task, prompt): guidance.embed(task, prompt).tolist() for task, prompt in guided}
         except (PriorUnavailableError, ValueError) as error:
-            raise RequestError(str(error)) from error
+            raise UsageError(str(error)) from error
 
 
 def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
-    """Say where the weights will come from, but for what only the step tells."""
+    """Return the provenance of the weights, without the fields that depend on the step."""
     before = plan.start.provenance
     data = ", ".join(f"{root} ({count} pairs)" for root, count in pairs.roots.items())
-    notes = [f"went on from weights trained on: {before.data}"]
+    notes = [f"started from weights trained on: {before.data}"]
     if not before.trained:
-        notes = [f"began with {note}" for note in before.notes]
-    settings = {name: value for name, value in plan.run["result"].items() if name not in NOT_ON_THE_CARD}
+        notes = [f"initialised with {note}" for note in before.notes]
+    settings = {name: value for name, value in plan.run["result"].items() if name not in NOT_ON_MODEL_CARD}
     return Provenance(
         data=data,
         git_commit=plan.run["git_commit"],
@@ -232,9 +234,9 @@ def _target(tracked: TrackedRun) -> MLflowTarget | None:
     return MLflowTarget(mlflow.get_tracking_uri(), tracked.run_id)
 
 
-@giving_up(IN_A_MINUTE)
+@mlflow_retry_limits(ONE_MINUTE)
 def _complete(target: MLflowTarget, log: list[Numbers]) -> None:
-    """Log what MLflow did not take while the run went on."""
+    """Log the reports that MLflow did not accept during the run."""
     for entry in log:
         target.log(entry)
 
@@ -248,9 +250,9 @@ def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> st
     data = storage.read_bytes(folder.model)
     try:
         number = register_model(data, config.register_as, run_id=tracked.run_id, alias=config.alias)
-    except RequestError as error:
+    except UsageError as error:
         raise JobStoppedError(
-            f"{error}. It is kept in {folder.model}, and the same command again registers it."
+            f"{error}. It is saved in {folder.model}; rerun the same command to register it."
         ) from error
     return f"models:/{config.register_as}/{number}"
 

@@ -1,4 +1,4 @@
-"""What the workers of a training run are told, and when they do what."""
+"""The specification that all workers of a training run get, with its schedule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from upfusion.checkpoint import Provenance
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What the workers are told; all are told the same."""
+    """The input of the workers, the same for all."""
 
     config: TrainConfig
     """Without the tracking server, whose address may hold a password."""
@@ -18,24 +18,24 @@ class TrainJob:
     start: str
     """URI of the checkpoint that the run starts from."""
     model: str
-    """URI that the best model is written to, or without validation the last."""
+    """URI of the best model, or without validation the last."""
     log: str
-    """URI that everything is written to that was reported up to the last checkpoint."""
+    """URI of the log of all reports up to the last checkpoint."""
     train_pairs: Sequence[Row]
     val_pairs: Sequence[Row]
     texts: dict[tuple[str, str | None], list[float]]
     """Embeddings by task and prompt of the pair."""
     provenance: Provenance
-    """Of the models that come out, but for what only the step tells."""
+    """Provenance of the models, without the fields that depend on the step."""
     threads: int
 
     @property
     def crops_an_epoch(self) -> int:
-        """One crop a pair."""
+        """One crop per pair."""
         return len(self.train_pairs)
 
     def epoch(self, step: int) -> float:
-        """Return how many epochs are done after so many steps."""
+        """Return the number of epochs after a number of steps."""
         return step * self.config.batch / self.crops_an_epoch
 
     def validates_at(self, step: int) -> bool:

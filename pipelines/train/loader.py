@@ -1,4 +1,4 @@
-"""Reading ahead: threads fetch, decode and crop for one worker of a training run.
+"""The data loader: threads fetch, decode and crop ahead for one worker of a training run.
 
 Shape suffixes: H height, W width.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors.failures import Row
-from pipelines.train.crops import Crop, CropRules, Order
+from pipelines.train.crops import Crop, CropRules, EpochSampler
 from pipelines.train.disk_cache import GIGABYTE, ImageCache
 from upfusion.color import luma
 from upfusion.images import decode_image
@@ -26,7 +26,7 @@ Lumas = tuple[NDArray[np.float16], NDArray[np.float16]]
 
 @dataclass(frozen=True)
 class Sample:
-    """A crop with the pair it is of."""
+    """A crop and its pair."""
 
     crop: Crop
     pair: Row
@@ -35,7 +35,7 @@ class Sample:
 
 
 class LumaCache:
-    """Decoded pairs in memory, those that were used last, up to a size."""
+    """An LRU cache of decoded pairs in memory, with a size limit."""
 
     def __init__(self, files: ImageCache, gigabytes: float) -> None:
         self._files = files
@@ -66,7 +66,7 @@ class LumaCache:
 
 
 class CropLoader:
-    """Gives a worker its share of every step's crops, read ahead by threads."""
+    """Yields a worker's share of every step's crops, prefetched by threads."""
 
     def __init__(self, pairs: Sequence[Row], rules: CropRules, batch: int, lumas: LumaCache, threads: int) -> None:
         self._pairs = pairs
@@ -74,10 +74,10 @@ class CropLoader:
         self._batch = batch
         self._lumas = lumas
         self._threads = threads
-        self._order = Order([pair["weight"] for pair in pairs], rules.seed)
+        self._order = EpochSampler([pair["weight"] for pair in pairs], rules.seed)
 
     def steps(self, first: int, last: int, rank: int, workers: int) -> Iterator[list[Sample]]:
-        """Yield the samples of one rank, one list a step.
+        """Yield the samples of one rank, one list per step.
 
         All ranks together draw the same crops whatever their number: step s has the crops from s * batch on, cut
         into as many runs as there are workers.

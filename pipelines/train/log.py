@@ -1,4 +1,4 @@
-"""The log of a training run (`log.parquet`): a row of numbers each time that losses are summed up."""
+"""The log of a training run (`log.parquet`): one row of numbers per report of the losses."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,14 +19,14 @@ def numbers_of(report: Mapping[str, Any]) -> Numbers:
 
 
 def write_log(uri: str, reports: Iterable[Mapping[str, Any]]) -> None:
-    """Write reports in the order in which they were made; what one does not tell is null."""
+    """Write reports in order; missing values are null."""
     rows = [numbers_of(report) for report in reports]
     names = dict.fromkeys(name for row in rows for name in row)
     write_table(uri, pa.table({name: [row.get(name) for row in rows] for name in names}))
 
 
 def read_log(uri: str, up_to: int | None = None) -> list[Numbers]:
-    """Read what was told, up to a step; nothing where there is no log. Raises RequestError for another file."""
+    """Read the reports up to a step; empty without a log. Raises UsageError for another file."""
     rows = read_table(uri).to_pylist() if storage.exists(uri) else []
     return [
         {name: value for name, value in row.items() if value is not None}
@@ -36,7 +36,7 @@ def read_log(uri: str, up_to: int | None = None) -> list[Numbers]:
 
 
 def best_of(log: Iterable[Numbers]) -> Best | None:
-    """Return the first of the best validations; None where nothing was validated."""
+    """Return the first of the best validations; None without any."""
     name = f"val_{BEST_BY}"
     validated = [row for row in log if name in row]
     best = max(validated, key=lambda row: row[name], default=None)

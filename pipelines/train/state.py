@@ -1,6 +1,6 @@
-"""The state of a training run as a file: everything that the next step depends on, and the best validation so far.
+"""The training state as a file: everything that the next step depends on, and the best validation so far.
 
-It is safetensors: equal states are equal bytes, which pickles are not, and nothing in it can be executed.
+It is safetensors: equal states give equal bytes, unlike pickles, and nothing in it can be executed.
 """
 
 import json
@@ -17,13 +17,13 @@ Best = dict[str, float]
 
 
 def write_state(path: Path, state: dict[str, Tensor], best: Best | None) -> None:
-    """Write what `Learner.state` gives."""
-    # Under one name, because safetensors writes several in any order.
+    """Serialise `Learner.state`."""
+    # Under one key, because safetensors does not keep the order of several.
     save_file(state, path, metadata={"upfusion": json.dumps({"schema_version": SCHEMA_VERSION, "best": best})})
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], Best | None]:
-    """Read what `Learner.load_state` takes; raises RequestError for the file of a later version."""
+    """Deserialise a state for `Learner.load_state`; raises UsageError for the file of a later version."""
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["upfusion"])
         check_version(path.name, about["schema_version"])

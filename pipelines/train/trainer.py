@@ -1,4 +1,4 @@
-"""Running the workers of a training run to its end, with Ray Train starting, watching and replacing them."""
+"""Running the workers with Ray Train, which starts, monitors and restarts them."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ from pipelines.train.job_spec import TrainJob
 from pipelines.train.worker import train_worker
 
 KEPT_CHECKPOINTS = 2
-"""The one before the last may be the last whole one."""
+"""The last checkpoint may be incomplete after a crash, so the one before it is kept."""
 
 
 class TrainingStoppedError(JobStoppedError):
-    """Losses that are no numbers."""
+    """Losses that are NaN or Inf."""
 
 
 def run_workers(
@@ -31,9 +31,9 @@ def run_workers(
     mlflow_run: MLflowTarget | None,
     on_report: Callable[[Report], None],
 ) -> None:
-    """Train to the last step, from the last checkpoint where there is one.
+    """Train to the last step, from the last checkpoint if there is one.
 
-    Raises TrainingStoppedError when losses are no numbers, and what Ray Train raises when workers are lost more
+    Raises TrainingStoppedError if losses are NaN or Inf, and Ray Train's exception if workers are lost more
     often than they may be.
     """
     board = Queue(actor_options={"num_cpus": 0})
@@ -47,7 +47,7 @@ def run_workers(
             resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
         ),
         run_config=RunConfig(
-            # Under this name Ray Train finds the checkpoints of a driver that is gone.
+            # By this name Ray Train finds the checkpoints of a killed driver.
             name=folder.checkpoints.removeprefix(folder.uri).strip("/"),
             storage_path=folder.uri,
             failure_config=FailureConfig(max_failures=job.config.max_restarts),
@@ -66,11 +66,11 @@ def run_workers(
             on_report(report)
             last = last | report
     if "diverged" in last:
-        raise TrainingStoppedError(_say_diverged(last, folder))
+        raise TrainingStoppedError(_explain_divergence(last, folder))
 
 
 def _reports(trainer: TorchTrainer, board: Queue) -> Iterator[Report]:
-    """Run a trainer on a thread of its own and yield what is reported meanwhile; raises what stopped it."""
+    """Run a trainer in a thread and yield its reports; re-raises its exception."""
     failure: list[BaseException] = []
 
     def fit() -> None:
@@ -79,7 +79,7 @@ def _reports(trainer: TorchTrainer, board: Queue) -> Iterator[Report]:
         except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
             failure.append(error)
 
-    # On the main thread Ray Train would take Ctrl-C for itself, and nobody could look at the reports.
+    # On the main thread Ray Train would handle Ctrl-C itself and block the reading of reports.
     thread = threading.Thread(target=fit, name="train", daemon=True)
     thread.start()
     while thread.is_alive():
@@ -89,11 +89,13 @@ def _reports(trainer: TorchTrainer, board: Queue) -> Iterator[Report]:
         raise failure[0]
 
 
-def _say_diverged(report: Report, folder: RunFolder) -> str:
-    kept = f"The last good checkpoint is {report['checkpoint']}" if "checkpoint" in report else "No checkpoint was made"
+def _explain_divergence(report: Report, folder: RunFolder) -> str:
+    kept = (
+        f"The last good checkpoint is {report['checkpoint']}" if "checkpoint" in report else "No checkpoint was saved"
+    )
     if storage.exists(folder.model):
         kept += f", the best model so far {folder.model}"
     return (
-        f"{report['diverged']}. {kept}. Begin a new run with a smaller --learning-rate, with --clip 1 or with "
-        "--warm-up, from --start MODEL if the model there is worth it."
+        f"{report['diverged']}. {kept}. Start a new run with a smaller --learning-rate, with --clip 1 or with "
+        "--warm-up, from --start MODEL if that model is good enough."
     )

@@ -1,4 +1,4 @@
-"""Validation during training: whole pairs fused with the weights as they are, measured, a few of them drawn.
+"""Validation during training: whole pairs are fused with the current weights and measured; a few are drawn.
 
 Shape suffixes: B batch, H height, W width.
 """
@@ -22,7 +22,7 @@ from upfusion.panels import join_panels
 
 METRICS = ("qp", "vif", "vif_balanced", "ssim", "qabf")
 BEST_BY = "vif_balanced"
-"""The metric that chooses the best checkpoint: other than the mean of both directions it does not reward a copy."""
+"""The metric that selects the best checkpoint: unlike the mean of both directions it does not reward copying."""
 TRIPTYCHS = 4
 
 Measured = dict[str, dict[str, float | None]]
@@ -30,7 +30,7 @@ Measured = dict[str, dict[str, float | None]]
 
 
 class Validator:
-    """Holds the pairs that one worker validates; `drawn` says whether some of them become pictures."""
+    """Validates one worker's share of the pairs; those in `drawn` also give pictures."""
 
     def __init__(
         self, pairs: Sequence[Row], texts: dict[tuple[str, str | None], Tensor], files: ImageCache, precision: Precision
@@ -61,7 +61,7 @@ class Validator:
 
 
 def mean_of(measured: Measured) -> dict[str, float]:
-    """Average each metric over the pairs on which it has a value; one that has none on any is left out."""
+    """Average each metric over the pairs on which it is defined; a metric without any value is dropped."""
     columns = {name: [row[name] for row in measured.values()] for name in METRICS}
     known = {name: [value for value in column if value is not None] for name, column in columns.items()}
     return {name: float(np.mean(values)) for name, values in known.items() if values}

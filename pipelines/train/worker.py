@@ -1,7 +1,7 @@
-"""What every worker of a training run does, one process each.
+"""The worker process of a training run.
 
 A checkpoint holds everything that the next step depends on, and the crops of a step follow from its number, so
-the run goes on from any checkpoint with the steps that it would have taken anyway.
+a run resumed from any checkpoint takes exactly the steps of an uninterrupted one.
 """
 
 import tempfile
@@ -32,11 +32,11 @@ from upfusion.learner import Batch, DivergedError, Learner
 from upfusion.phrase_bank import load_phrase_bank
 from upfusion.prompts import PROMPTS
 
-# Ray Train's controller takes one report every two seconds, and a worker with two of them waits for it.
+# Ray Train's controller processes one report every two seconds, and a worker with two pending ones blocks.
 REPORT_SECONDS = 5.0
 
 STATE, MODEL, PICTURES = "state.safetensors", "model.safetensors", "triptychs"
-"""What lies in the folder of a checkpoint."""
+"""Files in the folder of a checkpoint."""
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -60,8 +60,8 @@ class Worker:
         files = ImageCache(config.disk_cache, config.cache_folder)
         rules = CropRules(
             side=config.crop,
-            halved=config.halved,
-            unrelated=config.unrelated,
+            half_scale_prob=config.halved,
+            mismatched_pair_prob=config.unrelated,
             augmentations=config.augment,
             random_prompts=config.random_prompts,
             prompts=tuple(name for name in PROMPTS if name in self.start.prompts),
@@ -75,9 +75,9 @@ class Worker:
         self.drawn = frozenset(pair["pair_id"] for pair in job.val_pairs[:TRIPTYCHS])
         self.best: Best | None = None
         self.log: list[dict[str, Any]] = []
-        """What is not reported yet."""
+        """Log entries that are not reported yet."""
         self.history: list[dict[str, Any]] = []
-        """What there is to report of the whole run."""
+        """The log of the whole run."""
         self.reported = time.monotonic()
 
     def run(self) -> None:
@@ -88,7 +88,7 @@ class Worker:
             try:
                 window.add(self.learner.learn(self._batches(samples), share))
             except DivergedError as error:
-                # All workers come here together: they have the mean of their gradients in common.
+                # All workers get here together: the averaged gradients are the same on all.
                 self._put_log()
                 ray.train.report({"log": self.log, "diverged": str(error)})
                 return
@@ -96,7 +96,7 @@ class Worker:
                 self.log.append(self._summary(window))
                 self.history.append(self.log[-1])
                 window = _Window()
-                # Reports and checkpoints count as time of the training, validation does not.
+                # Reports and checkpoints count as training time, validation does not.
                 window.began += self._report()
 
     def _resume(self) -> None:
@@ -125,7 +125,7 @@ class Worker:
         return self.texts[sample.pair["task"], sample.pair["prompt"]]
 
     def _summary(self, window: "_Window") -> dict[str, Any]:
-        """Say where the run is and what the losses of all workers were since the last report."""
+        """Return the position of the run and the losses of all workers since the last report."""
         sums = torch.stack(list(window.sums.values()))
         seconds = time.perf_counter() - window.began
         if self.workers > 1:
@@ -143,9 +143,9 @@ class Worker:
         }
 
     def _report(self) -> float:
-        """Report what there is to tell, with a checkpoint where one is due; return the seconds of a validation.
+        """Report the log, with a checkpoint if one is due; return the seconds of a validation.
 
-        All workers report equally often, or they would wait for each other for ever.
+        All workers must report equally often: a report is a barrier.
         """
         step, seconds = self.learner.step, 0.0
         if not self.job.checkpoints_at(step):
@@ -174,7 +174,7 @@ class Worker:
         self.log, self.reported = [], time.monotonic()
 
     def _is_time(self) -> bool:
-        """Tell whether the last report is long enough ago, by the clock of rank 0."""
+        """Tell whether a report is due, by the clock of rank 0."""
         late = torch.tensor([time.monotonic() - self.reported > REPORT_SECONDS], dtype=torch.int32, device=self.device)
         if self.workers > 1:
             dist.broadcast(late, src=0)
@@ -186,13 +186,13 @@ class Worker:
         everybodys: list[tuple[Measured, dict[str, bytes]]] = [mine] * self.workers
         if self.workers > 1:
             dist.all_gather_object(everybodys, mine)
-        # In the order of the pairs, so that the sum is the same for any number of workers.
+        # In the order of the pairs, so that the sum does not depend on the number of workers.
         measured = {pair_id: values for part, _ in everybodys for pair_id, values in part.items()}
         pictures = {pair_id: picture for _, part in everybodys for pair_id, picture in part.items()}
         return mean_of(dict(sorted(measured.items()))), pictures
 
     def _keep_best(self, model: Checkpoint, measured: dict[str, float]) -> None:
-        """Put the model where users look for it if it is better than the one there."""
+        """Write the model if it is better than the best so far."""
         value = measured.get(BEST_BY)
         if value is not None and (self.best is None or value > self.best["value"]):
             self.best = {"step": self.learner.step, "value": value}
@@ -226,7 +226,7 @@ class Worker:
 
     @contextmanager
     def _written(self, model: Checkpoint, pictures: dict[str, bytes]) -> Iterator[ray.train.Checkpoint | None]:
-        """Write a checkpoint to a folder on rank 0, which alone reports one."""
+        """Write a checkpoint to a folder on rank 0, the only rank that reports one."""
         if self.rank:
             yield None
             return

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.cluster.execute import StoreLostError
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
 from pipelines.fuse.plan import plan_fuse
@@ -23,7 +23,7 @@ from tests.tally import COUNTED
 pytestmark = pytest.mark.slow
 
 PAIRS = 100
-GOES_ON = "the same command goes on"
+RESUMES = "the same command resumes"
 ALL_DAY: dict[Fault, float] = {
     "slow_down": 0.04, "reset": 0.04, "lost_answer": 0.03, "half_body": 0.04, "slow_body": 0.05, "silence": 0.002,
 }  # fmt: skip
@@ -131,7 +131,7 @@ def test_a_destination_that_is_lost_stops_the_job(
     code, said = run(archive, out, proxy)
     assert code == 1, said
     assert word in said
-    assert GOES_ON in said
+    assert RESUMES in said
     proxy.choose = lambda _: None
     check_kept(out)
     code, said = run(archive, out, proxy)
@@ -167,7 +167,7 @@ def fuse_here(archive: Path, out: Path) -> None:
 @pytest.mark.extended
 def test_a_full_disk_stops_the_job_and_more_room_lets_it_go_on(archive: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "size=400k") as remount:
-        with pytest.raises(StoreLostError, match=rf"No space left.*{GOES_ON}"):
+        with pytest.raises(StoreLostError, match=rf"No space left.*{RESUMES}"):
             fuse_here(archive, tmp_path / "disk")
         check_kept(str(tmp_path / "disk"))
         remount("size=20m")
@@ -178,6 +178,6 @@ def test_a_full_disk_stops_the_job_and_more_room_lets_it_go_on(archive: Path, tm
 @pytest.mark.usefixtures("ray_here")
 def test_a_disk_that_is_read_only_is_refused_before_anything_starts(archive: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "ro"):
-        with pytest.raises(RequestError, match=r"--out .* cannot be used: .*Read-only file system"):
+        with pytest.raises(UsageError, match=r"--out .* cannot be used: .*Read-only file system"):
             fuse_here(archive, tmp_path / "disk")
         assert not list((tmp_path / "disk").iterdir())

@@ -175,10 +175,10 @@ def test_ctrl_c_and_three_kills_on_a_store_with_faults(
 
     (interrupted, stopped), (killed, _), (_, said) = ended.ends
     assert interrupted == EXIT_INTERRUPTED
-    assert "Stopped. What is done is kept; the same command again goes on from there." in stopped
+    assert "Interrupted. Progress is saved; rerun the same command to resume." in stopped
     assert "Traceback" not in stopped
     assert killed == -signal.SIGKILL
-    before = re.search(r"\((\d+) of the pairs were done before\)", said)
+    before = re.search(r"\((\d+) of the pairs were already done\)", said)
     assert before, said
     assert 0.4 * FEW < int(before[1]) < FEW - 1
     # What a person reads of a dirty archive: a table, what is wrong, where to look.

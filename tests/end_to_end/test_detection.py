@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.job import evaluate
 from pipelines.evaluate.plan import plan_evaluation
@@ -69,8 +69,8 @@ def test_people_of_b_are_found_in_a_fusion_and_not_in_a(archive: Path, trained_d
 
 def test_a_detector_that_cannot_be_used_is_refused_before_anything_starts(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"nothing")
-    with pytest.raises(RequestError, match=r"--detect.*weights\.pth"):
+    with pytest.raises(UsageError, match=r"--detect.*weights\.pth"):
         plan_evaluation(config(archive, tmp_path / "out", detect=str(tmp_path / "weights.pth")))
-    with pytest.raises(RequestError, match=r"--detect .*nowhere"):
+    with pytest.raises(UsageError, match=r"--detect .*nowhere"):
         plan_evaluation(config(archive, tmp_path / "out", detect=str(tmp_path / "nowhere.pth")))
     assert not (tmp_path / "out").exists()

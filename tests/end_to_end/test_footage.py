@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines.cluster.execute import Progress
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.frames import open_source
 from pipelines.fuse.job import Outcome, fuse
@@ -51,7 +51,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, object_store: ObjectStore) -> None:
-    sound = (archive / "infrared" / "broken.mp4").read_bytes()
+    audio = (archive / "infrared" / "broken.mp4").read_bytes()
     (archive / "infrared" / "broken.mp4").write_text("<html>404</html>")
     bucket = object_store.new_bucket()
     for path in archive.rglob("*.*"):
@@ -63,7 +63,7 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     rows = rows_of(f"{bucket}/out")
     assert list(rows) == ["broken", *SEGMENTS, "street"]
     assert (rows["broken"]["status"], rows["broken"]["error_code"]) == ("failed", "not_a_recording")
-    assert "infrared/broken.mp4: it is no mp4" in rows["broken"]["error"]
+    assert "infrared/broken.mp4: it is not a readable mp4" in rows["broken"]["error"]
     assert rows["street"]["recording"] is None
     assert rows["street"]["fused"]["bytes"]
     for name in SEGMENTS:
@@ -84,7 +84,7 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     assert (success["pairs"], success["recordings"], success["recordings_with_gaps"]) == (6, 2, 1)
     assert b"night/cam" in storage.read_bytes(f"{bucket}/out/report.html")
 
-    # Here it is interrupted after the first segment, and the same command goes on.
+    # Here it is interrupted after the first segment, and the same command resumes.
     def interrupt(progress: Progress) -> None:
         if progress.done == 2:  # there is one pair of images: these are segments
             raise KeyboardInterrupt
@@ -95,7 +95,7 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     assert "street" in before
     assert 3 <= len(before) < 6
     assert not (tmp_path / "out" / "recordings").exists()
-    (archive / "infrared" / "broken.mp4").write_bytes(sound)
+    (archive / "infrared" / "broken.mp4").write_bytes(audio)
     rest: Outcome = fuse(plan_fuse(config(archive, tmp_path / "out", retry_failed=True)))
     # `broken` could not be cut, stood in the manifest as one row, and is cut now that it is sound.
     after = rows_of(tmp_path / "out")
@@ -110,7 +110,7 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     (tmp_path / "out" / "recordings" / "night" / "cam.json").unlink()
     assert fuse(plan_fuse(config(archive, tmp_path / "out"))).fused_now == 0
     assert (tmp_path / "out" / "recordings" / "night" / "cam.mp4").read_bytes() == joined_here
-    with pytest.raises(RequestError, match="video_codec: 'h264' there, 'ffv1' now"):
+    with pytest.raises(UsageError, match="video_codec: 'h264' there, 'ffv1' now"):
         fuse(plan_fuse(config(archive, tmp_path / "out", video_codec="ffv1")))
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse import job as fuse_job
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
@@ -139,10 +139,10 @@ def test_colour_sizes_and_depth_come_out_as_they_went_in(mixed: Fused) -> None:
 
 
 def test_a_destination_belongs_to_the_settings_that_decide_its_results(mixed: Fused, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="format: 'png' there, 'jpeg' now"):
+    with pytest.raises(UsageError, match="format: 'png' there, 'jpeg' now"):
         run(mixed.source, mixed.out, images="both", format="jpeg")
     make_archive(tmp_path / "other", 2)
-    with pytest.raises(RequestError, match="'street_000' stands in"):
+    with pytest.raises(UsageError, match="'street_000' is listed in"):
         run(tmp_path / "other", mixed.out, images="both")
 
 

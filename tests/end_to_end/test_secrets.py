@@ -163,7 +163,7 @@ def test_no_secret_is_in_what_a_refusal_says(planted: Path, words: tuple[str, ..
     result = CliRunner().invoke(main, ["fuse", *given, "--out", str(planted / "out"), "--verbose"])
     said = result.output
     assert result.exit_code == 2
-    assert "Credentials belong into the environment" in said
+    assert "Credentials belong in the environment" in said
     assert found_in(said.encode()) == set()
     assert not (planted / "out").exists()
 

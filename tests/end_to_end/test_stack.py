@@ -35,7 +35,7 @@ from jobs.train import command as train_command
 from pipelines.checkpoints.read import read_model
 from pipelines.cluster import submit as submission
 from pipelines.cluster.submit import Submission, follow
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.destination import Destination
 from pipelines.storage import objects as storage
 from pipelines.train.folder import RunFolder
@@ -232,16 +232,16 @@ def test_a_training_is_one_mlflow_run_with_curves_pictures_and_its_data() -> Non
 def test_a_finished_training_is_not_done_again_and_no_other_one_goes_there() -> None:
     outcome = train(plan_train(train_command.request(TRAIN)[0]))
     assert (outcome.seconds, outcome.steps) == (0, STEPS)
-    with pytest.raises(RequestError, match=r"belongs to a run with other settings \(learning_rate: .* there, 0.5"):
+    with pytest.raises(UsageError, match=r"was made with different settings \(learning_rate: .* there, 0.5"):
         plan_train(train_command.request([*TRAIN, "--learning-rate=0.5"])[0])
 
 
-def test_a_stopped_job_says_so_and_the_next_submission_goes_on(day: Day) -> None:
+def test_a_stopped_job_says_so_and_the_next_submission_resumes(day: Day) -> None:
     assert day.stopped.code == 130
-    assert "Stopped. What is done is kept; the same command again goes on from there." in day.stopped.output
+    assert "Interrupted. Progress is saved; rerun the same command to resume." in day.stopped.output
     assert day.status_when_stopped == "KILLED"
     assert 0 < day.rows_when_stopped < day.rows_when_lost < PAIRS
-    assert "of the pairs were done before)" in day.fused.output
+    assert "of the pairs were already done)" in day.fused.output
 
 
 def test_a_lost_host_loses_no_pair_and_doubles_none(day: Day) -> None:
@@ -300,7 +300,7 @@ def test_runs_tell_their_submission_and_what_it_was_told() -> None:
 def test_a_wrong_request_is_refused_before_it_is_sent_and_a_failed_job_has_its_code() -> None:
     refused = submit("fuse", "night", "--out", "s3://data/other")
     assert refused.code == 2
-    assert "Error: SOURCE 'night' is another folder on every machine of a cluster" in refused.output
+    assert "Error: SOURCE 'night' is a different folder on every machine of a cluster" in refused.output
     failed = submit("fuse", "s3://data/nowhere", "--out", "s3://data/other", "--wait")
     assert failed.code == 2
     status = ray("job", "status", submission_of(Said(0, "\n".join(failed.output.splitlines()[:4]))).id)

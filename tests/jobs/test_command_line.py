@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs.command_line import job_command, main
 from pipelines.config.fields import split_at_commas
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from upfusion.metrics import METRICS
 
@@ -38,7 +38,7 @@ def told_by(*words: str) -> FuseConfig:
 
 
 def refused(*words: str) -> str:
-    """What stands on stderr after a wrong request: a sentence, nothing started, no traceback."""
+    """What stands on stderr after invalid arguments: a sentence, nothing started, no traceback."""
     command, told = command_that(lambda _: 0)
     result = CliRunner().invoke(command, words)
     assert result.exit_code == 2
@@ -175,7 +175,7 @@ def test_a_flag_that_takes_one_word_takes_no_more():
     assert "Got unexpected extra argument (ssim)" in refused("in", "--out", "out", "--metrics", "vif", "ssim")
 
 
-# Wrong requests
+# Invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_wrong_file_is_one_sentence_that_names_the_option_or_the_file(tmp_path
 
 def test_what_a_job_refuses_is_a_sentence_without_secrets_and_code_2(monkeypatch):
     def refuse(_: FuseConfig) -> int:
-        raise RequestError("no pairs at https://me:hidden@host signed with open-sesame")
+        raise UsageError("no pairs at https://me:hidden@host signed with open-sesame")
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
     for words in (["in", "--out", "out"], ["in", "--out", "out", "--verbose"]):
@@ -295,7 +295,7 @@ def test_what_nobody_foresaw_is_a_sentence_without_secrets_and_code_1(monkeypatc
 def test_credentials_in_an_option_are_refused_and_not_repeated(words):
     said = refused(*words)
     assert "swordfish" not in said
-    assert "belong into the environment" in said or "***" in said
+    assert "belong in the environment" in said or "***" in said
 
 
 @pytest.mark.parametrize("line", ["source: s3://AKIAX:swordfish@bucket", "allow: ['https://host?sig=swordfish']"])
@@ -303,12 +303,12 @@ def test_credentials_in_a_file_are_refused_and_not_repeated(tmp_path, line):
     (tmp_path / "job.yaml").write_text(line)
     said = refused("--out", "out", "--config", str(tmp_path / "job.yaml"))
     assert "swordfish" not in said
-    assert "belong into the environment" in said
+    assert "belong in the environment" in said
 
 
 def test_signs_that_a_terminal_would_act_on_are_written_out():
     def refuse(_: FuseConfig) -> int:
-        raise RequestError("no pairs in \x1b]0;title\x07 \u202egnp.exe 東京")
+        raise UsageError("no pairs in \x1b]0;title\x07 \u202egnp.exe 東京")
 
     result = CliRunner().invoke(command_that(refuse)[0], ["in", "--out", "out"])
     assert result.stderr == "Error: no pairs in \\x1b]0;title\\x07 \\u202egnp.exe 東京\n"

@@ -35,8 +35,8 @@ def test_the_authors_file_becomes_a_model_with_their_result(authors, tmp_path):
     out = tmp_path / "authors.safetensors"
     result = convert(save(authors, tmp_path / "Fuse.pth"), "--out", out)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "44 weights that nothing uses were left out: encoder_level1_gt." in result.stdout
-    assert "no text encoder with 64 numbers a text is known" in result.stdout
+    assert "44 unused weights were dropped: encoder_level1_gt." in result.stdout
+    assert "no text encoder with 64 dimensions per text is known" in result.stdout
     model = upfusion.load(out, "cpu")
     red, green, blue = authors["input.visible"].split(1, dim=1)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_a_checkpoint_that_is_there_is_not_overwritten(authors, tmp_path):
     out.write_bytes(b"hours of training")
     result = convert(save(authors, tmp_path / "Fuse.pth"), "--out", out)
     assert result.exit_code == 2
-    assert f"--out {out} is there already" in result.stderr
+    assert f"--out {out} already exists" in result.stderr
     assert out.read_bytes() == b"hours of training"
 
 
@@ -63,7 +63,7 @@ def test_a_prompt_that_cannot_be_encoded_is_refused_and_nothing_written(authors,
     out = tmp_path / "authors.safetensors"
     result = convert(save(authors, tmp_path / "Fuse.pth"), "--out", out, "--prompt", "Keep all.")
     assert result.exit_code == 2
-    assert "--prompt cannot be encoded: no text encoder with 64 numbers" in result.stderr
+    assert "--prompt cannot be encoded: no text encoder with 64 dimensions" in result.stderr
     assert not out.exists()
 
 

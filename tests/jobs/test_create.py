@@ -32,7 +32,7 @@ def test_priors_from_a_store_go_into_the_checkpoint(object_store, tmp_path):
     result = create("small", "--out", f"{bucket}/start.safetensors", *priors)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        "Untrained small with 7 embedded prompts: it is for training, and fuses nothing yet.",
+        "Untrained small with 7 embedded prompts: it is for training and cannot fuse yet.",
         f"Checkpoint {bucket}/start.safetensors",
     ]
     made = parse_checkpoint(storage.read_bytes(f"{bucket}/start.safetensors"), "start")
@@ -40,7 +40,7 @@ def test_priors_from_a_store_go_into_the_checkpoint(object_store, tmp_path):
     assert list(made.prompts) == list(PROMPTS)
     refused = CliRunner().invoke(main, ["fuse", str(tmp_path), "--out", "x", "--model", f"{bucket}/start.safetensors"])
     assert refused.exit_code == 2
-    assert "is untrained and would give noise" in refused.stderr
+    assert "is untrained and would produce noise" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_priors_from_a_store_go_into_the_checkpoint(object_store, tmp_path):
     [
         (["huge", "--out", "x"], "Error: unknown preset 'huge'; known presets: paper, base, tiny, small"),
         (["small"], "Error: --out is missing"),
-        (["small", "--out", "x", "--weights", "nowhere.pth"], "--weights nowhere.pth: there is no such file or folder"),
+        (["small", "--out", "x", "--weights", "nowhere.pth"], "--weights nowhere.pth: no such file or folder"),
         (["small", "--out", "x", "--weights", "."], "no file of ConvNeXt weights lies at"),
         (["small", "--out", "x"], "pretrained ConvNeXt small_convnext.made_here was found neither on the model hub"),
     ],

@@ -6,10 +6,10 @@ import time
 import pytest
 from rich.console import Console
 
-from jobs.exit_codes import EXIT_CRASH, EXIT_INTERRUPTED, explained
-from pipelines.errors.exceptions import JobStoppedError, RequestError
+from jobs.exit_codes import EXIT_CRASH, EXIT_INTERRUPTED, exit_on_failure
+from pipelines.errors.exceptions import JobStoppedError, UsageError
 
-GOES_ON = "What is done is kept; the same command again goes on from there."
+RESUMES = "Progress is saved; rerun the same command to resume."
 
 
 def ends(error: BaseException | None, *, verbose: bool = False) -> tuple[object, list[str]]:
@@ -18,7 +18,7 @@ def ends(error: BaseException | None, *, verbose: bool = False) -> tuple[object,
     passed: object = None
     try:
         # Narrow, because sentences are not broken into lines.
-        with explained(Console(file=said, width=20), "The job", "What is done is kept", verbose=verbose):
+        with exit_on_failure(Console(file=said, width=20), "The job", "Progress is saved", verbose=verbose):
             if error:
                 raise error
     except SystemExit as exit_:
@@ -31,14 +31,14 @@ def ends(error: BaseException | None, *, verbose: bool = False) -> tuple[object,
 @pytest.mark.parametrize("verbose", [False, True])
 def test_what_ends_well_or_is_interrupted_says_so_however_much_is_told(verbose):
     assert ends(None, verbose=verbose) == (None, [])
-    assert ends(KeyboardInterrupt(), verbose=verbose) == (EXIT_INTERRUPTED, [f"Stopped. {GOES_ON}"])
+    assert ends(KeyboardInterrupt(), verbose=verbose) == (EXIT_INTERRUPTED, [f"Interrupted. {RESUMES}"])
     assert EXIT_INTERRUPTED == 130
 
 
 def test_a_crash_is_a_sentence_with_what_is_kept():
     code, lines = ends(KeyError("pair [red]7[/]"))
     assert code == EXIT_CRASH == 1
-    assert lines == ["The job stopped: KeyError: 'pair [red]7[/]'", f"{GOES_ON} --verbose shows more."]
+    assert lines == ["The job stopped: KeyError: 'pair [red]7[/]'", f"{RESUMES} --verbose shows more."]
 
 
 def test_an_error_that_explains_itself_stands_alone():
@@ -47,7 +47,7 @@ def test_an_error_that_explains_itself_stands_alone():
 
 @pytest.mark.parametrize("verbose", [False, True])
 def test_a_wrong_request_is_the_command_lines_to_explain(verbose):
-    error = RequestError("--out is another job's")
+    error = UsageError("--out is another job's")
     assert ends(error, verbose=verbose) == (error, [])
 
 
@@ -81,12 +81,12 @@ def test_a_cluster_that_ends_a_job_with_sigterm_interrupts_it_as_a_person_does()
     said = io.StringIO()
 
     def stopped():
-        with explained(Console(file=said), "The job", "What is done is kept", verbose=False):
+        with exit_on_failure(Console(file=said), "The job", "Progress is saved", verbose=False):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
 
     with pytest.raises(SystemExit) as ended:
         stopped()
     assert ended.value.code == EXIT_INTERRUPTED
-    assert "Stopped." in said.getvalue()
+    assert "Interrupted." in said.getvalue()
     assert signal.getsignal(signal.SIGTERM) == before

@@ -64,7 +64,7 @@ def test_what_failed_is_said_and_the_rest_measured(archive):
     assert "2.png" in result.stderr
     assert lines(result)[2:] == [
         "1 of 2 fused images measured",
-        "1 images have no partners and are left out:",
+        "1 images have no partners and are skipped:",
         str(archive / "visible" / "3.png"),
     ]
 
@@ -73,7 +73,7 @@ def test_what_failed_is_said_and_the_rest_measured(archive):
     ("words", "reason"),
     [
         (["measure"], "A is missing: Image of source A"),
-        (["measure", "x", "y", "z"], "A x: there is no such file"),
+        (["measure", "x", "y", "z"], "A x: no such file"),
         (["measure", "x", "y", "z", "--metrics", "beauty"], "--metrics: unknown metric 'beauty'; known metrics: vif"),
     ],
 )

@@ -42,9 +42,9 @@ def test_pairs_are_counted_by_task_and_size_and_the_rest_is_named(archive):
         "task size pairs",
         "ir_visible (infrared + visible) 32x24 2",
         "ct_mri (CT + MRI) 256x200 1",
-        "1 images have no partner and are left out:",
+        "1 images have no partner and are skipped:",
         f"{archive}/visible/[4].png",
-        "1 other files are not considered.",
+        "1 other files are ignored.",
     ]
 
 

@@ -12,7 +12,7 @@ from jobs.command_line import main
 from jobs.submit import SUBMITTED
 from pipelines.cluster import submit as submission
 from pipelines.cluster.submit import Submission
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 
 ROOT = Path(__file__).parents[2]
 FUSE = ("fuse", "s3://data/in", "--out", "s3://data/out")
@@ -84,12 +84,12 @@ def test_words_that_belong_together_stay_so(sent: list[Sent]) -> None:
         ((*FUSE, "--max-failed", "2"), "--max-failed: Input should be less than or equal to 1"),
         (("fuse", "s3://data/in"), "--out is missing"),
         ((*FUSE, "--metadata", "team"), "--metadata: expected KEY=VALUE, got 'team'"),
-        (("fuse", "in", "--out", "s3://data/out"), "SOURCE 'in' is another folder on every machine"),
-        (("fuse", "s3://data/in", "--out", "out"), "--out 'out' is another folder on every machine"),
-        (("train", "pairs=2", "--out", "s3://data/out"), "DATA 'pairs=2' is another folder"),
-        (("evaluate", "night=pairs", "--out", "s3://data/out"), "SET 'pairs' is another folder"),
+        (("fuse", "in", "--out", "s3://data/out"), "SOURCE 'in' is a different folder on every machine"),
+        (("fuse", "s3://data/in", "--out", "out"), "--out 'out' is a different folder on every machine"),
+        (("train", "pairs=2", "--out", "s3://data/out"), "DATA 'pairs=2' is a different folder"),
+        (("evaluate", "night=pairs", "--out", "s3://data/out"), "SET 'pairs' is a different folder"),
         (("measure", "a", "b"), "'measure' is not one of"),
-        (("fuse", "s3://me:secretword@data/in", "--out", "s3://data/out"), "Credentials belong into the environment"),
+        (("fuse", "s3://me:secretword@data/in", "--out", "s3://data/out"), "Credentials belong in the environment"),
     ],
     ids=["flag", "range", "missing", "metadata", "source", "out", "data", "set", "job", "secret"],
 )
@@ -123,16 +123,16 @@ def test_who_stops_waiting_does_not_stop_the_job(sent: list[Sent], monkeypatch) 
     monkeypatch.setattr(submission, "follow", interrupted)
     result = invoke(*FUSE, "--wait")
     assert result.exit_code == 130
-    assert "fuse-out-1 goes on without you" in result.stderr
+    assert "fuse-out-1 keeps running" in result.stderr
 
 
 def test_a_cluster_that_is_not_there_is_a_sentence(monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise RequestError("no Ray cluster takes jobs at http://head:8265")
+        raise UsageError("no Ray cluster accepts jobs at http://head:8265")
 
     monkeypatch.setattr(submission, "submit", refuse)
     result = invoke(*FUSE)
-    assert (result.exit_code, result.stderr) == (2, "Error: no Ray cluster takes jobs at http://head:8265\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: no Ray cluster accepts jobs at http://head:8265\n")
 
 
 def test_every_submission_of_the_docs_is_one(sent: list[Sent]) -> None:

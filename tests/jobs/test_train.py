@@ -47,6 +47,6 @@ def test_a_run_that_stops_says_why_and_what_is_left(told: Told) -> None:
     assert result.exit_code == 1
     assert "The run stopped: the gradient of step 3 is no number." in result.stderr
     assert "s3://b/step_2" in result.stderr
-    assert "same command again" not in result.stderr
+    assert "rerun the same command" not in result.stderr
     assert "Traceback" not in result.stderr
     assert len(told) == 1

@@ -167,7 +167,7 @@ def test_weights_of_a_part_that_is_left_out_are_refused(weights: Path) -> None:
 
 @pytest.mark.parametrize("part", ["head", "residual", "channels"])
 def test_an_unknown_part_is_refused_with_the_known_ones(part: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown part '{part}'; what can be left out: scpm, gam, tcpm, text"):
+    with pytest.raises(ValueError, match=f"unknown part '{part}'; known parts: scpm, gam, tcpm, text"):
         create_checkpoint("small", pretrained=False, without=("gam", part))
 
 

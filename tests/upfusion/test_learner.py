@@ -84,7 +84,7 @@ def test_micro_batches_of_any_size_give_the_step_of_the_whole_batch() -> None:
     assert largest_difference(gradients(whole), gradients(parts)) < 1e-4 * largest
 
 
-def test_a_run_that_goes_on_from_a_state_ends_in_the_same_bits(tmp_path) -> None:
+def test_a_run_that_resumes_from_a_state_ends_in_the_same_bits(tmp_path) -> None:
     recipe = replace(RECIPE, ema=0.9, clip=0.5, warm_up=3)
     through = learner_of(recipe)
     for step in range(6):

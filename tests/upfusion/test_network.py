@@ -309,7 +309,7 @@ def _network(config: NetworkConfig, seed: int = 0) -> UPFusion:
 def _scene(
     config: NetworkConfig, seed: int = 0, size: tuple[int, int] = (32, 48), batch: int = 2
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Two lumas with large and small structure, and one unit text vector a pair."""
+    """Two lumas with large and small structure, and one unit text vector per pair."""
     generator = torch.Generator().manual_seed(seed)
     coarse = nn.functional.interpolate(torch.rand(2, batch, 4, 5, generator=generator), size=size, mode="bilinear")
     fine = torch.rand(2, batch, *size, generator=generator)

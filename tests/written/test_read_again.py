@@ -1,4 +1,4 @@
-"""What every version so far wrote is read, and gone on with, by this one."""
+"""What every version so far wrote is read, and resumed from, by this one."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_a_model_is_what_it_was(written: Written) -> None:
     assert model.build_network() is not None
 
 
-def test_a_training_goes_on_with_the_step_that_it_would_have_taken(written: Written) -> None:
+def test_a_training_resumes_with_the_step_that_it_would_have_taken(written: Written) -> None:
     state, best = read_state(written.folder / "state.safetensors")
     trained = learner(start_of_training())
     trained.load_state(state)
@@ -71,7 +71,7 @@ def test_what_was_measured_is_found(written: Written, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_fuse_job_goes_on_and_leaves_what_is_there(
+def test_a_fuse_job_resumes_and_leaves_what_is_there(
     written: Written, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = json.loads((written.folder / "fused" / "run.json").read_text())["result"]["metrics_version"]

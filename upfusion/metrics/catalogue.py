@@ -40,7 +40,7 @@ Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Metric:
     """A metric of a fused pair: a function of luma `a, b, f`, each `(N, 1, H, W)` on the 0..255 scale.
 
-    `function` gives one value a pair, `(N,)`, or something that several metrics are made of, each by its own `value`.
+    `function` gives one value per pair, `(N,)`, or something that several metrics are made of, each by its own `value`.
     `costly` metrics take longer than all the others together, and are measured only where they are asked for.
     """
 
@@ -59,7 +59,7 @@ class Metric:
     costly: bool = False
 
     def __call__(self, a: Tensor, b: Tensor, f: Tensor) -> Tensor:
-        """One value a pair, `(N,)`; NaN where the metric has no meaning."""
+        """One value per pair, `(N,)`; NaN where the metric has no meaning."""
         return nan_where_flat(self.value(self.function(a, b, f)), a, b, f)
 
 

@@ -37,7 +37,7 @@ def measure(a: Tensor, b: Tensor, f: Tensor, names: Iterable[str]) -> dict[str, 
     }
 
 
-def why_none(a: Tensor, b: Tensor, f: Tensor, name: str) -> list[str]:
+def explain_undefined(a: Tensor, b: Tensor, f: Tensor, name: str) -> list[str]:
     """Say for each pair why the metric called `name` has no value on it; of use only where `measure` gave None.
 
     Takes the images that `measure` took, and raises what it raises.
@@ -50,7 +50,7 @@ def why_none(a: Tensor, b: Tensor, f: Tensor, name: str) -> list[str]:
 def _reason(name: str, images: Mapping[str, Tensor]) -> str:
     for letter, image in images.items():
         if not image.isfinite().all():
-            return f"{letter} holds values that are no numbers"
+            return f"{letter} holds NaN or Inf"
         if image.amin() == image.amax():
             return f"{letter} is flat"
     if min(images["F"].shape[-2:]) < METRICS[name].smallest_side:

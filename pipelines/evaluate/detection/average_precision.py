@@ -1,4 +1,4 @@
-"""How well detections agree with boxes: COCO's average precision, by COCO's own evaluator."""
+"""COCO's average precision of detections, by COCO's own evaluator."""
 
 import contextlib
 import importlib
@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.detection.boxes import People
 
 PERSON = 1
 MOST_DETECTIONS = 100
-"""Detections of an image that count, by score."""
+"""Detections per image that count, by score."""
 
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """What a detector finds in some images; None where nobody is in any of them."""
+    """Average precision over images; None if no person is in any of them."""
 
     ap50: float | None
     """Average precision at an intersection over union of 0.5, in [0, 1]."""
@@ -28,15 +28,15 @@ class AveragePrecision:
     """Its mean over the thresholds 0.50, 0.55, ... 0.95."""
     images: int
     people: int
-    """Boxes that were to be found: the difficult ones are not among them."""
+    """Number of boxes to detect, without the difficult ones."""
 
 
 def average_precision(truths: Sequence[People], detections: Sequence[NDArray[np.float64]]) -> AveragePrecision:
     """Compare the people in every image with the detections in it: `(N, 5)` of x1, y1, x2, y2, score.
 
     It is COCO's average precision (Lin et al. 2014, doi:10.1007/978-3-319-10602-1_48; 101 recall values, at most 100
-    detections an image), for one class and any size. A difficult box is COCO's crowd: whatever lies in it is neither
-    right nor wrong. Raises RequestError where pycocotools is not installed, and ValueError where the lists differ in
+    detections per image), for one class and any size. A difficult box is COCO's crowd: a detection inside is neither
+    right nor wrong. Raises UsageError if pycocotools is not installed, and ValueError if the lists differ in
     length.
     """
     require_evaluator()
@@ -50,11 +50,11 @@ def average_precision(truths: Sequence[People], detections: Sequence[NDArray[np.
 
 
 def require_evaluator() -> None:
-    """Raise RequestError where the extra that average precision needs is not installed."""
+    """Raise UsageError if the extra for average precision is not installed."""
     try:
         importlib.import_module("pycocotools.cocoeval")
     except ImportError as error:
-        raise RequestError("average precision needs pycocotools: pip install 'upfusion[detect]'") from error
+        raise UsageError("average precision needs pycocotools: pip install 'upfusion[detect]'") from error
 
 
 def _precision(truths: list[dict[str, Any]], detected: list[dict[str, Any]], images: int) -> NDArray[np.float64]:

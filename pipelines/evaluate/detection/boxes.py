@@ -1,4 +1,4 @@
-"""Boxes of people: the files of a set that hold them, and what stands in them (Pascal VOC's XML or YOLO's lines)."""
+"""Boxes of people: finding the box files of a set, and parsing them (Pascal VOC's XML or YOLO's lines)."""
 
 import math
 import unicodedata
@@ -6,33 +6,35 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
 from pipelines.storage import objects as storage
 from upfusion.file_names import is_hidden
 
 FOLDERS = {".xml": "annotations", ".txt": "labels"}
-"""The folder, in any case, below which box files of a suffix lie."""
+"""The folder (case-insensitive) of box files, by extension."""
 
 PEOPLE_NAMES = ("person", "pedestrian", "people")
 PEOPLE_IDS = (0,)
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-# Corners on the edge of an image are written as 1.0000001.
+# Corners on the edge of an image may be written as 1.0000001.
 ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
 class FoundBoxes:
-    """Which file holds the boxes of which pair."""
+    """The box file of each pair."""
 
     uris: dict[str, str]
     """URI of the box file by pair_id."""
     ambiguous: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """URIs that were left out, with the pair_ids each of them, or one more file, could belong to."""
+    """URIs that were skipped, with the pair_ids they could belong to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class People:
     boxes: NDArray[np.float64]
     """`(N, 4)`: x1, y1, x2, y2 in pixels from the upper left corner, within the image."""
     difficult: NDArray[np.bool_]
-    """`(N,)`: which of them are neither asked for nor wrong to find."""
+    """`(N,)`: which of them are difficult, so that detecting them is neither required nor wrong."""
 
 
 def find_boxes(source_uri: str, pair_ids: Collection[str]) -> FoundBoxes:
@@ -61,7 +63,7 @@ def find_boxes(source_uri: str, pair_ids: Collection[str]) -> FoundBoxes:
     ambiguous = {}
     for uri, path in _box_files(source_uri):
         owners = _owners(path, by_name[path.name])
-        if not owners:  # ids of folders are in one form of Unicode (NFC), macOS stores names in the other
+        if not owners:  # ids are Unicode-normalized (NFC), macOS stores names decomposed (NFD)
             path = PurePosixPath(unicodedata.normalize("NFC", str(path)))
             owners = _owners(path, by_name[path.name])
         if len(owners) > 1:
@@ -127,7 +129,7 @@ def _owners(path: PurePosixPath, namesakes: list[str]) -> list[str]:
 
 
 def _within(short: Iterable[str], long: Iterable[str]) -> bool:
-    """Tell whether one path is another with folders left out."""
+    """Tell whether one path is another with some folders removed."""
     rest = iter(long)
     return all(part in rest for part in short)
 
@@ -151,26 +153,21 @@ def _voc(data: bytes, name: str, width: int, height: int) -> Iterator[tuple[str,
         yield thing.findtext("name", "").strip().lower(), corners, hard
 
 
-def _parse_xml(data: bytes, name: str) -> ElementTree.Element:
-    """Parse a file of others, without what makes XML dangerous.
+def _parse_xml(data: bytes, name: str) -> Element:
+    """Parse an untrusted file; a DOCTYPE, and with it every entity, is refused. VOC has none.
 
-    Entities, which grow without end or read other files, can only be declared in a DOCTYPE, and VOC has none, so that
-    defusedxml would be a package more for one line. expat takes a text for UTF-8 whatever its first line claims, but
-    for UTF-16 where zero bytes show it: without those, what is not seen here is not there. Bytes that are not UTF-8
-    stand in names and paths that nobody reads.
+    Bytes that are not UTF-8 are in names and paths, which are not used.
     """
-    text = data.decode("utf-8-sig", errors="replace")
-    for forbidden, called in (("\0", "a zero byte (or UTF-16)"), ("<!DOCTYPE", "a DOCTYPE")):
-        if forbidden in text:
-            line = text.count("\n", 0, text.index(forbidden)) + 1
-            raise ValueError(f"{name}, line {line}: {called} is not allowed in a box file")
     try:
-        return ElementTree.fromstring(text)  # noqa: S314
-    except ElementTree.ParseError as error:
+        root: Element = fromstring(data.decode("utf-8-sig", errors="replace"), forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise ValueError(f"{name}: a DOCTYPE is not allowed in a box file") from error
+    except ParseError as error:
         raise ValueError(f"{name}, line {error.position[0]}: this is not XML ({error})") from error
+    return root
 
 
-def _number(parent: ElementTree.Element, tag: str, where: str) -> float:
+def _number(parent: Element, tag: str, where: str) -> float:
     text = parent.findtext(tag)
     value = _float(text or "")
     if value is None:

@@ -1,4 +1,4 @@
-"""Finding people in images with a detector of torchvision's whose weights lie in a file; nothing is downloaded."""
+"""Detecting people with a torchvision detector whose weights are in a file; nothing is downloaded."""
 
 import hashlib
 import textwrap
@@ -17,10 +17,10 @@ from upfusion.color import Pixels
 from upfusion.weights_file import parse_weights
 
 WRAPPERS = ("model", "state_dict")
-"""Under which training scripts keep the weights in what they save."""
+"""Keys under which training scripts save the weights."""
 
 WITHOUT_BACKGROUND = ("retinanet", "fcos")
-"""Architectures whose labels count from 0; to the others 0 is the background, which is never detected."""
+"""Architectures whose labels start at 0; for the others 0 is the background, which is never detected."""
 
 NAMED_AT_MOST = 3
 LONGEST_COMPLAINT = 200  # characters
@@ -28,7 +28,7 @@ LONGEST_COMPLAINT = 200  # characters
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """Which detector; raises ValueError for an architecture that torchvision does not have, or a label below 0."""
+    """The choice of a detector; raises ValueError for an unknown architecture, or a label below 0."""
 
     architecture: str = "fasterrcnn_resnet50_fpn"
     """A name of torchvision.models.detection."""
@@ -37,7 +37,7 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         if self.architecture not in architectures():
-            raise ValueError(f"no detector {self.architecture!r}; known are {', '.join(architectures())}")
+            raise ValueError(f"unknown detector {self.architecture!r}; known detectors: {', '.join(architectures())}")
         lowest = 0 if self.architecture.startswith(WITHOUT_BACKGROUND) else 1
         if self.person < lowest:
             raise ValueError(f"{self.person} is no label of {self.architecture}, which count from {lowest}")
@@ -54,7 +54,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, pixels: Pixels) -> NDArray[np.float64]:
-        """Find the people in a uint8 or uint16 image, `(H, W)` or `(H, W, 3)`; a grey one counts as a grey colour one.
+        """Detect people in a uint8 or uint16 image, `(H, W)` or `(H, W, 3)`; grey images are converted to RGB.
 
         Returns `(N, 5)`: x1, y1, x2, y2 in pixels and the score in [0, 1], everything above the detector's own lowest
         score (0.05 for most).
@@ -68,7 +68,7 @@ class Detector:
 
 def architectures() -> list[str]:
     """Return the names of torchvision's detectors, sorted."""
-    # Here: torchvision takes seconds to import, and few evaluations detect.
+    # Imported here: torchvision takes seconds to import, and few evaluations detect.
     from torchvision.models import detection, list_models
 
     return sorted(list_models(module=detection))
@@ -77,7 +77,7 @@ def architectures() -> list[str]:
 def load_detector(
     config: DetectorConfig, weights: bytes, origin: str = "the file of weights", device: str | torch.device = "cpu"
 ) -> Detector:
-    """Make the detector that the bytes of a safetensors or .pth file hold; `origin` names the file in errors.
+    """Build the detector from the bytes of a safetensors or .pth file; `origin` names the file in errors.
 
     The number of classes is that of the weights. They may lie under `model` or `state_dict`, and their names may begin
     with `module.`. Raises ValueError when the file holds anything but weights (a pickle is never executed), or those
@@ -93,7 +93,7 @@ def load_detector(
 
 
 def detector_digest(config: DetectorConfig, weights: bytes) -> str:
-    """Return the SHA-256, in hex, of what decides the detections: architecture, label and the file of weights."""
+    """Return the SHA-256, in hex, of everything that affects detections: architecture, label and weights."""
     said = f"{config.architecture}\n{config.person}\n".encode()
     return hashlib.sha256(said + hashlib.sha256(weights).digest()).hexdigest()
 
@@ -119,7 +119,7 @@ def _tensors(data: bytes, origin: str) -> dict[str, Tensor]:
 def _classes(architecture: str, weights: dict[str, Tensor], origin: str) -> int:
     """Return the number of classes of a detector with such weights.
 
-    What depends on it grows by the same with every class, and how is seen on two detectors without memory.
+    The tensors that depend on it grow linearly with the classes, which two detectors on the meta device show.
     """
     two, three = _shapes(architecture, 2), _shapes(architecture, 3)
     name = next(name for name in two if two[name] != three[name])
@@ -134,7 +134,7 @@ def _classes(architecture: str, weights: dict[str, Tensor], origin: str) -> int:
 
 
 def _fill(network: nn.Module, weights: dict[str, Tensor], origin: str, architecture: str) -> None:
-    """Load by torchvision's own rules, which know the names of older files (such as those of its COCO weights)."""
+    """Load with torchvision's own rules, which know the names in older files (such as its COCO weights)."""
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -155,7 +155,7 @@ def _shapes(architecture: str, classes: int) -> dict[str, torch.Size]:
 
 
 def _build(architecture: str, classes: int) -> Any:
-    """Build an untrained detector; `weights_backbone` would be downloaded if it were left out."""
+    """Build an untrained detector; without `weights_backbone=None` a backbone would be downloaded."""
     from torchvision.models import get_model
 
     return get_model(architecture, weights=None, weights_backbone=None, num_classes=classes)

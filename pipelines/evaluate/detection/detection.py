@@ -1,4 +1,4 @@
-"""Detection as a judge: pedestrians found in A, in B and in what each method made of them, against drawn boxes."""
+"""Detection as a measure of fusion: pedestrians detected in A, in B and in every method's images, against boxes."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.checkpoints.read import read_object
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.detection.average_precision import AveragePrecision, average_precision, require_evaluator
@@ -19,26 +19,26 @@ from pipelines.storage import objects as storage
 
 @dataclass(frozen=True)
 class Detection:
-    """A pedestrian detector, and the files that say where people are."""
+    """A pedestrian detector, and the box files."""
 
     config: DetectorConfig
     weights: bytes = field(repr=False)
     boxes: dict[str, FoundBoxes]
-    """By the name of the set."""
+    """By name of the set."""
 
     @property
     def identity(self) -> str:
-        """What decides the detections."""
+        """Everything that affects the detections."""
         return detector_digest(self.config, self.weights)
 
     def has_boxes(self, set_name: str, pair_id: str) -> bool:
-        """Tell whether somebody drew the people of a pair."""
+        """Tell whether a pair has a box file."""
         return pair_id in self.boxes[set_name].uris
 
 
 @dataclass(frozen=True)
 class Detected:
-    """How well people are found in one method's images of a set."""
+    """The detection result of one method on a set."""
 
     set: str
     method: str
@@ -46,7 +46,7 @@ class Detected:
 
 
 def plan_detection(config: EvaluateConfig, sets: list[EvaluationSet]) -> Detection | None:
-    """Read the detector and find the boxes; raises RequestError where there are none or the weights do not fit."""
+    """Read the detector and find the boxes; raises UsageError if there are none or the weights do not fit."""
     if config.detect is None:
         return None
     require_evaluator()
@@ -56,9 +56,9 @@ def plan_detection(config: EvaluateConfig, sets: list[EvaluationSet]) -> Detecti
         load_detector(detector, weights, config.detect)
         boxes = {one.name: find_boxes(one.folder, [*one.ids, *one.others]) for one in sets}
     except (OSError, ValueError) as error:
-        raise RequestError(f"--detect: {storage.without_secrets(str(error))}") from error
+        raise UsageError(f"--detect: {storage.redact(str(error))}") from error
     if not any(found.uris for found in boxes.values()):
-        raise RequestError(
+        raise UsageError(
             f"--detect: no boxes below {', '.join(one.folder for one in sets)}; expected Annotations/NAME.xml (VOC) or "
             "labels/NAME.txt (YOLO) with the names of the pairs"
         )
@@ -68,9 +68,9 @@ def plan_detection(config: EvaluateConfig, sets: list[EvaluationSet]) -> Detecti
 def judge_detections(
     detection: Detection | None, sets: list[EvaluationSet], methods: list[str], rows: pa.Table
 ) -> tuple[list[Detected], dict[str, str]]:
-    """Return every method's average precision on every set, and why files of boxes could not be used, by URI.
+    """Return every method's average precision on every set, and why box files could not be used, by URI.
 
-    On each set all methods are judged on the same pairs: those with boxes on which every method that has any image
+    On each set all methods are evaluated on the same pairs: those with boxes on which every method that has any image
     has one.
     """
     judged: list[Detected] = []
@@ -104,7 +104,7 @@ def _read_people(uris: dict[str, str], rows: pa.Table, set_name: str) -> tuple[d
                 raise data
             people[pair_id] = parse_boxes(data, uri, *sizes[pair_id])
         except Exception as error:  # noqa: BLE001  # whatever a store or a file does is said of that file
-            unusable[uri] = storage.without_secrets(str(error))
+            unusable[uri] = storage.redact(str(error))
     return people, unusable
 
 

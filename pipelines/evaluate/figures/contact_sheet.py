@@ -1,4 +1,4 @@
-"""Sheets of pairs: sources and fused images side by side, and below each the place where the methods differ most."""
+"""Contact sheets: sources and fused images side by side, with the region where the methods differ most below."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from upfusion.images import to_8_bits
 
 SOURCES = ("A", "B")
 COPIES = ("a", "b")
-"""Methods that are a copy of one source: what differs from them says nothing about the others."""
+"""Methods that copy one source: a difference to them says nothing about the others."""
 
-ENLARGED = 5  # times; the place is that part of an image's height and width
+ENLARGED = 5  # magnification; the region is this fraction of an image's height and width
 
 WIDEST_SHEET, WIDEST_PANEL, NARROWEST_SHEET = 2400, 480, 640  # pixels
 MOST_PIXELS = 2_800_000  # in all panels; of colour photographs, a PNG of 2 to 4 MB and an SVG of twice that
@@ -48,9 +48,9 @@ class _Cell:
 
 @figure_style()
 def draw_contact_sheet(title: str, rows: Sequence[SheetRow]) -> Figure:
-    """Draw pairs in rows and their sources and methods in columns, each image above its enlarged place.
+    """Draw pairs in rows and their sources and methods in columns, each image above its enlarged region.
 
-    A column that a row lacks says so there. Raises ValueError where there are no rows, a row has no image, or the
+    A missing image is marked. Raises ValueError if there are no rows, a row has no image, or the
     images of a row differ in size.
     """
     if not rows or not all(row.images for row in rows):
@@ -78,11 +78,11 @@ def draw_contact_sheet(title: str, rows: Sequence[SheetRow]) -> Figure:
 
 
 def most_differing(images: Mapping[str, Pixels]) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of the place where the methods' luma differs most.
+    """Return (top, left, height, width) of the region where the methods' luma differs most.
 
-    It is a fifth of the image's height and width, and has the largest mean of the standard deviation over methods of
-    luma against its neighbourhood, sources and copies of them left out. Fewer than two methods, or equal ones, give the
-    centre. Raises ValueError where images differ in size.
+    It is a fifth of the image's height and width, with the largest mean of the standard deviation over methods of
+    luma relative to its neighbourhood, without sources and copies. Fewer than two methods, or equal ones, give the
+    centre. Raises ValueError if images differ in size.
     """
     sizes = {image.shape[:2] for image in images.values()}
     if len(sizes) != 1:
@@ -101,18 +101,18 @@ def most_differing(images: Mapping[str, Pixels]) -> tuple[int, int, int, int]:
 def choose_pairs(spread: Mapping[str, float], count: int) -> list[str]:
     """Return the `count` pairs whose methods differ most by a metric, the widest spread first.
 
-    Equal ones stand by name, and those without a number (NaN) last.
+    Ties are ordered by name, NaN comes last.
     """
     return sorted(spread, key=lambda pair: (math.isnan(spread[pair]), -spread[pair], pair))[:count]
 
 
 def _deviation(images: Sequence[Pixels], place: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the standard deviation over images of what each shows at every pixel, `(H, W)`.
+    """Return the standard deviation over images at every pixel, `(H, W)`.
 
-    Less the mean of a neighbourhood twice the place: a whole sky that one method leaves darker shows nothing enlarged.
+    Relative to the mean of a neighbourhood twice the region: a uniformly darker sky shows nothing when enlarged.
     """
     first = luma(images[0])
-    # From the first image, so that equal ones give exact zeros.
+    # Relative to the first image, so that equal ones give exact zeros.
     differences = [luma(image) - first for image in images]
     shown = [difference - cv2.blur(difference, (2 * place[1], 2 * place[0])) for difference in differences]
     deviation: NDArray[np.float32] = np.stack(shown).std(axis=0)
@@ -120,7 +120,7 @@ def _deviation(images: Sequence[Pixels], place: tuple[int, int]) -> NDArray[np.f
 
 
 def _panel_width(rows: Sequence[SheetRow], columns: int) -> int:
-    """Return the pixels of a panel's width with which the sheet stays within its width and its number of pixels."""
+    """Return the panel width in pixels that keeps the sheet within its largest width and number of pixels."""
     by_sheet = (WIDEST_SHEET - 2 * MARGIN) // columns - GAP
     area = 2 * columns * sum(_panel_height(row, 1000) / 1000 for row in rows)  # in squares of a panel's width
     return min(WIDEST_PANEL, by_sheet, int(math.sqrt(MOST_PIXELS / area)))
@@ -136,7 +136,7 @@ def _heading(name: str) -> str:
 
 
 def _draw_row(figure: Figure, row: SheetRow, columns: Sequence[str], first: _Cell) -> None:
-    """Draw a row of panels and the row of their enlarged places below it."""
+    """Draw a row of panels and the row of their enlarged regions below it."""
     place = most_differing(row.images)
     top, left, height, width = place
     for column, name in enumerate(columns):
@@ -151,13 +151,13 @@ def _draw_row(figure: Figure, row: SheetRow, columns: Sequence[str], first: _Cel
 
 
 def _draw_image(figure: Figure, image: Pixels, cell: _Cell) -> Axes:
-    """Fill a cell as far as the image's shape allows; the axes count the image's own pixels."""
+    """Draw an image into a cell, keeping its aspect ratio; the axes are in image pixels."""
     high, wide = image.shape[:2]
     scale = min(cell.width / wide, cell.height / high)
     size = max(1, round(wide * scale)), max(1, round(high * scale))
     left, top = cell.left + (cell.width - size[0]) // 2, cell.top + (cell.height - size[1]) // 2
     axes = _axes(figure, _Cell(left, top, *size))
-    # Resized here, since matplotlib would put the full image into an SVG.
+    # Resized here because matplotlib would embed the full image in an SVG.
     shown = np.asarray(Image.fromarray(to_8_bits(image)).resize(size, Image.Resampling.LANCZOS))
     axes.imshow(shown, cmap="gray", vmin=0, vmax=255, extent=(0, wide, high, 0), aspect="auto", interpolation="none")
     return axes
@@ -170,7 +170,7 @@ def _draw_absence(figure: Figure, cell: _Cell) -> None:
 
 
 def _frame(axes: Axes, top: int, left: int, height: int, width: int) -> None:
-    """Draw white inside black, one of which stands out from any picture."""
+    """Draw a white frame inside a black one, which is visible on any picture."""
     for color, points in (("black", 2.4), ("white", 1.0)):
         axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=color, linewidth=points))
 

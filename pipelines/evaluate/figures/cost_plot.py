@@ -1,4 +1,4 @@
-"""What a method costs against how well it fuses."""
+"""The plot of a metric against the cost of each method."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ MARKER, INSET = 7.5, 5  # points
 
 @dataclass(frozen=True)
 class Cost:
-    """A method's cost, None where it is not known, and its mean of a metric, NaN where there is none."""
+    """A method's cost (None if unknown) and its mean of a metric (NaN if there is none)."""
 
     method: str
     cost: float | None
@@ -57,9 +57,9 @@ class _Point:
 
 @figure_style()
 def draw_costs(metric: str, costs: Sequence[Cost], unit: str) -> Figure:
-    """Draw a metric against cost on a logarithmic axis; methods that have no place on it are named below.
+    """Draw a metric against cost on a logarithmic axis; methods without a cost are listed below.
 
-    `unit`: what the cost is, as the axis shall say it ("milliseconds a megapixel").
+    `unit`: the unit of the cost, for the axis label ("milliseconds per megapixel").
     """
     points = list(_points(costs))
     notes = [line for note in _notes(costs) for line in textwrap.wrap(note, 80, break_long_words=False)]
@@ -86,10 +86,10 @@ def _points(costs: Sequence[Cost]) -> Iterator[_Point]:
 
 
 def _notes(costs: Sequence[Cost]) -> Iterator[str]:
-    """Name what is not drawn, and its value."""
+    """List the methods that are not drawn, with their values."""
     measured = [cost for cost in costs if math.isfinite(cost.value)]
     groups = {
-        "Cost not known": [cost for cost in measured if cost.cost is None or not math.isfinite(cost.cost)],
+        "Cost unknown": [cost for cost in measured if cost.cost is None or not math.isfinite(cost.cost)],
         "No cost": [cost for cost in measured if cost.cost is not None and cost.cost <= 0],
     }
     for reason, group in groups.items():
@@ -100,7 +100,7 @@ def _notes(costs: Sequence[Cost]) -> Iterator[str]:
 
 
 def _prepare(axes: Axes, points: Sequence[_Point]) -> None:
-    """Set the axes' limits with room for names, which are placed by them, and the ticks."""
+    """Set the axes' limits, with room for the names, and the ticks."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:,g}"))
     if points:
@@ -116,7 +116,7 @@ def _prepare(axes: Axes, points: Sequence[_Point]) -> None:
 
 
 def _mark_better_corner(axes: Axes, metric: str) -> Bbox:
-    """Say in which corner a method would be best, and return where that stands, in pixels."""
+    """Mark the corner in which a method would be best; return the position of that text in pixels."""
     arrow, low = {True: ("↖ better", False), False: ("↙ better", True), None: ("← cheaper", False)}[
         METRICS[metric].higher_is_better
     ]
@@ -135,12 +135,12 @@ def _mark_better_corner(axes: Axes, metric: str) -> Bbox:
 
 
 def _name_points(axes: Axes, points: Sequence[_Point], corner: Bbox) -> None:
-    """Write every name as near to its symbol as no other name or symbol forbids."""
+    """Write every name as near to its symbol as possible without overlaps."""
     at = [axes.transData.transform(point.place) for point in points]
     reach = (MARKER / 2 + 1) * DPI / 72
     taken = [corner, *(Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in at)]
     for point, pixel in zip(points, at, strict=True):
-        # Where all is taken, the nearest: rather one over the other than none.
+        # If no free place is left, the nearest one: an overlap is better than a missing name.
         dx, dy = next(
             (offset for offset in _around() if _is_free(_box(pixel, point.name, *offset), axes.bbox, taken)),
             next(_around()),
@@ -172,7 +172,7 @@ def _is_free(box: Bbox, inside: BboxBase, taken: Sequence[Bbox]) -> bool:
 
 
 def _box(point: NDArray[np.float64], text: str, dx: float, dy: float) -> Bbox:
-    """Pixels that a line of text fills which begins, ends or is centred (by its direction) off a point."""
+    """The bounding box in pixels of a line of text that starts, ends or is centred (by direction) at a point."""
     width, height = text_width(text) * DPI, 1.25 * TEXT_SIZE * DPI / 72
     left = point[0] + dx * DPI / 72 - width * (0.5, 0, 1)[_sign(dx)]
     bottom = point[1] + dy * DPI / 72 - height * (0.5, 0, 1)[_sign(dy)]
@@ -180,5 +180,5 @@ def _box(point: NDArray[np.float64], text: str, dx: float, dy: float) -> Bbox:
 
 
 def _sign(number: float) -> int:
-    """0, 1 or -1: an index of what belongs to the middle, the positive and the negative side."""
+    """0, 1 or -1, as an index for the middle, the positive and the negative side."""
     return (number > 0) - (number < 0)

@@ -1,4 +1,4 @@
-"""Figures as files: the same figure gives the same bytes."""
+"""Writing figures deterministically: the same figure gives the same bytes."""
 
 import io
 
@@ -12,11 +12,11 @@ from pipelines.storage import objects as storage
 
 
 def save_figure(figure: Figure, uri_without_suffix: str) -> list[str]:
-    """Write a figure as PNG (150 dpi) and SVG (text stays text) and empty it; returns the two URIs.
+    """Write a figure as PNG (150 dpi) and SVG (text stays text) and clear it; returns the two URIs.
 
     Raises OSError, naming the URI, where a file cannot be written.
     """
-    # Both before either is written: what cannot be drawn leaves nothing.
+    # Render both before writing either, so that an error leaves no file.
     files = {f"{uri_without_suffix}.png": render_png(figure), f"{uri_without_suffix}.svg": render_svg(figure)}
     figure.clear()
     for uri, data in files.items():
@@ -26,7 +26,7 @@ def save_figure(figure: Figure, uri_without_suffix: str) -> list[str]:
 
 @figure_style()
 def render_png(figure: Figure) -> bytes:
-    """Render a figure as PNG, 8 bits a channel; in grey where nothing has a colour."""
+    """Render a figure as PNG, 8 bits per channel; greyscale if it has no colour."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -40,7 +40,7 @@ def render_png(figure: Figure) -> bytes:
 
 @figure_style()
 def render_svg(figure: Figure) -> bytes:
-    """Render a figure as SVG, with images inside it and without a date."""
+    """Render a figure as SVG, with embedded images and without a date."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Small multiples: a panel a set, in each the same methods from top to bottom along an axis of its own."""
+"""Small multiples: one panel per set, each with the same methods from top to bottom and its own axis."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,10 @@ SIDE, TITLE, TICKS, LABEL_LINE, NOTE_LINE = 0.18, 0.28, 0.27, 0.14, 0.13
 
 
 def draw_panels(sets: Iterable[tuple[str, str]], methods: Sequence[str], label: str, note: str) -> Figure:
-    """Draw the empty panels of a figure, within `figure_style`; its axes are those of the sets, in their order.
+    """Draw the empty panels of a figure, within `figure_style`; its axes are those of the sets, in order.
 
-    `sets`: the name of each, which may be shortened, and what stands behind it. Method number i has y = i. Raises
-    ValueError where there is no set or no method.
+    `sets`: the name of each, which may be shortened, and the text after it. Method number i has y = i. Raises
+    ValueError without a set or a method.
     """
     titles = list(sets)
     if not titles or not methods:
@@ -43,8 +43,8 @@ def draw_panels(sets: Iterable[tuple[str, str]], methods: Sequence[str], label: 
     return figure
 
 
-def say_in_row(axes: Axes, row: int, text: str) -> None:
-    """Write instead of drawing: why a method has nothing in a panel."""
+def write_in_row(axes: Axes, row: int, text: str) -> None:
+    """Write why a method has nothing in a panel, in place of its data."""
     axes.text(
         0.02, row, text, transform=axes.get_yaxis_transform(), size=NOTE_SIZE, color="0.35", style="italic", va="center"
     )
@@ -60,7 +60,7 @@ def _panel(figure: Figure, place: tuple[float, float, float, float], names: list
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axes.grid(axis="x")
-    # Every second row, to lead the eye from a name through the panels.
+    # Shade every second row, to guide the eye through the panels.
     for row in range(1, len(names), 2):
         axes.axhspan(row - 0.5, row + 0.5, color="0.965", linewidth=0, zorder=0)
     axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""How every figure looks, whatever matplotlibrc is about, and how names of any length and script fit into it."""
+"""The style of all figures, independent of matplotlibrc, and fitting names of any length and script."""
 
 import threading
 import warnings
@@ -17,7 +17,7 @@ DPI = 150
 TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 10.0, 8.0, 7.0  # points
 LONGEST = 400  # letters of any line
 
-# DejaVu, which matplotlib brings, has no Chinese, Japanese or Korean; where a system has one of these, they are drawn.
+# DejaVu, which comes with matplotlib, has no Chinese, Japanese or Korean glyphs; these fonts do, if installed.
 EAST_ASIAN_FONTS = frozenset(
     {"Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "WenQuanYi Micro Hei", "Microsoft YaHei", "PingFang SC"}
 )
@@ -36,10 +36,10 @@ STYLE: dict[Any, Any] = {
     "grid.color": "0.88",
     "grid.linewidth": 0.6,
     "hatch.linewidth": 0.5,
-    # Names are users': `$` begins no formula.
+    # Names come from users: `$` does not start a formula.
     "text.parse_math": False,
     "text.usetex": False,
-    # With it, letters in a PNG are wider than text_width says.
+    # With hinting, letters in a PNG are wider than text_width.
     "text.hinting": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "upfusion",
@@ -47,9 +47,9 @@ STYLE: dict[Any, Any] = {
 
 # Seven and twelve have no common divisor: 84 methods look different in black and white, the first 12 by marker alone.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*", "h")
-# Lines only: dots and circles make an SVG of one box half a megabyte.
+# Lines only: with dots and circles the SVG of one box is half a megabyte.
 HATCHES = ("", "/////", "xxxx", "\\\\\\\\\\", "----", "||||", "++++")
-# Okabe and Ito's, which most colour-blind readers tell apart, less yellow and black.
+# Okabe and Ito's palette, distinguishable for most colour-blind readers, without yellow and black.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 _RC_PARAMS = threading.RLock()
@@ -57,7 +57,7 @@ _RC_PARAMS = threading.RLock()
 
 @dataclass(frozen=True)
 class Look:
-    """What tells one method from the others, in colour and without it."""
+    """The marks of one method: colour, marker and hatch."""
 
     marker: str
     hatch: str
@@ -68,10 +68,10 @@ class Look:
 def figure_style() -> Iterator[None]:
     """Draw or render in the project's style, one thread at a time; as a decorator, the whole function.
 
-    matplotlib keeps its settings for the whole process: they are put back afterwards.
+    matplotlib's settings are global: they are restored afterwards.
     """
     with _RC_PARAMS, mpl.rc_context(), warnings.catch_warnings():
-        # A script that no font here has is drawn as boxes, which the reader sees.
+        # Glyphs missing in all fonts are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from|Matplotlib currently does not support")
         mpl.rcdefaults()
         known = sorted(EAST_ASIAN_FONTS.intersection(fontManager.get_font_names()))
@@ -80,15 +80,15 @@ def figure_style() -> Iterator[None]:
 
 
 def look(position: int) -> Look:
-    """Return the look of the method at a position of a figure's list of methods."""
+    """Return the marks of the method at a position of a figure's list of methods."""
     return Look(*(choices[position % len(choices)] for choices in (MARKERS, HATCHES, COLORS)))
 
 
 def fitted(text: str, inches: float, size: float = TEXT_SIZE) -> str:
-    """Shorten a text of any origin to one line that is at most so wide at `size` points.
+    """Shorten an untrusted text to one line of limited width at `size` points.
 
-    What is left out of the middle becomes an ellipsis, since long names mostly differ at their ends. Characters
-    that cannot be shown, some of which no XML may hold, become U+FFFD.
+    The middle is replaced by an ellipsis, since long names mostly differ at their ends. Characters
+    that cannot be shown or are not allowed in XML become U+FFFD.
     """
     line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
     if len(line) <= LONGEST and text_width(line, size) <= inches:
@@ -112,7 +112,7 @@ def metric_label(metric: str) -> str:
 
 
 def direction(metric: str) -> str:
-    """Say which values of a metric are good."""
+    """Return which values of a metric are better, as text."""
     words = {True: "higher is better", False: "lower is better", None: "neither end is better"}
     return words[METRICS[metric].higher_is_better]
 

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: contact sheets, distributions, differences to the reference, costs."""
+"""The figures of an evaluation: contact sheets, distributions, differences to the reference, costs."""
 
 from collections.abc import Iterator
 
@@ -22,15 +22,15 @@ from upfusion.baselines import COPIES
 from upfusion.color import Pixels
 from upfusion.images import ImageError, decode_image
 
-COST_UNIT = "milliseconds a megapixel"
+COST_UNIT = "milliseconds per megapixel"
 
 
 def draw_pictures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-    """Draw every picture, one at a time, with the name of its file less the suffix."""
+    """Yield every figure with the name of its file without extension."""
     plan = evaluation.plan
     main = main_comparisons(evaluation.comparisons)
     for metric in plan.config.metrics:
-        # A metric may have no value anywhere: qy has none where both sources are black.
+        # A metric may be undefined everywhere: qy is, if both sources are black.
         if values := _values_by_set(evaluation, metric):
             yield f"distribution_{metric}", draw_distributions(metric, values)
     for metric in headlines(plan.config.metrics):
@@ -44,17 +44,17 @@ def draw_pictures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
 
 
 def count_pictures(plan: EvaluationPlan) -> int:
-    """Return how many pictures there will be at most."""
+    """Return an upper bound of the number of figures."""
     return len(plan.config.metrics) + 2 * len(headlines(plan.config.metrics)) + len(plan.sets)
 
 
 def headlines(metrics: tuple[str, ...]) -> list[str]:
-    """Return the metrics that stand for all: the balanced forms, or the first where none was measured."""
+    """Return the headline metrics: the balanced forms, or the first metric if none was measured."""
     return [metric for metric in metrics if metric.endswith("_balanced")] or [metrics[0]]
 
 
 def costs_of(evaluation: Evaluation, metric: str) -> list[Cost]:
-    """Return milliseconds a megapixel of every method, and its mean of a metric over the sets, each set alike."""
+    """Return milliseconds per megapixel of every method, and its mean of a metric over sets weighted equally."""
     means = {
         (one.set, method): one.scores[method, metric].mean
         for one in main_comparisons(evaluation.comparisons)
@@ -69,7 +69,7 @@ def costs_of(evaluation: Evaluation, metric: str) -> list[Cost]:
 
 
 def measured_cost(rows: pa.Table, method: str) -> float | None:
-    """Return the median of a method's milliseconds a megapixel; None where they were not measured here."""
+    """Return the median of a method's milliseconds per megapixel; None if not measured here."""
     chosen = rows.filter(pc.and_(pc.equal(rows["method"], method), pc.is_valid(rows["fuse_ms"])))
     if not len(chosen):
         return None
@@ -101,7 +101,7 @@ def _effects(one: Comparison, metric: str) -> list[Effect]:
 
 
 def _sheet_rows(evaluation: Evaluation, one: EvaluationSet) -> list[SheetRow]:
-    """Read the images of the pairs on which the methods differ most; what has gone since is left out."""
+    """Read the images of the pairs on which the methods differ most; deleted ones are skipped."""
     pairs = {pair["pair_id"]: pair for pair in one.pairs.to_pylist()}
     chosen = choose_pairs(_spread(evaluation, one), evaluation.plan.config.sheet_pairs)
     rows = [SheetRow(pair_id, _images(evaluation, one, pairs[pair_id])) for pair_id in chosen]
@@ -109,7 +109,7 @@ def _sheet_rows(evaluation: Evaluation, one: EvaluationSet) -> list[SheetRow]:
 
 
 def _spread(evaluation: Evaluation, one: EvaluationSet) -> dict[str, float]:
-    """Return how far apart the methods are on every pair in the first headline metric."""
+    """Return the spread of the methods on every pair in the first headline metric."""
     values = evaluation.values
     metric = headlines(evaluation.plan.config.metrics)[0]
     chosen = values.filter(pc.and_(pc.equal(values["set"], one.name), pc.equal(values["metric"], metric)))

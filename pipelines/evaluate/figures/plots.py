@@ -1,4 +1,4 @@
-"""Figures of a comparison: how a metric is distributed, and how far each method is from a reference."""
+"""Figures of a comparison: distributions of a metric, and differences to a reference."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +10,20 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipelines.evaluate.figures.figure_panels import draw_panels, say_in_row
+from pipelines.evaluate.figures.figure_panels import draw_panels, write_in_row
 from pipelines.evaluate.figures.figure_style import figure_style, fitted, look, metric_label
 from upfusion.metrics import METRICS
 
 FEWEST_FOR_A_BOX = 5
-MOST_POINTS = 30  # shown one by one
-WIDEST_REFERENCE = 1.5  # inches, with which an axis' label is no wider than its panel
+MOST_POINTS = 30  # shown as single dots
+WIDEST_REFERENCE = 1.5  # inches; keeps an axis label within its panel
 
 Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A method's mean paired difference to the reference and its 95 % interval; NaN where there is none."""
+    """A method's mean paired difference to the reference and its 95 % interval; NaN if there is none."""
 
     method: str
     difference: float
@@ -33,10 +33,10 @@ class Effect:
 
 @figure_style()
 def draw_distributions(metric: str, values: Mapping[str, Mapping[str, Values]]) -> Figure:
-    """Draw a panel a set and in it a box a method, or only dots where there are few pairs.
+    """Draw one panel per set with one box plot per method, or only dots if there are few pairs.
 
-    `values`: by set and method, the metric of every pair, `(N,)`; what is not finite is left out. Raises ValueError
-    where there is no set or no method.
+    `values`: by set and method, the metric of every pair, `(N,)`; non-finite values are dropped. Raises ValueError
+    without a set or a method.
     """
     finite = {
         name: {method: array[np.isfinite(array)] for method, array in of_set.items()} for name, of_set in values.items()
@@ -59,9 +59,9 @@ def draw_distributions(metric: str, values: Mapping[str, Mapping[str, Values]]) 
 
 @figure_style()
 def draw_effects(metric: str, reference: str, effects: Mapping[str, Sequence[Effect]]) -> Figure:
-    """Draw a panel a set and in it how far each method is from the reference, with its interval (a forest plot).
+    """Draw one panel per set with each method's difference to the reference and its interval (a forest plot).
 
-    Raises ValueError where there is no set or no method.
+    Raises ValueError without a set or a method.
     """
     by_set = [{effect.method: effect for effect in of_set} for of_set in effects.values()]
     methods = _in_order(by_set)
@@ -83,7 +83,7 @@ def _in_order(sets: Iterable[Mapping[str, object]]) -> list[str]:
 
 
 def _pairs(arrays: Iterable[Values]) -> str:
-    """Say how many pairs the methods have that have any."""
+    """Return the number of pairs of the methods that have any, as text."""
     counts = {len(array) for array in arrays} - {0}
     if not counts:
         return "no pairs"
@@ -93,12 +93,12 @@ def _pairs(arrays: Iterable[Values]) -> str:
 
 def _draw_distribution(axes: Axes, row: int, values: Values) -> None:
     if not values.size:
-        say_in_row(axes, row, "no values")
+        write_in_row(axes, row, "no values")
         return
     if values.size >= FEWEST_FOR_A_BOX:
         _draw_box(axes, row, values)
     dots = values if values.size <= MOST_POINTS else np.array([values.min(), values.max()])
-    # Apart from each other, the same way each time.
+    # Deterministic jitter.
     aside = np.random.default_rng(row).uniform(-0.24, 0.24, dots.size) if dots.size > 2 else np.zeros(dots.size)
     axes.plot(dots, row + aside, ".", color="0.15", alpha=0.75, markersize=3.5, markeredgewidth=0, zorder=3)
     _draw_symbol(axes, row, float(values.mean()), filled=False)
@@ -125,7 +125,7 @@ def _draw_box(axes: Axes, row: int, values: Values) -> None:
 
 def _draw_effect(axes: Axes, row: int, effect: Effect | None) -> None:
     if effect is None or not math.isfinite(effect.difference):
-        say_in_row(axes, row, "no values")
+        write_in_row(axes, row, "no values")
         return
     if math.isfinite(effect.low) and math.isfinite(effect.high):
         axes.plot([effect.low, effect.high], [row, row], "|-", color="0.2", linewidth=1.3, markersize=6, zorder=2)

@@ -1,7 +1,7 @@
-"""Recordings: pairs of films or of folders of numbered frames, fused in segments.
+"""Recordings: pairs of videos or of folders of numbered frames, fused in segments.
 
-    cut (segments.py) -> segments in the manifest -> one actor a segment (segment_actor.py) -> join (concat.py)
+    cut (segments.py) -> segments in the manifest -> one actor per segment (segment_actor.py) -> join (concat.py)
 
 A segment streams through its actor: read and paired by time (frames.py, sync.py), fused and measured, encoded
-(encode.py), each beside the other in small queues (prefetch.py). Times are of A, from its first frame on.
+(encode.py), concurrently, with small queues between them (prefetch.py). Times are A's, from its first frame on.
 """

@@ -1,4 +1,4 @@
-"""A short animated picture of a pair of recordings and what was fused of them, side by side."""
+"""A short animated picture of a pair of recordings and the fused one, side by side."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +20,7 @@ def animate(uris: tuple[str, str, str], file: Path, side: int = 320) -> None:
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(uri, MAX_PIXELS)) for uri in uris]
         rows = list(zip(*(source.frames(0.0, float("inf")) for source in sources), strict=False))[:MOST_FRAMES]
-        milliseconds = round(1000 * sources[0].film.interval)
+        milliseconds = round(1000 * sources[0].video.interval)
         first, *others = [_side_by_side(row, side) for row in rows]
     first.save(
         file,

@@ -1,4 +1,4 @@
-"""Joining the fused segments of a recording, without encoding anything again, at the times that A's frames had."""
+"""Concatenating the fused segments of a recording without re-encoding, with the timestamps of A's frames."""
 
 import json
 import tempfile
@@ -25,13 +25,13 @@ from pipelines.storage.parquet import read_table
 
 
 class Joiner:
-    """The stage that makes one recording of the segments that are there; where some failed it has a gap."""
+    """The stage that concatenates the fused segments of a recording; failed segments leave gaps."""
 
     def __init__(self, config: FootageConfig, destination: Destination) -> None:
         self.config, self.destination = config, destination
 
     def __call__(self, recordings: pa.Table) -> pa.Table:
-        """Join a block of recordings, and put beside each what is in it."""
+        """Join a block of recordings, and write a description beside each."""
         rows = recordings.to_pylist()
         for row in rows:
             row |= {"error_code": None, "stopped": None}
@@ -40,7 +40,7 @@ class Joiner:
                 write = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
                 storage.write_bytes(about_uri(self.destination, row["recording"]), write)
             except OSError as error:
-                row["stopped"] = storage.without_secrets(f"{row['recording']} cannot be joined: {error}")
+                row["stopped"] = storage.redact(f"{row['recording']} cannot be joined: {error}")
         return pa.Table.from_pylist(rows, JOINED)
 
     def _join(self, row: Row) -> Row:
@@ -62,14 +62,14 @@ class Joiner:
                 note = join_segments(file, row, about["origin_pts"], with_audio=self.config.audio == "copy")
             except (av.FFmpegError, ValueError) as error:
                 row["error_code"] = "write_failed"
-                said = storage.without_secrets(f"the segments cannot be joined: {type(error).__name__}: {error}")
+                said = storage.redact(f"the segments cannot be joined: {type(error).__name__}: {error}")
                 return about | {"note": said}
             storage.move_here(uri, file)
         return about | {"uri": uri, "note": note}
 
 
 def describe(row: Row) -> Row:
-    """Say what a recording is made of, and which spans of A's time are missing in it and why, in seconds."""
+    """Describe a recording: its sources, and which spans of A's time are missing and why, in seconds."""
     segments, time_base = row["segments"], Fraction(row["time_base"] or 1)
     origin = segments[0]["start_pts"] or 0
 
@@ -92,22 +92,22 @@ def describe(row: Row) -> Row:
 
 
 def joined_uri(destination: Destination, recording: str, config: FootageConfig) -> str:
-    """Return where the fused recording of a pair of recordings lies."""
+    """Return the URI of the fused recording of a pair of recordings."""
     return storage.join(destination.recordings, image_name(recording, CONTAINERS[config.video_codec]))
 
 
 def about_uri(destination: Destination, recording: str) -> str:
-    """Return where it is said what is in a fused recording; it is put after the recording."""
+    """Return the URI of a fused recording's description; it is written after the recording."""
     return storage.join(destination.recordings, image_name(recording, ".json"))
 
 
 def segment_uri(destination: Destination, pair_id: str, config: FootageConfig) -> str:
-    """Return where a fused segment lies."""
+    """Return the URI of a fused segment."""
     return storage.join(destination.segments, image_name(pair_id, CONTAINERS[config.video_codec]))
 
 
 def frames_uri(destination: Destination, pair_id: str) -> str:
-    """Return where the rows of a segment's frames lie."""
+    """Return the URI of the rows of a segment's frames."""
     return storage.join(destination.frames, image_name(pair_id, ".parquet"))
 
 
@@ -115,7 +115,7 @@ def join_segments(file: Path, row: Row, origin: int, *, with_audio: bool) -> str
     """Write one recording from `row["segments"]` (`segment_uri`, `frames_uri`, in order of time).
 
     Packets get the times of A's frames, in `row["time_base"]` (a text such as 1/12800), so that `origin` becomes 0.
-    Returns what could not be kept of the sound.
+    Returns a note if the audio could not be kept.
     """
     time_base, note = Fraction(row["time_base"]), None
     options = {"movie_timescale": str(time_base.denominator)} if file.suffix == ".mp4" else {}
@@ -124,23 +124,23 @@ def join_segments(file: Path, row: Row, origin: int, *, with_audio: bool) -> str
             av.open(str(file), "w", options={"fflags": "+bitexact"}, container_options=options)
         )
         source = stack.enter_context(_open(stack, row["segments"][0]["segment_uri"]))
-        film = source.streams.video[0]
-        stream = output.add_stream_from_template(film)
+        video = source.streams.video[0]
+        stream = output.add_stream_from_template(video)
         stream.time_base = time_base
-        if film.average_rate:  # which mkv would not say else
-            stream.codec_context.framerate = film.average_rate
-        sound = None
+        if video.average_rate:  # otherwise missing in mkv
+            stream.codec_context.framerate = video.average_rate
+        audio = None
         if with_audio and not row["a_uri"].endswith("/"):
-            sound, note = _sound(stack, output, row["a_uri"], origin)
-        for packet in _film(row, time_base, origin):
+            audio, note = _audio(stack, output, row["a_uri"], origin)
+        for packet in _video_info(row, time_base, origin):
             at = float(packet.pts * time_base) if packet.pts is not None else 0.0
-            if sound is not None:
-                for heard in sound.until(at):
+            if audio is not None:
+                for heard in audio.until(at):
                     output.mux(heard)
             packet.stream = stream
             output.mux(packet)
-        if sound is not None:
-            for heard in sound.until(float("inf")):
+        if audio is not None:
+            for heard in audio.until(float("inf")):
                 output.mux(heard)
     return note
 
@@ -149,8 +149,8 @@ def _open(stack: ExitStack, uri: str) -> InputContainer:
     return av.open(stack.enter_context(storage.open_to_read(uri, BLOCK)), "r", options=dict(READ))
 
 
-def _film(row: Row, time_base: Fraction, origin: int) -> Iterator[Packet]:
-    """Yield the packets of all segments, each with the time of its frame and lasting until the next one."""
+def _video_info(row: Row, time_base: Fraction, origin: int) -> Iterator[Packet]:
+    """Yield the packets of all segments, each with the timestamp of its frame and a duration up to the next one."""
     held: Packet | None = None
     usual = max(1, round(1 / (row["rate"] * time_base)))
     for segment in row["segments"]:
@@ -171,8 +171,8 @@ def _film(row: Row, time_base: Fraction, origin: int) -> Iterator[Packet]:
         yield held
 
 
-class _Sound:
-    """The sound of A, up to a moment at a time, so that it lies beside the pictures it belongs to."""
+class _AudioSource:
+    """The audio of A, read up to a given time, so that it is interleaved with the video."""
 
     def __init__(self, container: InputContainer, stream: Any, output_stream: Any, zero: float) -> None:
         self._packets = (packet for packet in container.demux(stream) if packet.size and packet.pts is not None)
@@ -198,8 +198,8 @@ class _Sound:
             yield packet
 
 
-def _sound(stack: ExitStack, output: Any, uri: str, origin: int) -> tuple[_Sound | None, str | None]:
-    """Open A's sound, where it has some and the container can hold it."""
+def _audio(stack: ExitStack, output: Any, uri: str, origin: int) -> tuple[_AudioSource | None, str | None]:
+    """Open A's audio stream, if it has one and the container supports its codec."""
     try:
         container = stack.enter_context(_open(stack, uri))
         if not container.streams.audio:
@@ -207,9 +207,9 @@ def _sound(stack: ExitStack, output: Any, uri: str, origin: int) -> tuple[_Sound
         heard = container.streams.audio[0]
         name = heard.codec_context.name if heard.codec_context else "an unknown codec"
         if name not in output.supported_codecs:
-            return None, f"the sound of A ({name}) does not fit into {output.format.name} and was dropped"
+            return None, f"the audio of A ({name}) does not fit into {output.format.name} and was dropped"
         stream = output.add_stream_from_template(heard)
     except (av.FFmpegError, OSError, ValueError) as error:
-        return None, f"the sound of A was dropped ({type(error).__name__}: {error})"
-    film = container.streams.video[0]
-    return _Sound(container, heard, stream, float(origin * Fraction(film.time_base or 0))), None
+        return None, f"the audio of A was dropped ({type(error).__name__}: {error})"
+    video = container.streams.video[0]
+    return _AudioSource(container, heard, stream, float(origin * Fraction(video.time_base or 0))), None

@@ -1,6 +1,6 @@
-"""What a fuse job is told about recordings; every field is a flag of `upfusion fuse`."""
+"""Options of a fuse job for recordings; every field is a flag of `upfusion fuse`."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,32 +15,35 @@ class FootageConfig(JobConfig):
 
     offset: str = Field(
         "0",
-        description="Seconds that B's clock began after A's: B's frame at t belongs to A's at t + OFFSET. 'auto' finds "
-        "them for each recording from what moves in both, and fails a recording where that is not sure.",
+        description="Seconds by which B's clock started after A's: B's frame at t belongs to A's at t + OFFSET. "
+        "'auto' estimates them per recording from motion in both, and fails a recording whose estimate is uncertain.",
     )
     segment_seconds: float = Field(
-        10.0, gt=0, le=3600, description="About how long a segment is: what a killed job does again of a recording."
+        10.0,
+        gt=0,
+        le=3600,
+        description="Approximate length of a segment, which is what a killed job repeats of a recording.",
     )
     every: int = Field(1, ge=1, description="Fuse every n-th frame of A.")
-    fps: float | None = Field(None, gt=0, description="Fuse at most so many frames of A a second, instead of --every.")
+    fps: float | None = Field(
+        None, gt=0, description="Fuse at most this many frames of A per second, instead of --every."
+    )
     metrics_every: int = Field(10, ge=1, description="Measure the metrics on every n-th fused frame.")
     resize: Literal["never", "b-to-a"] = Field(
-        "never", description="b-to-a scales the frames of B to the size of A's; otherwise a recording with two fails."
+        "never", description="b-to-a scales the frames of B to A's size; otherwise a recording with two sizes fails."
     )
     video_codec: VideoCodec = Field(
         "h264",
-        description="h264 (8 bits) and h265 (10 bits where a source has more than 8) in mp4, or ffv1 in mkv, which "
-        "loses nothing.",
+        description="h264 (8 bits) and h265 (10 bits where a source has more than 8) in mp4, or ffv1 in mkv, which is "
+        "lossless.",
     )
     video_quality: int = Field(
         18,
         ge=0,
         le=51,
-        description="Quality (CRF) of h264 and h265: 18 looks like the original, each 6 halve the file.",
+        description="Quality (CRF) of h264 and h265: 18 looks like the original, every +6 halves the file.",
     )
-    audio: Literal["copy", "drop"] = Field(
-        "copy", description="What becomes of A's sound; of other streams nothing is kept."
-    )
+    audio: Literal["copy", "drop"] = Field("copy", description="Whether A's audio is kept; other streams are dropped.")
 
     @field_validator("offset", mode="before")
     @classmethod
@@ -58,15 +61,10 @@ class FootageConfig(JobConfig):
     @model_validator(mode="after")
     def _one_rate(self) -> "FootageConfig":
         if self.every > 1 and self.fps is not None:
-            raise ValueError("--every and --fps both say which frames are fused: give one of them")
+            raise ValueError("--every and --fps exclude each other: both select the frames to fuse")
         return self
 
     @property
     def offset_seconds(self) -> float | None:
-        """The offset that was given; None where it is to be found."""
+        """The given offset in seconds; None for auto."""
         return None if self.offset == AUTO else float(self.offset)
-
-    @property
-    def footage_result(self) -> dict[str, Any]:
-        """The settings that change what comes of recordings."""
-        return {name: getattr(self, name) for name in FootageConfig.model_fields}

@@ -1,6 +1,6 @@
-"""Encoding fused frames such that segments can be put one after the other without being encoded again.
+"""Encoding fused frames such that segments can be concatenated without re-encoding.
 
-Every segment begins with a key frame and no frame waits for a later one, so packets are in order of time; nothing of
+Every segment begins with a key frame and there are no B-frames, so packets are in presentation order; nothing in
 the encoders depends on the number of cores, so the same frames give the same bytes.
 """
 
@@ -21,7 +21,7 @@ from upfusion.color import Pixels
 from upfusion.images import to_8_bits
 
 CONTAINERS: dict[VideoCodec, str] = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
-KEY_EVERY = 50  # frames, so that a player can jump
+KEY_EVERY = 50  # frames, so that players can seek
 ENCODERS: dict[VideoCodec, tuple[str, dict[str, str]]] = {
     # veryfast is several times as fast as the network on any device measured, on one thread.
     "h264": ("libx264", {"preset": "veryfast", "x264-params": f"bframes=0:open-gop=0:keyint={KEY_EVERY}:threads=1"}),
@@ -37,7 +37,7 @@ ENCODERS: dict[VideoCodec, tuple[str, dict[str, str]]] = {
 
 
 class Encoder:
-    """Writes frames to a file of this machine; times are kept by whoever joins."""
+    """Writes frames to a local file; timestamps are set when segments are joined."""
 
     def __init__(self, file: Path, codec: VideoCodec, quality: int, time_base: Fraction, rate: float) -> None:
         self.file, self.codec, self.quality = file, codec, quality
@@ -47,7 +47,7 @@ class Encoder:
         self._opened: tuple[OutputContainer, VideoStream] | None = None
 
     def put(self, pixels: Pixels, pts: int) -> None:
-        """Encode a frame; raises RecordingError (`write_failed`) for a size that the codec cannot hold."""
+        """Encode a frame; raises RecordingError (`write_failed`) for a size that the codec does not support."""
         frame = self._frame(pixels)
         if self._opened is None:
             self._first = pts
@@ -58,14 +58,14 @@ class Encoder:
         self.frames += 1
 
     def finish(self) -> None:
-        """Write what is still waiting, and close the file."""
+        """Flush the encoder and close the file."""
         if self._opened is not None:
             container, stream = self._opened
             container.mux(stream.encode(None))
             self.close()
 
     def close(self) -> None:
-        """Close the file as it is."""
+        """Close the file without flushing."""
         if self._opened is not None:
             self._opened[0].close()
             self._opened = None
@@ -94,7 +94,7 @@ class Encoder:
         if height % 2 or width % 2:
             raise RecordingError(
                 "write_failed",
-                f"{self.codec} takes even numbers of pixels a side, not {width}x{height}: ffv1 takes any",
+                f"{self.codec} needs even width and height, got {width}x{height}; ffv1 takes any size",
             )
         if deep and self.codec == "h264":
             pixels, deep = to_8_bits(pixels), False

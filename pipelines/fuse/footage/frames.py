@@ -1,4 +1,4 @@
-"""The frames of a recording or of a folder of numbered frames, one after the other, from a moment on."""
+"""Reading the frames of a recording or of a folder of numbered frames in order, from a given time on."""
 
 import heapq
 import re
@@ -15,50 +15,50 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipelines.archive.formats import is_frame_folder
-from pipelines.fuse.footage.container import Film, RecordingError, open_film
+from pipelines.fuse.footage.container import RecordingError, VideoInfo, open_video
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import CredentialsError
 from upfusion.color import Pixels
 from upfusion.file_names import is_image_name
 from upfusion.images import ImageError, decode_image
 
-FIRST_STEP_BACK = 2.0  # seconds to look for a key frame earlier, where the first one came after the moment asked for
-LONGEST_REORDER = 16  # frames that H.264 and H.265 may hold back
+FIRST_STEP_BACK = 2.0  # seconds to seek back further if the first key frame found is too late
+LONGEST_REORDER = 16  # frames that H.264 and H.265 decoders may reorder
 FILES_AT_ONCE = 8
 NUMBER = re.compile(r"(\d+)\D*$")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame and when it is shown."""
+    """One frame with its presentation time."""
 
     pts: int
     """In the time base of its recording."""
     seconds: float
     """Since the first frame of its recording."""
     read: Callable[[], Pixels]
-    """Makes the array, 16 bits a channel where the film has more than 8."""
+    """Decodes to an array, 16 bits per channel if the video has more than 8."""
 
 
 @dataclass
 class Counts:
-    """What was left out on the way."""
+    """Counts of skipped frames."""
 
     repeated: int = 0
-    """Frames whose time is not after that of the frame before."""
+    """Frames with a non-increasing timestamp."""
     damaged: int = 0
-    """Frames that could not be decoded, and those that build on them."""
+    """Frames that could not be decoded, and those that depend on them."""
     cut_short: bool = False
     """The file ended with an error."""
     ended: bool = False
-    """There was no frame after those that were asked for."""
+    """There was no frame after the requested ones."""
 
 
 class Source:
-    """Something that has frames; `frames` may be called again and starts anew."""
+    """A source of frames; every call of `frames` starts anew."""
 
-    def __init__(self, film: Film) -> None:
-        self.film = film
+    def __init__(self, video: VideoInfo) -> None:
+        self.video = video
         self.counts = Counts()
 
     def frames(self, start: float, end: float) -> Iterator[Frame]:
@@ -72,25 +72,25 @@ def open_source(uri: str, max_pixels: int, frame_rate: float | None = None) -> I
     if is_frame_folder(uri):
         yield FrameFolder(uri, max_pixels, frame_rate)
         return
-    with open_film(uri, max_pixels) as (container, stream, film):
-        yield Recording(container, stream, film)
+    with open_video(uri, max_pixels) as (container, stream, video):
+        yield Recording(container, stream, video)
 
 
 class Recording(Source):
-    """A film in a container."""
+    """A video file."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, film: Film) -> None:
-        # AVI numbers frames as they are stored; where some are stored before they are shown, their times are shuffled,
+    def __init__(self, container: InputContainer, stream: VideoStream, video: VideoInfo) -> None:
+        # AVI numbers frames in decoding order; with reordered frames the timestamps are shuffled,
         # and the first is late.
         self.shuffled = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
         if self.shuffled and (first := next(container.demux(stream), None)) is not None and first.pts is not None:
-            film = replace(film, zero=first.pts)
-        super().__init__(film)
+            video = replace(video, zero=first.pts)
+        super().__init__(video)
         self.container, self.stream = container, stream
 
     def frames(self, start: float, end: float) -> Iterator[Frame]:
-        # Times of mkv are rounded to milliseconds, so a border may lie a little off the frame it was taken from.
-        first, beyond = self.film.pts_at(start), self.film.pts_at(end) if end != float("inf") else None
+        # Timestamps of mkv are rounded to milliseconds, so a border may differ slightly from its frame.
+        first, beyond = self.video.pts_at(start), self.video.pts_at(end) if end != float("inf") else None
         last: int | None = None
         for frame in self._from(first):
             pts = frame.pts
@@ -102,22 +102,22 @@ class Recording(Source):
                 continue
             last = pts
             if pts >= first:
-                yield Frame(pts, self.film.seconds_at(pts), _reader(frame))
+                yield Frame(pts, self.video.seconds_at(pts), _reader(frame))
         self.counts.ended = True
 
     def _from(self, first: int) -> Iterator[VideoFrame]:
-        """Decode from the key frame before a moment; from an earlier one, where frames after it are missing."""
-        back = int(FIRST_STEP_BACK / self.film.time_base)
+        """Decode from the key frame before a time; from an earlier one if frames after it are missing."""
+        back = int(FIRST_STEP_BACK / self.video.time_base)
         at = first
         while True:
-            at = max(at, self.film.zero)
-            # A ts that is asked for its very first moment may give the second key frame.
-            early = at - back if at == self.film.zero and self.container.format.name == "mpegts" else at
-            with suppress(av.FFmpegError):  # without a place to go to, reading goes on from the start
+            at = max(at, self.video.zero)
+            # Seeking a ts to its start may give the second key frame.
+            early = at - back if at == self.video.zero and self.container.format.name == "mpegts" else at
+            with suppress(av.FFmpegError):  # if seeking fails, reading starts at the beginning
                 self.container.seek(early, stream=self.stream, backward=True)
             decoded = self._decode(first)
             found = next(decoded, None)
-            if at == self.film.zero or (found is not None and found.pts is not None and found.pts <= first):
+            if at == self.video.zero or (found is not None and found.pts is not None and found.pts <= first):
                 if found is not None:
                     yield found
                 yield from decoded
@@ -129,7 +129,7 @@ class Recording(Source):
         return _in_order(frames) if self.shuffled else frames
 
     def _decode_as_stored(self, first: int) -> Iterator[VideoFrame]:
-        whole = True  # false from a damaged frame to the next key frame
+        whole = True  # false between a damaged frame and the next key frame
         packets = self.container.demux(self.stream)
         while True:
             try:
@@ -151,20 +151,22 @@ class Recording(Source):
                 whole = (whole or bool(frame.key_frame)) and not frame.is_corrupt and not packet.is_corrupt
                 if frame.pts is None or not whole:
                     self.counts.damaged += in_span
-                elif (frame.width, frame.height) != (self.film.width, self.film.height):
-                    sizes = f"from {self.film.width}x{self.film.height} to {frame.width}x{frame.height}"
-                    at = self.film.seconds_at(frame.pts)
+                elif (frame.width, frame.height) != (self.video.width, self.video.height):
+                    sizes = f"from {self.video.width}x{self.video.height} to {frame.width}x{frame.height}"
+                    at = self.video.seconds_at(frame.pts)
                     raise RecordingError("size_mismatch", f"its frames change size, {sizes} at {at:.2f} s")
                 else:
                     yield frame
 
 
 class FrameFolder(Source):
-    """Image files of one folder, in order of the last number in their names; the number says when each is shown."""
+    """Image files of one folder, in order of the last number in their names, which is their frame number."""
 
     def __init__(self, uri: str, max_pixels: int, frame_rate: float | None) -> None:
         if frame_rate is None:
-            raise RecordingError("unsupported_recording", "a folder of frames has no rate of its own: --frame-rate 25")
+            raise RecordingError(
+                "unsupported_recording", "a folder of frames has no frame rate: give one, such as --frame-rate 25"
+            )
         self.files: dict[int, str] = {}
         for file in storage.list_files(uri):
             name = PurePosixPath(file)
@@ -177,17 +179,17 @@ class FrameFolder(Source):
                 raise RecordingError("not_a_recording", f"two of its frames have the number {int(number[1])}")
             self.files[int(number[1])] = file
         if not self.files:
-            raise RecordingError("source_missing", "the folder is not there, or holds no images with numbers")
+            raise RecordingError("source_missing", "the folder does not exist, or has no numbered images")
         self.max_pixels = max_pixels
         first = decode_image(storage.read_bytes(self.files[min(self.files)]), max_pixels).pixels
         time_base = 1 / Fraction(frame_rate).limit_denominator(100_000)
         seconds = float((max(self.files) + 1) * time_base)
-        # Zero is the number 0 on both sides, so that frames of one number belong together, whichever is the first.
-        super().__init__(Film(0, time_base, frame_rate, seconds, first.shape[1], first.shape[0]))
+        # Number 0 is time 0 on both sides, so that frames with the same number are partners.
+        super().__init__(VideoInfo(0, time_base, frame_rate, seconds, first.shape[1], first.shape[0]))
 
     def frames(self, start: float, end: float) -> Iterator[Frame]:
-        beyond = end if end == float("inf") else self.film.pts_at(end)
-        numbers = [n for n in sorted(self.files) if self.film.pts_at(start) <= n < beyond]
+        beyond = end if end == float("inf") else self.video.pts_at(end)
+        numbers = [n for n in sorted(self.files) if self.video.pts_at(start) <= n < beyond]
         for at in range(0, len(numbers), FILES_AT_ONCE):
             group = numbers[at : at + FILES_AT_ONCE]
             for number, data in zip(group, storage.read_many([self.files[n] for n in group]), strict=True):
@@ -200,11 +202,11 @@ class FrameFolder(Source):
                 if pixels is None:
                     self.counts.damaged += 1
                 else:
-                    yield Frame(number, self.film.seconds_at(number), _giving(pixels))
+                    yield Frame(number, self.video.seconds_at(number), _giving(pixels))
 
 
 def to_pixels(frame: VideoFrame) -> Pixels:
-    """Turn a frame into an array `(H, W)` for one plane or `(H, W, 3)` RGB, of 8 bits, or 16 where it has more."""
+    """Convert a frame to an array `(H, W)` for one plane or `(H, W, 3)` RGB, of 8 bits, or 16 if it has more."""
     parts = frame.format.components
     deep, grey = any(part.bits > 8 for part in parts), len(parts) == 1
     target = {(False, False): "rgb24", (True, False): "rgb48le", (False, True): "gray", (True, True): "gray16le"}
@@ -220,7 +222,7 @@ def _giving(pixels: Pixels) -> Callable[[], Pixels]:
 
 
 def _in_order(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    """Give frames, which come in the order they are shown, their times in that order as well."""
+    """Sort the timestamps of frames, which are already in presentation order."""
     waiting, times = deque[VideoFrame](), list[int]()
     for frame in frames:
         waiting.append(frame)

@@ -1,4 +1,4 @@
-"""The part of a fuse job that is about recordings: cut what is new, fuse segments, join what is complete."""
+"""The graph for recordings: cut new ones into segments, fuse segments, join complete recordings."""
 
 import json
 from collections import defaultdict
@@ -12,7 +12,7 @@ from pipelines.archive.formats import is_recording
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.execute import Progress, run_graph
 from pipelines.cluster.ray_cluster import Cluster, Workers
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import FAILURE, Row
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination, Finished, as_job_manifest
@@ -27,34 +27,34 @@ from pipelines.storage import objects as storage
 
 @dataclass(frozen=True)
 class Found:
-    """The pairs of an archive as a job does them: pairs of images, and segments."""
+    """The work of a job: pairs of images, and segments of recordings."""
 
     rows: pa.Table
     """JOB_MANIFEST."""
     outdated: frozenset[str] = frozenset()
-    """Ids in the manifest of recordings that could not be cut, and now are."""
+    """Manifest ids of recordings that could not be cut before and now are."""
     failures: dict[str, Failure] = field(default_factory=dict)
-    """Why a recording that stands in the manifest as a whole could not be cut."""
+    """Why a recording, listed in the manifest as a whole, could not be cut."""
 
 
 def cut_found(pairs: pa.Table, config: FuseConfig, destination: Destination, finished: Finished) -> Found:
-    """Put the segments of recordings in the place of their pairs: those in the manifest, or, of new ones, cut here.
+    """Replace pairs of recordings by their segments: those in the manifest, or, for new ones, cut here.
 
-    Raises RequestError where a recording stands in the manifest with other sources.
+    Raises UsageError if a recording is listed in the manifest with other sources.
     """
-    films = [
+    recordings = [
         is_recording(a) or is_recording(b)
         for a, b in zip(*(pairs[s].to_pylist() for s in ("a_uri", "b_uri")), strict=True)
     ]
-    images = as_job_manifest(pairs.filter(pa.array([not film for film in films], pa.bool_())))
+    images = as_job_manifest(pairs.filter(pa.array([not video for video in recordings], pa.bool_())))
     known = destination.read_manifest()
     known = known.filter(pc.is_valid(known["recording"])).to_pylist()
-    if not any(films) and not known:
+    if not any(recordings) and not known:
         return Found(images)
     there: dict[str, list[Row]] = defaultdict(list)
     for row in known:
         there[row["recording"]].append(row)
-    wanted = pairs.filter(pa.array(films, pa.bool_())).to_pylist()
+    wanted = pairs.filter(pa.array(recordings, pa.bool_())).to_pylist()
     for pair in wanted:
         _check_same(pair, there.get(pair["pair_id"], [pair])[0], destination)
     done = set(finished.ids.to_pylist())
@@ -75,7 +75,7 @@ def cut_found(pairs: pa.Table, config: FuseConfig, destination: Destination, fin
 
 
 def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, workers: Workers) -> Graph:
-    """Build the graph whose rows (WRITTEN) say what became of each segment."""
+    """Build the graph that returns the outcome of each segment (WRITTEN)."""
     rows = [
         row | dict(zip(("error_code", "error"), failures.get(row["pair_id"], (None, None)), strict=True))
         for row in todo.to_pylist()
@@ -95,7 +95,7 @@ def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, work
 
 
 def forget_joined(recordings: set[str], config: FuseConfig, destination: Destination) -> None:
-    """Delete what was joined of recordings some of whose segments are about to be fused."""
+    """Delete the joined recordings of which segments are about to be fused."""
     for recording in recordings:
         storage.delete(about_uri(destination, recording))
         storage.delete(joined_uri(destination, recording, config))
@@ -108,9 +108,9 @@ def join_complete(
     cluster: Callable[[], Cluster],
     on_progress: Callable[[Progress], None],
 ) -> list[Row]:
-    """Join the recordings whose segments all have rows, and return what is known of each that is joined.
+    """Join the recordings whose segments all have rows, and return the description of each.
 
-    `cluster` is called where there is something to join.
+    `cluster` is called only if there is something to join.
     """
     expected = manifest.filter(pc.is_valid(manifest["recording"])).select(["recording", "pair_id"]).to_pylist()
     if not expected:
@@ -152,7 +152,7 @@ def _check_same(pair: Row, there: Row, destination: Destination) -> None:
         if name != "pair_id" and there[name] != pair[name]
     ]
     if differing:
-        raise RequestError(
-            f"recording {pair['pair_id']!r} stands in {destination.manifest} with {'; '.join(differing)}. "
+        raise UsageError(
+            f"recording {pair['pair_id']!r} is listed in {destination.manifest} with {'; '.join(differing)}. "
             "Choose another --out for another archive."
         )

@@ -1,4 +1,4 @@
-"""Work in threads beside the one that computes, with small queues between them, so that memory stays flat."""
+"""Background threads with bounded queues: prefetching inputs and consuming outputs, at constant memory."""
 
 import queue
 import threading
@@ -9,13 +9,13 @@ from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 
-WAKE_SECONDS = 0.2  # how often a thread that waits looks whether it is still wanted
+WAKE_SECONDS = 0.2  # how often a waiting thread checks whether it should stop
 
 
-def ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
-    """Yield what an iterable gives, which runs in a thread of its own up to `most` items ahead.
+def prefetch(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
+    """Yield the items of an iterable, which runs in a background thread up to `most` items ahead.
 
-    What it raises is raised here. When nobody wants more, it is closed in its thread.
+    Its exceptions are re-raised here. When the consumer stops, the iterable is closed in its thread.
     """
     waiting: queue.Queue[tuple[Item | None, BaseException | None, bool]] = queue.Queue(most)
     unwanted = threading.Event()
@@ -36,7 +36,7 @@ def ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
                 if not put((item, None, False)):
                     break
             put((None, None, True))
-        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001  # re-raised in the consumer
             put((None, error, True))
         finally:
             if close := getattr(iterator, "close", None):
@@ -57,8 +57,8 @@ def ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
         thread.join()
 
 
-class Behind(Generic[Item]):
-    """A thread that does something with every item it is given, at most `most` items behind, in order."""
+class BackgroundConsumer(Generic[Item]):
+    """A thread that consumes items in order, at most `most` items behind the producer."""
 
     def __init__(self, use: Callable[[Item], None], most: int) -> None:
         self._use = use
@@ -68,7 +68,7 @@ class Behind(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Hand an item over; raises what using an earlier one raised."""
+        """Enqueue an item; re-raises the exception of an earlier one."""
         self._raise()
         self._waiting.put(item)
 
@@ -78,7 +78,7 @@ class Behind(Generic[Item]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait until every item is used; raises what using one raised, unless something else went wrong first."""
+        """Wait until all items are consumed; re-raises the consumer's exception unless another one is propagating."""
         self._waiting.put(None)
         self._thread.join()
         if error is None:
@@ -90,15 +90,15 @@ class Behind(Generic[Item]):
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
-            if self._error is None:  # after an error items are only taken off, so that nobody waits for ever
+            if self._error is None:  # after an error items are discarded, so that the producer does not block
                 try:
                     self._use(item)
-                except BaseException as error:  # noqa: BLE001  # raised again where items come from
+                except BaseException as error:  # noqa: BLE001  # re-raised in the producer
                     self._error = error
 
 
 def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield lists of `size` items, the last one of what is left."""
+    """Yield lists of `size` items; the last list may be shorter."""
     iterator = iter(items)
     while group := list(islice(iterator, size)):
         yield group

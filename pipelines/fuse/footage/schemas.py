@@ -1,4 +1,4 @@
-"""The columns that rows of recordings have beside those of images."""
+"""The additional columns of rows of recordings."""
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ STABILITY = ("flicker", "change_ratio")
 
 
 def frame_schema(metrics: tuple[str, ...]) -> pa.Schema:
-    """Return the schema of `frames/`: one row a fused frame, its metrics null where it was not measured.
+    """Return the schema of `frames/`: one row per fused frame, its metrics null if it was not measured.
 
     `frame` counts within the segment, `pts` is in A's time base, `seconds` and `b_seconds` are since the first frame
     of A and of B.

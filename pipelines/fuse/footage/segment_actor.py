@@ -1,4 +1,4 @@
-"""The stage that fuses segments of recordings: read, fuse and measure, encode, side by side; then the row is put."""
+"""The stage that fuses segments of recordings: read, fuse and measure, encode, concurrently; then write the row."""
 
 import tempfile
 import time
@@ -16,7 +16,7 @@ import torch
 
 from pipelines.archive.load import fetch_failure
 from pipelines.archive.rows import milliseconds_since
-from pipelines.errors.failures import Row, fail, lose, put_or_tell
+from pipelines.errors.failures import Row, fail, mark_store_unavailable, write_rows_or_mark_lost
 from pipelines.fuse.actor import FuseActor, is_out_of_memory
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
@@ -24,7 +24,7 @@ from pipelines.fuse.footage.concat import frames_uri, segment_uri
 from pipelines.fuse.footage.container import RecordingError
 from pipelines.fuse.footage.encode import CONTAINERS, Encoder
 from pipelines.fuse.footage.frames import Frame, Source, open_source
-from pipelines.fuse.footage.prefetch import Behind, ahead, in_groups
+from pipelines.fuse.footage.prefetch import BackgroundConsumer, in_groups, prefetch
 from pipelines.fuse.footage.schemas import STABILITY, frame_schema
 from pipelines.fuse.footage.sync import Paired, choose_frames, pair_by_time, tolerance
 from pipelines.fuse.schemas import SEGMENT_COUNTS, STAGES, WRITTEN, output_schema
@@ -37,12 +37,12 @@ from upfusion.flicker import change_ratio, flicker
 from upfusion.images import ImageError
 from upfusion.metrics import METRICS_VERSION, measure
 
-# Frames of one pass: three of 1280x1024, some dozens of a surveillance camera's. They wait in queues for each other.
+# Pixels of one pass: three frames of 1280x1024, dozens of a surveillance camera's.
 PIXELS_A_PASS_GPU = 4_000_000
 
 
 class Ready(NamedTuple):
-    """Two frames of one time and size."""
+    """Two frames with the same time and size."""
 
     pts: int
     seconds: float
@@ -52,7 +52,7 @@ class Ready(NamedTuple):
 
 
 class _StoreError(Exception):
-    """The destination did not take something; `error` says why."""
+    """Writing to the destination failed with `error`."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -71,13 +71,13 @@ class SegmentActor(FuseActor):
         self.destination = Destination(config.destination)
 
     def __call__(self, segments: pa.Table) -> pa.Table:
-        """Fuse the segments of a block, put what comes of them and return what became of each."""
+        """Fuse the segments of a block, write their results and return the outcome of each."""
         rows = [self._finish(row) for row in segments.to_pylist()]
 
         def put(kept: list[Row]) -> None:
             self.destination.write_pairs(pa.Table.from_pylist(kept, output_schema(self.config.metrics)))
 
-        return pa.Table.from_pylist(put_or_tell(rows, put, self.destination.uri), WRITTEN)
+        return pa.Table.from_pylist(write_rows_or_mark_lost(rows, put, self.destination.uri), WRITTEN)
 
     def _finish(self, row: Row) -> Row:
         if row["error_code"] is None:
@@ -85,16 +85,16 @@ class SegmentActor(FuseActor):
                 with tempfile.TemporaryDirectory(prefix="upfusion-segment-") as folder:
                     row |= self._fuse_segment(row, Path(folder))
             except _StoreError as error:
-                lose(row, self.destination.uri, error.error)
+                mark_store_unavailable(row, self.destination.uri, error.error)
             except (RecordingError, ImageError) as error:
                 fail(row, error.code, str(error))
-            except av.FFmpegError as error:  # what reading raises is dealt with where frames are read
+            except av.FFmpegError as error:  # errors of reading are handled where frames are read
                 fail(row, "write_failed", f"the fused frames cannot be encoded: {error}")
             except OSError as error:
                 fail(row, *fetch_failure(error.filename or row["a_uri"], error))
             except Exception as error:
                 if "CUDA error" in str(error) and not is_out_of_memory(error):
-                    raise  # the device is lost to this process
+                    raise  # the device is unusable for this process
                 fail(row, "out_of_memory" if is_out_of_memory(error) else "fuse_failed", _said(error))
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["prompt"] = row["prompt"] or self.config.prompt
@@ -124,12 +124,12 @@ class SegmentActor(FuseActor):
         return row | {"segment_uri": uri, "frames_uri": rows_uri, "encode_ms": encode_ms}
 
     def frames_a_pass(self, height: int, width: int) -> int:
-        """Say how many frames of one size pass the network together; a CPU gains nothing from several."""
+        """Return how many frames of one size form a batch; a CPU gains nothing from several."""
         most = PIXELS_A_PASS_GPU // (height * width) if self.memory else 1
         return max(1, min(most, self.pairs_a_pass.get((height, width), most)))
 
     def fuse_ready(self, ready: list[Ready], text_T: torch.Tensor, balance: float, color: ColorRule) -> list[Pixels]:
-        """Fuse frames in one pass, or, where that takes too much memory, by halves, from then on too."""
+        """Fuse frames in one pass; out of memory halves the batch, also for later passes."""
         a, b = [one.a for one in ready], [one.b for one in ready]
         try:
             count = len(ready)
@@ -137,7 +137,7 @@ class SegmentActor(FuseActor):
         except Exception as error:
             if len(ready) == 1 or not is_out_of_memory(error):
                 raise
-        # Here, and not where the error was caught: it holds the memory of what was tried.
+        # Here, not in the except block: the exception keeps the memory of the attempt alive.
         half = len(ready) // 2
         height, width = ready[0].a.shape[:2]
         self.pairs_a_pass[height, width] = half
@@ -148,17 +148,19 @@ class SegmentActor(FuseActor):
 
 
 class SegmentRun:
-    """One segment on its way through an actor."""
+    """The fusion of one segment in an actor."""
 
     def __init__(self, actor: SegmentActor, row: Row, a: Source, b: Source, file: Path) -> None:
         self.actor, self.config, self.row, self.a, self.b = actor, actor.config, row, a, b
-        self.start = a.film.seconds_at(row["start_pts"])
-        self.end = float("inf") if row["end_pts"] is None else a.film.seconds_at(row["end_pts"])
+        self.start = a.video.seconds_at(row["start_pts"])
+        self.end = float("inf") if row["end_pts"] is None else a.video.seconds_at(row["end_pts"])
         self.pairing = Paired()
         self.text_T = actor.texts[row["task"], row["prompt"]]
         self.balance, self.color = actor.guide.balance_of(row), actor.guide.color_of(row)
         self.milliseconds = dict.fromkeys(STAGES, 0.0)
-        self.encoder = Encoder(file, self.config.video_codec, self.config.video_quality, a.film.time_base, a.film.rate)
+        self.encoder = Encoder(
+            file, self.config.video_codec, self.config.video_quality, a.video.time_base, a.video.rate
+        )
         self.last: list[torch.Tensor] | None = None
         self.a_seen: float | None = None
         self.none: dict[str, int] = defaultdict(int)
@@ -166,9 +168,12 @@ class SegmentRun:
     def stream(self) -> list[Row]:
         """Fuse and encode all frames and return a row of each."""
         rows: list[Row] = []
-        size = self.actor.frames_a_pass(self.a.film.height, self.a.film.width)
+        size = self.actor.frames_a_pass(self.a.video.height, self.a.video.width)
         try:
-            with Behind(self._encode, 2 * size) as encoding, closing(ahead(self._ready(), 2 * size)) as waiting:
+            with (
+                BackgroundConsumer(self._encode, 2 * size) as encoding,
+                closing(prefetch(self._ready(), 2 * size)) as waiting,
+            ):
                 for group in in_groups(waiting, size):
                     for row, fused in self._fuse(group, len(rows)):
                         rows.append(row)
@@ -179,14 +184,14 @@ class SegmentRun:
         return rows
 
     def why_nothing(self) -> tuple[str, str]:
-        """Say by code and in a sentence why no frame of the segment was fused."""
-        film_a, film_b = self.a.film, self.b.film
+        """Return the error code and message for a segment without a fused frame."""
+        film_a, film_b = self.a.video, self.b.video
         if self.pairing.unpaired:
             apart = 1000 * tolerance(film_a, film_b)
             ends = "" if film_b.seconds is None else f"; with the offset B ends at {film_b.seconds + self.offset:.2f} s"
             return "no_partner", (
-                f"none of {self.pairing.unpaired} frames of A from {self.start:.2f} s on has one of B within "
-                f"{apart:.0f} ms{ends}. Say by how much B began later with --offset"
+                f"none of {self.pairing.unpaired} frames of A from {self.start:.2f} s on has a frame of B within "
+                f"{apart:.0f} ms{ends}. Give the clock offset of B with --offset"
             )
         if not self.a.counts.ended and not self.a.counts.damaged:
             span = f"{self.start:.2f} s and {self.end:.2f} s"
@@ -201,15 +206,15 @@ class SegmentRun:
         return float(self.row["offset_s"])
 
     def result(self, frames: list[Row]) -> Row:
-        """Sum the frames up in the columns of a segment's row."""
-        film, counts = self.a.film, self._counts(frames)
+        """Return the columns of a segment's row that summarise its frames."""
+        video, counts = self.a.video, self._counts(frames)
         means = {name: _mean(frames, name) for name in (*self.actor.metrics, *STABILITY)}
-        end = frames[-1]["seconds"] + film.interval if self.end == float("inf") else self.end
+        end = frames[-1]["seconds"] + video.interval if self.end == float("inf") else self.end
         return (
-            {"width": film.width, "height": film.height, "model": self.actor.model_name}
+            {"width": video.width, "height": video.height, "model": self.actor.model_name}
             | counts
             | means
-            | {"start_s": self.start, "end_s": end, "time_base": str(film.time_base), "rate": film.rate}
+            | {"start_s": self.start, "end_s": end, "time_base": str(video.time_base), "rate": video.rate}
             | {f"{stage}_ms": spent for stage, spent in self.milliseconds.items()}
             | {"metrics_version": METRICS_VERSION, "note": "; ".join(self._notes(counts)) or None}
         )
@@ -227,13 +232,13 @@ class SegmentRun:
 
     def _notes(self, counts: dict[str, int]) -> Iterator[str]:
         said = {
-            "unpaired": "frames of A have no partner in B and are left out",
+            "unpaired": "frames of A have no partner in B and are skipped",
             "a_dropped": "frames are missing in A",
             "b_dropped": "frames are missing in B",
-            "a_repeated": "frames of A have no time of their own and are left out",
-            "b_repeated": "frames of B have no time of their own and are left out",
-            "a_damaged": "frames of A are damaged and left out",
-            "b_damaged": "frames of B are damaged and left out",
+            "a_repeated": "frames of A have no timestamp of their own and are skipped",
+            "b_repeated": "frames of B have no timestamp of their own and are skipped",
+            "a_damaged": "frames of A are damaged and skipped",
+            "b_damaged": "frames of B are damaged and skipped",
         }
         yield from (f"{counts[name]} {words}" for name, words in said.items() if counts[name])
         yield from (f"{side} ends early: the file is damaged or cut short" for side in self._cut_short())
@@ -242,17 +247,17 @@ class SegmentRun:
 
     def _cut_short(self) -> list[str]:
         sides = {"A": self.a.counts.cut_short, "B": self.b.counts.cut_short}
-        end = self.a.film.seconds if self.end == float("inf") else self.end
+        end = self.a.video.seconds if self.end == float("inf") else self.end
         if end is not None and self.a.counts.ended and self._lacking_at_end(end) > 1:
             sides["A"] = True
         return [side for side, early in sides.items() if early]
 
     def _lacking_at_end(self, end: float) -> int:
-        """Count the frames of A between the last one and the end of the segment."""
-        return 0 if self.a_seen is None else max(0, round((end - self.a_seen) * self.a.film.rate) - 1)
+        """Count the missing frames of A between the last one and the end of the segment."""
+        return 0 if self.a_seen is None else max(0, round((end - self.a_seen) * self.a.video.rate) - 1)
 
     def _pairs(self) -> Iterator[tuple[Frame, Frame]]:
-        a, b = self.a.film, self.b.film
+        a, b = self.a.video, self.b.video
         slack = tolerance(a, b)
         frames_a = choose_frames(self._seeing(), a, self.config.every, self.config.fps)
         frames_b = self.b.frames(max(0.0, self.start - self.offset - slack), self.end - self.offset + slack)
@@ -290,9 +295,9 @@ class SegmentRun:
         return cv2.resize(b, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
 
     def _fuse(self, ready: list[Ready], position: int) -> Iterator[tuple[Row, Pixels]]:
-        film = self.a.film
-        if other := next((one for one in ready if one.a.shape[:2] != (film.height, film.width)), None):
-            sizes = f"from {film.width}x{film.height} to {other.a.shape[1]}x{other.a.shape[0]}"
+        video = self.a.video
+        if other := next((one for one in ready if one.a.shape[:2] != (video.height, video.width)), None):
+            sizes = f"from {video.width}x{video.height} to {other.a.shape[1]}x{other.a.shape[0]}"
             raise RecordingError("size_mismatch", f"frames of A change size, {sizes} at {other.seconds:.2f} s")
         started = time.perf_counter()
         fused = self.actor.fuse_ready(ready, self.text_T, self.balance, self.color)
@@ -307,7 +312,7 @@ class SegmentRun:
             yield about | times | {name: of_all[number] for name, of_all in values.items()}, image
 
     def _measure(self, ready: list[Ready], fused: list[Pixels], position: int) -> dict[str, list[float | None]]:
-        """Measure every n-th frame, and the change from frame to frame of all."""
+        """Measure every n-th frame, and the temporal change of all frames."""
         lumas = [self.actor.luma8_of(x) for x in ([one.a for one in ready], [one.b for one in ready], fused)]
         values: dict[str, list[float | None]] = {name: [None] * len(ready) for name in self.actor.metrics}
         chosen = [n for n in range(len(ready)) if (position + n) % self.config.metrics_every == 0]
@@ -319,7 +324,7 @@ class SegmentRun:
                     values[name][n] = value
                     self.none[name] += value is None
             self.none = defaultdict(int, {name: count for name, count in self.none.items() if count})
-        # The last frame of the batch before comes first; that of the segment has none.
+        # The last frame of the previous batch comes first; the first frame of the segment has none.
         joined = lumas if self.last is None else [torch.cat([x, y]) for x, y in zip(self.last, lumas, strict=True)]
         missing: list[float | None] = [None] * (self.last is None)
         for name, function in (("flicker", flicker), ("change_ratio", change_ratio)):
@@ -335,7 +340,7 @@ class SegmentRun:
 
 
 def _opened(uri: str, config: FuseConfig) -> Any:
-    """Open a source such that what is wrong with it is a RecordingError that names it."""
+    """Open a source; its errors become RecordingErrors that name it."""
     return _Naming(uri, config)
 
 

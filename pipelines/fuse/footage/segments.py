@@ -1,4 +1,4 @@
-"""Cutting recordings into segments, which are the rows of a manifest that a job fuses, loses and does again."""
+"""Cutting recordings into segments: the rows of the manifest that a job fuses and retries."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,51 +10,51 @@ from av.video.stream import VideoStream
 from pipelines.archive.load import fetch_failure
 from pipelines.errors.failures import Row
 from pipelines.fuse.config import FuseConfig
-from pipelines.fuse.footage.container import Film, RecordingError
+from pipelines.fuse.footage.container import RecordingError, VideoInfo
 from pipelines.fuse.footage.frames import Recording, Source, open_source
 from pipelines.fuse.footage.sync import LEAST_CONFIDENCE, Offset, estimate_offset, motion_energy, tolerance
 
 RECORDINGS_AT_ONCE = 8
-# A key frame so many nominal lengths after the last cut is worth waiting for; one farther off is decoded up to.
+# A cut moves to a key frame up to this many nominal lengths after the last cut; otherwise frames are decoded up to it.
 LONGEST_FOR_A_KEY = 2.0
-FEWEST_FRAMES = 4  # of a segment, so that also its last one has some
-SHORTEST_LAST = 0.5  # of a nominal length; a shorter end belongs to the segment before
+FEWEST_FRAMES = 4  # frames of a segment, so that the last segment has some
+SHORTEST_LAST = 0.5  # of a nominal length; a shorter rest belongs to the previous segment
 Failure = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The segments of one recording, or the one row that says why there are none."""
+    """The segments of one recording, or a single row with the reason why there are none."""
 
     rows: list[Row]
     failure: Failure | None = None
 
 
 def cut_all(pairs: list[Row], config: FuseConfig) -> list[Cut]:
-    """Cut pairs of recordings, reading no more of each than its index (and some film for `--offset auto`)."""
+    """Cut pairs of recordings, reading only their indexes (and some video for `--offset auto`)."""
     with ThreadPoolExecutor(max_workers=RECORDINGS_AT_ONCE) as pool:
         return list(pool.map(lambda pair: _cut_or_tell(pair, config), pairs))
 
 
 def segment_id(recording: str, number: int) -> str:
-    """Name a segment such that names are in order of time."""
+    """Return the id of a segment; ids sort by time."""
     return f"{recording}/segment_{number:05d}"
 
 
-def cut_times(film: Film, keys: list[int], nominal: float) -> list[int]:
-    """Return where segments begin, in the film's time base: at key frames where they are known, else by plain time."""
-    keys = sorted(key for key in keys if key > film.zero)
-    end = None if film.seconds is None else film.pts_at(film.seconds)
-    length = max(1, int(max(nominal, FEWEST_FRAMES * film.interval) / film.time_base))
-    cuts, position = [film.zero], 0
-    if end is None:  # nothing says how long it is
+def cut_times(video: VideoInfo, keys: list[int], nominal: float) -> list[int]:
+    """Return the segment starts in the video's time base: at key frames if known, else at equal intervals."""
+    keys = sorted(key for key in keys if key > video.zero)
+    end = None if video.seconds is None else video.pts_at(video.seconds)
+    length = max(1, int(max(nominal, FEWEST_FRAMES * video.interval) / video.time_base))
+    cuts, position = [video.zero], 0
+    if end is None:  # unknown duration
         return cuts
     while (wanted := cuts[-1] + length) < end - SHORTEST_LAST * length:
         while position < len(keys) and keys[position] < wanted - length // 4:
             position += 1
         near = keys[position] if position < len(keys) else None
         if keys and (near is None or near >= end):
-            break  # the rest is one group of pictures
+            break  # the rest is a single group of pictures
         cuts.append(near if near is not None and near <= cuts[-1] + LONGEST_FOR_A_KEY * length else wanted)
     if len(cuts) > 1 and end - cuts[-1] < SHORTEST_LAST * length:
         cuts.pop()
@@ -82,7 +82,7 @@ def _cut(whole: Row, a: Source, b: Source, config: FuseConfig) -> list[Row]:
     seconds = config.offset_seconds
     offset = Offset(seconds, 1.0) if seconds is not None else _find_offset(a, b)
     keys = _key_frames(a) if isinstance(a, Recording) else []
-    cuts = _within(cut_times(a.film, keys, config.segment_seconds), a.film, b.film, offset.seconds)
+    cuts = _within(cut_times(a.video, keys, config.segment_seconds), a.video, b.video, offset.seconds)
     ends = [*cuts[1:], None]
     about = {
         "offset_s": offset.seconds,
@@ -94,8 +94,8 @@ def _cut(whole: Row, a: Source, b: Source, config: FuseConfig) -> list[Row]:
     ]
 
 
-def _within(cuts: list[int], a: Film, b: Film, offset: float) -> list[int]:
-    """Leave out the cuts before B begins and after it ends: what A has alone belongs to its first and last segment."""
+def _within(cuts: list[int], a: VideoInfo, b: VideoInfo, offset: float) -> list[int]:
+    """Drop cuts before B begins and after it ends: those parts of A belong to its first and last segment."""
     slack = tolerance(a, b)
     kept = [
         start
@@ -107,24 +107,24 @@ def _within(cuts: list[int], a: Film, b: Film, offset: float) -> list[int]:
 
 
 def _find_offset(a: Source, b: Source) -> Offset:
-    interval = min(a.film.interval, b.film.interval)
+    interval = min(a.video.interval, b.video.interval)
     found = estimate_offset(motion_energy(a), motion_energy(b), interval)
     if found is None or found.confidence < LEAST_CONFIDENCE:
-        said = "nothing moves in both" if found is None else f"{found.seconds:+.2f} s, but with a confidence of only "
-        said += "" if found is None else f"{found.confidence:.2f} (at least {LEAST_CONFIDENCE} is needed)"
-        raise RecordingError(
-            "not_synchronised", f"--offset auto found {said}; give the seconds yourself: --offset SECONDS"
+        said = (
+            "no motion common to both" if found is None else f"{found.seconds:+.2f} s, but with a confidence of only "
         )
+        said += "" if found is None else f"{found.confidence:.2f} (at least {LEAST_CONFIDENCE} is needed)"
+        raise RecordingError("not_synchronised", f"--offset auto found {said}; give it explicitly: --offset SECONDS")
     return found
 
 
 def _key_frames(recording: Recording) -> list[int]:
-    """Read the times of key frames from the index of a container, none where it has none."""
+    """Read the timestamps of key frames from a container's index; empty without one."""
     container, stream = recording.container, recording.stream
     if container.format.name == "mpegts":
         return []
     try:
-        container.seek(recording.film.zero, stream=stream)  # mkv reads its index when it is first needed
+        container.seek(recording.video.zero, stream=stream)  # mkv reads its index lazily
         keys = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
         shift = _shown_after_stored(container, stream)
         return [key + shift for key in keys]
@@ -133,7 +133,7 @@ def _key_frames(recording: Recording) -> list[int]:
 
 
 def _shown_after_stored(container: InputContainer, stream: VideoStream) -> int:
-    """An index of mp4 and avi says when a frame is decoded; where frames are reordered it is shown later."""
+    """The delay between decoding and presentation: indexes of mp4 and avi hold decoding times."""
     if container.format.name.startswith("matroska"):
         return 0
     first = next(container.demux(stream), None)

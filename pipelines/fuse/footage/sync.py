@@ -1,4 +1,4 @@
-"""Which frame of B belongs to which of A: by presentation time, and by how much B's clock is off."""
+"""Pairing frames of A and B by presentation time, and estimating the clock offset of B."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.fuse.footage.container import Film
+from pipelines.fuse.footage.container import VideoInfo
 from pipelines.fuse.footage.frames import Frame, Source
 
 Signal = NDArray[np.float64]
 
-# Times of mkv are whole milliseconds.
+# Timestamps of mkv are whole milliseconds.
 ROUNDING = 0.001
-A_GAP = 1.5  # intervals between neighbours from which on a frame is missing
+A_GAP = 1.5  # intervals between neighbours above which a frame counts as missing
 
 SECONDS_COMPARED = 120.0
 LARGEST_OFFSET = 30.0
-SHORTEST_OVERLAP = 5.0  # seconds that both must move together to count
-# Beside the best offset, agreement falls off slowly; farther away is another one.
+SHORTEST_OVERLAP = 5.0  # shortest overlap that counts, in seconds
+# Correlation falls off slowly around the best offset; rivals must be farther away than this.
 NEIGHBOURHOOD = 0.75
 LEAST_CONFIDENCE = 0.15
 THUMBNAIL = (64, 48)
@@ -27,37 +27,37 @@ THUMBNAIL = (64, 48)
 
 @dataclass
 class Paired:
-    """What became of the frames of a segment when they were paired."""
+    """Counts from pairing the frames of a segment."""
 
     unpaired: int = 0
-    """Frames of A without one of B near enough."""
+    """Frames of A without a frame of B within the tolerance."""
     a_dropped: int = 0
-    """Frames that A lacks at its rate."""
+    """Frames missing in A at its frame rate."""
     b_dropped: int = 0
     b_reused: int = 0
-    """Frames of A that share the partner of the frame before."""
+    """Frames of A with the same partner as the previous frame."""
 
 
 @dataclass(frozen=True)
 class Offset:
-    """How much later B's clock began, and how sure that is."""
+    """By how much B's clock started later, and the confidence of that estimate."""
 
     seconds: float
     confidence: float
     """0 to 1: by how much the correlation at this offset exceeds that at any other."""
 
 
-def tolerance(a: Film, b: Film) -> float:
-    """Return how many seconds partners may be apart: half a frame of the slower recording."""
+def tolerance(a: VideoInfo, b: VideoInfo) -> float:
+    """Return the pairing tolerance in seconds: half a frame interval of the slower recording."""
     return max(a.interval, b.interval) / 2 + ROUNDING
 
 
 def pair_by_time(
     a: Iterable[Frame], b: Iterable[Frame], offset: float, apart: float, rates: tuple[float, float], counts: Paired
 ) -> Iterator[tuple[Frame, Frame]]:
-    """Give every frame of A the nearest of B that is at most `apart` seconds away; others are left out and counted.
+    """Pair every frame of A with the nearest frame of B at most `apart` seconds away; others are skipped and counted.
 
-    Both are in order of time, and come at `rates` where none is missing; two frames of B are held at a time.
+    Both are in order of time, at `rates` without drops; two frames of B are held in memory.
     """
     rate_a, rate_b = rates
     counted_b = _counting_gaps(b, rate_b, counts)
@@ -82,23 +82,23 @@ def pair_by_time(
         yield frame, partner
 
 
-def choose_frames(frames: Iterable[Frame], film: Film, every: int, fps: float | None) -> Iterator[Frame]:
-    """Choose one frame of A for every n-th interval, or `fps` a second at most, on a grid over the whole recording.
+def choose_frames(frames: Iterable[Frame], video: VideoInfo, every: int, fps: float | None) -> Iterator[Frame]:
+    """Choose one frame of A for every n-th interval, or at most `fps` per second, on a grid over the whole recording.
 
-    Which frames are chosen does not depend on where segments begin.
+    The choice does not depend on segment borders.
     """
-    wanted = fps if fps is not None else film.rate / every
-    if wanted >= film.rate:
+    wanted = fps if fps is not None else video.rate / every
+    if wanted >= video.rate:
         yield from frames
         return
 
     def cell(seconds: float) -> int:
-        return int(np.floor((seconds + film.interval / 2) * wanted + 1e-6))
+        return int(np.floor((seconds + video.interval / 2) * wanted + 1e-6))
 
     last: int | None = None
     for frame in frames:
         if last is None:
-            last = cell(frame.seconds - film.interval)
+            last = cell(frame.seconds - video.interval)
         here = cell(frame.seconds)
         if here != last:
             yield frame
@@ -106,7 +106,7 @@ def choose_frames(frames: Iterable[Frame], film: Film, every: int, fps: float | 
 
 
 def motion_energy(source: Source, seconds: float = SECONDS_COMPARED) -> tuple[Signal, Signal]:
-    """Return when a recording moves and how much: times, and the mean change a second in grey levels of thumbnails."""
+    """Return the motion of a recording over time: times, and mean change per second in grey levels of thumbnails."""
     times, energy = list[float](), list[float]()
     last: tuple[float, NDArray[np.float32]] | None = None
     for frame in source.frames(0.0, seconds):
@@ -121,7 +121,7 @@ def motion_energy(source: Source, seconds: float = SECONDS_COMPARED) -> tuple[Si
 def estimate_offset(a: tuple[Signal, Signal], b: tuple[Signal, Signal], interval: float) -> Offset | None:
     """Find the offset at which the motion of B correlates best with that of A, to a quarter of `interval`.
 
-    Returns None where too little moves, or for too short a time, to say anything.
+    Returns None if there is too little motion, or too short an overlap, for an estimate.
     """
     step = interval / 4
     if min(len(a[0]), len(b[0])) < 10:
@@ -165,9 +165,9 @@ def _thumbnail(frame: Frame) -> NDArray[np.float32]:
 
 
 def _on_grid(times: Signal, energy: Signal, step: float) -> Signal:
-    """Resample a signal, without what changes slower than over two seconds and with its peaks held down."""
+    """Resample a signal, high-pass filtered (two seconds) and with compressed peaks."""
     grid = np.arange(times[0], times[-1], step)
-    # Of frames that stand still in a camera's or encoder's hands the change is 0 for a moment, and doubled after it.
+    # A repeated frame has zero change, and the frame after it twice the change.
     values = np.interp(grid, times, np.log1p(energy))
     width = max(1, round(2.0 / step))
     if len(values) <= 2 * width:

@@ -1,6 +1,6 @@
 """The report of a fuse job: one self-contained HTML page beside the rows it describes.
 
-An archive may hold a million rows, so the page is made from the narrow columns alone; images are read only
+An archive may hold a million rows, so the page is made from the narrow columns only; images are read only
 for the few pairs it shows.
 """
 
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 from PIL import Image
 
-from pipelines.archive.allowlist import MayRead, anything
+from pipelines.archive.allowlist import MayRead, allow_all
 from pipelines.errors.escaping import printable
 from pipelines.errors.failures import ERROR_CODES
 from pipelines.fuse.destination import Destination
@@ -35,13 +35,13 @@ from upfusion.images import decode_image, to_8_bits
 from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
 
-HEADLINES = ("vif_balanced", "vif")  # the first of them that was measured; copying a source raises only the second
-EXTREMES = 3  # pairs shown from either end of the headline metric
+HEADLINES = ("vif_balanced", "vif")  # in order of preference; copying a source raises only the second
+EXTREMES = 3  # pairs shown from each end of the headline metric
 FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
 SIZES_LISTED = 6
 LONG_SIDE = 960  # pixels
-# Columns that a file lacks are read as null, so one schema serves every subset of metrics.
+# Missing columns are read as null, so one schema covers every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
 NARROW_NAMES = [
     "pair_id",
@@ -62,12 +62,12 @@ NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_m
 PLOT_WIDTH, PLOT_HEIGHT = 300.0, 110.0
 
 
-def write_report(dest: str, may_read: MayRead = anything) -> str:
-    """Write `report.html` for the fuse job whose output is at dest, and return its URI.
+def write_report(dest: str, may_read: MayRead = allow_all) -> str:
+    """Write `report.html` for the fuse job with output folder `dest`, and return its URI.
 
-    Of the images that rows name it reads those that `may_read` says, because others may write rows too.
+    Only images that `may_read` allows are read, because others may have written rows, too.
 
-    Raises FileNotFoundError where dest holds no `run.json`.
+    Raises FileNotFoundError without a `run.json`.
     """
     dest = storage.absolute(dest)
     run = _read_run(dest)
@@ -117,13 +117,13 @@ def _read_run(dest: str) -> dict[str, Any]:
 def _unpaired(dest: str) -> dict[str, Any]:
     try:
         counts = json.loads(storage.read_bytes(storage.join(dest, "_SUCCESS.json")))
-    except FileNotFoundError:  # a job that is not complete, or one told to fuse only some pairs
+    except FileNotFoundError:  # an incomplete job, or one with --limit
         counts = {}
     return {"count": counts.get("unpaired", 0), "files": counts.get("unpaired_files", [])[:UNPAIRED_LISTED]}
 
 
 def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:
-    """Read the narrow columns of all rows, and say of each row which file it is from."""
+    """Read the narrow columns of all rows, with the file that each row is from."""
     with ThreadPoolExecutor(max_workers=16) as pool:
         tables = list(pool.map(lambda uri: read_as(uri, NARROW), files))
     rows = pa.concat_tables([NARROW.empty_table(), *tables])
@@ -182,21 +182,21 @@ def _shown_pair(file: str, rows: pa.Table, index: int, may_read: MayRead) -> dic
     return row
 
 
-def _picture(uri: str | None, may_read: MayRead = anything, data: bytes | None = None) -> dict[str, Any]:
+def _picture(uri: str | None, may_read: MayRead = allow_all, data: bytes | None = None) -> dict[str, Any]:
     try:
         if data is None:
             if uri is None:
                 return {"error": "is not stored", "uri": None}
             if not may_read(uri):
-                return {"error": "lies where this job reads nothing", "uri": uri}
+                return {"error": "is outside the locations this job may read", "uri": uri}
             data = storage.read_bytes(uri)
-        # A job may allow more pixels than decode_image does by itself.
+        # A job may allow more pixels than decode_image does by default.
         image = Image.fromarray(to_8_bits(decode_image(data, PILLOWS_LIMIT).pixels))
         image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
         jpeg = io.BytesIO()
         image.save(jpeg, "JPEG", quality=85, subsampling=0, optimize=True)
     except Exception as error:  # noqa: BLE001 - whatever a store or a decoder raises, the page shows its name
-        return {"error": f"cannot be read any more ({type(error).__name__})", "uri": uri}
+        return {"error": f"can no longer be read ({type(error).__name__})", "uri": uri}
     encoded = base64.b64encode(jpeg.getvalue()).decode()
     return {"src": f"data:image/jpeg;base64,{encoded}", "size": image.size, "uri": uri}
 
@@ -260,7 +260,7 @@ def _stages(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def _failures(rows: pa.Table, ok: np.ndarray) -> list[dict[str, Any]]:
-    """Group the failed rows by error code; the rows listed are dealt out evenly over the codes."""
+    """Group the failed rows by error code; the listed rows are spread evenly over the codes."""
     failed = rows.filter(pa.array(~ok)).select(["error_code", "pair_id", "error"])
     groups: dict[str, dict[str, Any]] = {}
     ranks = []
@@ -287,7 +287,7 @@ def _template() -> jinja2.Template:
 
 
 def _shown(value: Any) -> Any:
-    """Make text printable; markup is the template's own, and made of such text."""
+    """Escape text for the page; only the template's own markup is markup."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -1,4 +1,4 @@
-"""What a report shows of recordings: a strip of frames, metrics over time, and the worst moments with their sources."""
+"""The recordings in a report: a strip of frames, metrics over time, and the worst moments with their sources."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ WIDTH, HEIGHT = 900.0, 80.0  # of a chart, in SVG units
 
 @dataclass(frozen=True)
 class Moment:
-    """A fused frame: which segment it lies in, and where there."""
+    """A fused frame: its segment, and its position there."""
 
     pair_id: str
     frame: int
@@ -68,7 +68,7 @@ def show_recordings(
 
 
 class _Shown:
-    """Makes one recording's part of the page."""
+    """Builds one recording's part of the page."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class _Shown:
         return found
 
     def _link(self, about: Row) -> str | None:
-        """Return where the recording lies from the page's folder, as a page may link to it."""
+        """Return the relative link from the page to the recording."""
         uri = about.get("uri")
         if not isinstance(uri, str) or not uri.startswith(self.destination.uri + "/"):
             return None
@@ -126,7 +126,7 @@ class _Shown:
             try:
                 tables.append(read_as(frames_uri(self.destination, pair_id), schema))
             except OSError:
-                continue  # somebody tidied up
+                continue  # deleted meanwhile
         return pa.concat_tables([schema.empty_table(), *tables]).to_pylist()
 
     def _chart(self, frames: list[Row], column: str) -> list[Row]:
@@ -135,7 +135,7 @@ class _Shown:
             return []
         times, values = np.array(known).T
         span = max(frames[-1]["seconds"], 1e-9)
-        # Every point is the worst of its share of the time: a moment's flicker must not be averaged away.
+        # Every point is the worst value of its interval: short flicker must not be averaged away.
         cells = np.minimum((times / span * POINTS).astype(int), POINTS - 1)
         worst = np.min if column == self.headline else np.max
         points = [(times[cells == cell].mean(), worst(values[cells == cell])) for cell in np.unique(cells)]
@@ -176,7 +176,7 @@ class _Shown:
     def _read(self, uri: str, seconds: float, number: int) -> Pixels | None:
         try:
             with open_source(uri, PILLOWS_LIMIT, self.frame_rate) as source:
-                frames = source.frames(max(0.0, seconds - source.film.interval / 2), float("inf"))
+                frames = source.frames(max(0.0, seconds - source.video.interval / 2), float("inf"))
                 return next((frame.read() for n, frame in enumerate(frames) if n == number), None)
         except Exception:  # noqa: BLE001 - whatever a store or a decoder raises, the page says that it is gone
             return None
@@ -190,7 +190,7 @@ def _spread(frames: list[Row], count: int) -> list[Moment]:
 
 
 def _extreme(frames: list[Row], column: str, sign: int) -> list[Moment]:
-    """Choose the worst moments, no two within a second."""
+    """Choose the worst moments, at least a second apart."""
     chosen: list[Moment] = []
     for row in sorted((row for row in frames if row[column] is not None), key=lambda row: sign * row[column]):
         if all(abs(row["seconds"] - other.seconds) >= 1 for other in chosen):
@@ -205,7 +205,7 @@ def _moment(row: Row, value: float) -> Moment:
 
 
 def _at(link: str | None, moment: Moment) -> str | None:
-    # A media fragment: players begin there.
+    # A media fragment: players start there.
     return None if link is None else f"{link}#t={moment.seconds:.2f}"
 
 

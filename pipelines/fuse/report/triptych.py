@@ -4,17 +4,17 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.archive.allowlist import MayRead, anything
+from pipelines.archive.allowlist import MayRead, allow_all
 from pipelines.fuse.destination import Destination
 from pipelines.storage import objects as storage
 from upfusion.images import decode_image
 from upfusion.panels import join_panels
 
 
-def draw_triptychs(destination: Destination, count: int, may_read: MayRead = anything) -> list[Image.Image]:
-    """Draw up to `count` fused pairs of a destination, spread over its files; sources may have gone since.
+def draw_triptychs(destination: Destination, count: int, may_read: MayRead = allow_all) -> list[Image.Image]:
+    """Draw up to `count` fused pairs of a destination, spread over its files; sources may have been deleted.
 
-    Pairs with images that `may_read` does not let be read are passed over.
+    Pairs with images that `may_read` does not allow are skipped.
     """
     files = destination.pair_files()
     chosen = files[:: max(1, len(files) // count)]

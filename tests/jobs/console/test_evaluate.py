@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from jobs.command_line import main
-from jobs.console.evaluate import EvaluationLine, say_comparison, say_evaluation, say_plan
+from jobs.console.evaluate import EvaluationLine, print_comparison, print_evaluation, print_plan
 from pipelines.cluster.execute import Progress
 from pipelines.evaluate.comparison import Comparison, compare
 from pipelines.evaluate.config import EvaluateConfig
@@ -27,7 +27,7 @@ from tests.pipelines.evaluate.measured_values import MISSING, rows_of, table_of
 
 def shown(comparison: Comparison, width: int = 120) -> list[str]:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    say_comparison(console, comparison)
+    print_comparison(console, comparison)
     return [" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip()]
 
 
@@ -116,7 +116,7 @@ def said_by(say: Callable[[Console], None], width: int = 80) -> list[str]:
 
 
 def test_a_plan_says_what_is_left_out_and_what_lacks_a_partner(evaluation):
-    assert said_by(lambda console: say_plan(console, evaluation.plan), width=120) == [
+    assert said_by(lambda console: print_plan(console, evaluation.plan), width=120) == [
         "set night: 2 pairs (ir_visible), 1 others left out",
         "  [x] theirs has images of 1 of them, and 1 of no pair",
     ]
@@ -128,11 +128,11 @@ def test_a_plan_in_which_all_fits_says_no_more_than_its_sets(tmp_path):
         sets=(str(tmp_path / "night"),), out="out", methods=(str(tmp_path / "night" / "visible"),), no_tracking=True
     )
     plan = plan_evaluation(config)
-    assert said_by(lambda console: say_plan(console, plan), width=120) == ["set night: 2 pairs (ir_visible)"]
+    assert said_by(lambda console: print_plan(console, plan), width=120) == ["set night: 2 pairs (ir_visible)"]
 
 
 def test_what_was_noticed_is_said_by_kind_and_places_stay_on_one_line(evaluation, tmp_path):
-    lines = said_by(lambda console: say_evaluation(console, evaluation), width=72)
+    lines = said_by(lambda console: print_evaluation(console, evaluation), width=72)
     out = f"{tmp_path}/[out]"
     assert lines[lines.index("1 fusions without values:") :] == [
         "1 fusions without values:",
@@ -156,7 +156,7 @@ def test_what_was_noticed_is_said_by_kind_and_places_stay_on_one_line(evaluation
 def test_where_all_went_well_nothing_is_noticed_and_the_run_is_named(evaluation):
     rows = evaluation.rows.filter(pc.equal(evaluation.rows["status"], OK))
     fine = replace(evaluation, rows=rows, findings=[], measured_now=2, tracked="run [7] of upfusion")
-    text = "\n".join(said_by(lambda console: say_evaluation(console, fine)))
+    text = "\n".join(said_by(lambda console: print_evaluation(console, fine)))
     assert "Measured  2 fusions\n" in text
     assert "MLflow    run [7] of upfusion\n" in text
     assert not [word for word in ("Failed", "Noticed", "without values", "were before") if word in text]
@@ -165,8 +165,8 @@ def test_where_all_went_well_nothing_is_noticed_and_the_run_is_named(evaluation)
 def test_many_findings_are_some_lines_and_how_many_more(evaluation):
     found = [Finding("odd", "night", "theirs", str(number), "grey") for number in range(5)]
     found += [Finding("odd", "night", f"method {number}", "1", "grey") for number in range(8)]
-    lines = said_by(lambda console: say_evaluation(console, replace(evaluation, findings=found)))
-    start = lines.index("13 odd fused images, measured all the same:")
+    lines = said_by(lambda console: print_evaluation(console, replace(evaluation, findings=found)))
+    start = lines.index("13 unusual fused images, measured anyway:")
     assert lines[start + 1] == "  night, theirs: grey (5: 0, 1, 2 and 2 more)"
     assert lines[start + 2 : start + 7] == [f"  night, method {number}: grey (1: 1)" for number in range(5)]
     assert lines[start + 7] == "  and 3 more such lines, in results.md"

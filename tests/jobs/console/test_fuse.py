@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from jobs.console.fuse import NAMES_SHOWN, say_outcome, say_unpaired, warn_of_idle_prompt
+from jobs.console.fuse import NAMES_SHOWN, print_outcome, print_unpaired, warn_of_idle_prompt
 from pipelines.archive.schema import Discovery
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome
@@ -24,9 +24,9 @@ def unpaired(*uris: str) -> Discovery:
 
 def test_images_without_a_partner_are_named_as_they_are():
     console = Console(file=io.StringIO(), width=120)
-    say_unpaired(console, unpaired("/data/vi/[red]1[/].png", "s3://b/ir/2.png"))
+    print_unpaired(console, unpaired("/data/vi/[red]1[/].png", "s3://b/ir/2.png"))
     assert console.file.getvalue().splitlines() == [
-        "2 images have no partner and are left out:",
+        "2 images have no partner and are skipped:",
         "  /data/vi/[red]1[/].png",
         "  s3://b/ir/2.png",
     ]
@@ -34,7 +34,7 @@ def test_images_without_a_partner_are_named_as_they_are():
 
 def test_of_many_images_without_a_partner_some_are_named():
     console = Console(file=io.StringIO(), width=120)
-    say_unpaired(console, unpaired(*map(str, range(NAMES_SHOWN + 3))))
+    print_unpaired(console, unpaired(*map(str, range(NAMES_SHOWN + 3))))
     said = console.file.getvalue().splitlines()
     assert said[0].startswith(f"{NAMES_SHOWN + 3} images")
     assert said[1 : NAMES_SHOWN + 1] == [f"  {number}" for number in range(NAMES_SHOWN)]
@@ -43,13 +43,13 @@ def test_of_many_images_without_a_partner_some_are_named():
 
 def test_nothing_is_said_where_every_image_has_a_partner():
     console = Console(file=io.StringIO())
-    say_unpaired(console, unpaired())
+    print_unpaired(console, unpaired())
     assert console.file.getvalue() == ""
 
 
 def test_a_long_name_stays_on_its_line():
     console = Console(file=io.StringIO(), width=40)
-    say_unpaired(console, unpaired("/data/" + "n" * 100 + " 1.png"))
+    print_unpaired(console, unpaired("/data/" + "n" * 100 + " 1.png"))
     assert console.file.getvalue().splitlines()[-1] == "  /data/" + "n" * 100 + " 1.png"
 
 
@@ -75,7 +75,7 @@ def outcome(**changed: Any) -> Outcome:
 def table(**changed: Any) -> dict[str, str]:
     """The rows of the table as {heading: text}."""
     console = Console(file=io.StringIO(), width=120)
-    say_outcome(console, outcome(**changed))
+    print_outcome(console, outcome(**changed))
     rows = [line.split(maxsplit=1) for line in console.file.getvalue().splitlines()]
     return {row[0]: row[1].strip() for row in rows if len(row) == 2}
 
@@ -83,7 +83,7 @@ def table(**changed: Any) -> dict[str, str]:
 def test_an_outcome_says_what_came_out_and_where():
     assert table() == {
         "Result": "10 of 10 pairs fused",
-        "Speed": "2.50 pairs a second, start included",
+        "Speed": "2.50 pairs/s, start included",
         "Rows": "/out/pairs/*.parquet",
         "Report": "/out/report.html",
     }
@@ -91,17 +91,16 @@ def test_an_outcome_says_what_came_out_and_where():
 
 def test_an_outcome_says_what_failed_was_there_before_and_was_left_out():
     rows = table(ok=7, failed=3, fused_now=4, unpaired=["x", "y"], tracked="run 1 in http://mlflow")
-    assert rows["Result"] == "7 of 10 pairs fused (6 of the pairs were done before), 3 failed"
-    assert rows["Left"].startswith("out")
-    assert "2 images without a partner" in rows["Left"]
+    assert rows["Result"] == "7 of 10 pairs fused (6 of the pairs were already done), 3 failed"
+    assert rows["Skipped"].startswith("2 images without a partner")
     assert rows["MLflow"] == "run 1 in http://mlflow"
     assert "Speed" not in table(fused_now=0)
 
 
 def test_an_outcome_of_recordings_counts_segments():
     rows = table(unit="segments", pairs=12, fused_now=4)
-    assert rows["Result"] == "10 of 12 segments fused (8 of the segments were done before)"
-    assert rows["Speed"] == "1.00 segments a second, start included"
+    assert rows["Result"] == "10 of 12 segments fused (8 of the segments were already done)"
+    assert rows["Speed"] == "1.00 segments/s, start included"
 
 
 def test_an_outcome_shows_every_metric_with_its_name():

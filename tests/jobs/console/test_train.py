@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from jobs.console.train import TrainingLine, say_trained
+from jobs.console.train import TrainingLine, print_trained
 from pipelines.archive.splits import TRAIN, VAL
 from pipelines.train.data import CHECKED, TrainingPairs
 from pipelines.train.folder import RunFolder
@@ -46,16 +46,14 @@ def test_a_line_says_where_a_run_is_and_when_it_ends(line, said):
     line.on_pairs(pairs_of(), steps=2420)
     line.on_report(REPORT)
     assert "3 pairs to train on, 1 to validate with; 2420 steps" in said.getvalue()
-    # 2400 steps of 4 crops at 8 crops a second.
-    expected = (
-        "epoch 1.50, step 20 / 2420, loss 0.5000 (intensity 0.1000, gradient 0.4000), 8.0 samples a second, 20 min left"
-    )
+    # 2400 steps of 4 crops at 8 crops/s.
+    expected = "epoch 1.50, step 20 / 2420, loss 0.5000 (intensity 0.1000, gradient 0.4000), 8.0 samples/s, 20 min left"
     assert expected in said.getvalue().splitlines()
 
 
 def test_pairs_that_are_left_out_are_named(line, said):
     line.on_pairs(pairs_of(bad=7), steps=10)
-    assert "7 pairs cannot be used and are left out" in said.getvalue()
+    assert "7 pairs cannot be used and are skipped" in said.getvalue()
     assert "set/b4: is damaged" in said.getvalue()
     assert "and 2 more" in said.getvalue()
 
@@ -72,17 +70,17 @@ def test_validations_stay_and_the_best_is_told(line, said):
 
 def test_trouble_is_told(line, said):
     line.on_report({"lost": "worker 1: it was killed"})
-    line.on_report({"warning": "MLflow did not take step 20: no route"})
-    assert "lost worker 1: it was killed; going on from the last checkpoint" in said.getvalue()
-    assert "MLflow did not take step 20" in said.getvalue()
+    line.on_report({"warning": "MLflow did not log step 20: no route"})
+    assert "lost worker 1: it was killed; resuming from the last checkpoint" in said.getvalue()
+    assert "MLflow did not log step 20" in said.getvalue()
 
 
 def test_the_outcome_says_where_the_model_is_and_how_to_use_it(tmp_path, said):
     folder = RunFolder(str(tmp_path / "run"))
     outcome = TrainOutcome(folder, 40, {"step": 20, "value": 0.125}, pairs_of(), 3.0, "run 7", "models:/upfusion/3")
-    say_trained(Console(file=said, width=40), outcome)
+    print_trained(Console(file=said, width=40), outcome)
     text = said.getvalue()
     assert "vif_balanced 0.1250 in validation, after step 20" in text
     assert "models:/upfusion/3" in text
     assert f"upfusion fuse SOURCE --model {tmp_path}/run/model.safetensors --out DEST" in text
-    assert "done before" not in text
+    assert "already done" not in text

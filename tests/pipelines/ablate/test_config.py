@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.ablate.config import AblateConfig
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 
 ALL = ["full", "without-scpm", "without-gam", "without-tcpm", "without-text"]
@@ -30,12 +30,12 @@ def test_variants_that_are_trained_are_given_by_name():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"parts": "head"}, "unknown part 'head'; what can be left out: scpm, gam, tcpm, text"),
+        ({"parts": "head"}, "unknown part 'head'; known parts: scpm, gam, tcpm, text"),
         ({"parts": "gam,without-gam"}, "unknown part 'without-gam'"),
         ({"variants": "without-head=x"}, "--variants: 'without-head' is none of full, without-scpm"),
         ({"parts": "gam", "variants": "without-text=x"}, "'without-text' is none of full, without-gam"),
-        ({"data": ()}, f"--data says what to train {', '.join(ALL)} on; or give them with --variants"),
-        ({"data": (), "parts": "gam", "variants": "full=x"}, "--data says what to train without-gam on"),
+        ({"data": ()}, f"--data is needed to train {', '.join(ALL)}; or give them with --variants"),
+        ({"data": (), "parts": "gam", "variants": "full=x"}, "--data is needed to train without-gam"),
         ({"sets": ()}, "at least 1 item"),
         ({"metrics": "none"}, "at least one metric"),
         ({"methods": "tiny"}, "Extra inputs are not permitted"),
@@ -85,7 +85,7 @@ def test_an_empty_recipe_says_nothing(tmp_path):
         (b"epoch: 2\n", "epoch: Extra inputs are not permitted"),
         (b"epochs: many\n", "epochs: Input should be a valid number"),
         (b"preset: huge\n", "preset: .*unknown preset 'huge'"),
-        (b"workers: 9\n", "--batch 8 leaves some of 9 workers without a crop"),
+        (b"workers: 9\n", "--batch 8 is smaller than the number of workers"),
         (b"- epochs\n", "expected options of `upfusion train` as 'name: value' lines"),
         (b"just text\n", "expected options of `upfusion train` as 'name: value' lines"),
         (b"epochs: [2\n", "cannot be read"),
@@ -96,7 +96,7 @@ def test_an_empty_recipe_says_nothing(tmp_path):
 def test_a_wrong_recipe_is_refused_by_its_name_and_the_option(tmp_path, data, message):
     uri = str(tmp_path / "recipe.yaml")
     (tmp_path / "recipe.yaml").write_bytes(data)
-    with pytest.raises(RequestError, match=message) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         config_of(recipe=uri).training("full", "out")
     assert str(refused.value).startswith(f"--recipe {uri}")
 
@@ -105,12 +105,12 @@ def test_a_recipe_that_starts_from_a_checkpoint_leaves_nothing_out(tmp_path):
     (tmp_path / "recipe.yaml").write_text("start: tiny\n")
     config = config_of(recipe=str(tmp_path / "recipe.yaml"))
     assert config.training("full", "out").start == "tiny"
-    with pytest.raises(RequestError, match="--without belongs to a preset"):
+    with pytest.raises(UsageError, match="--without belongs to a preset"):
         config.training("without-gam", "out")
 
 
 def test_a_recipe_that_is_not_there_is_named(place):
     uri = storage.join(place, "nowhere.yaml")
-    with pytest.raises(RequestError, match="cannot be read") as refused:
+    with pytest.raises(UsageError, match="cannot be read") as refused:
         config_of(recipe=uri).training("full", "out")
     assert str(refused.value).startswith(f"--recipe {uri} cannot be read")

@@ -10,7 +10,7 @@ import yaml
 from pipelines.ablate.config import AblateConfig
 from pipelines.ablate.job import AblationPlan, ablate, plan_ablation
 from pipelines.checkpoints.read import read_model
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import write_claim
 from pipelines.storage.parquet import write_table
@@ -105,11 +105,11 @@ def test_variants_are_taken_from_where_they_are_and_compared_and_prompts_exchang
 
 
 def test_what_cannot_work_is_refused_before_anything_is_trained(folder: Path) -> None:
-    with pytest.raises(RequestError, match=r"set .*nowhere"):
+    with pytest.raises(UsageError, match=r"set .*nowhere"):
         plan_ablation(config(folder, sets=("nowhere",)))
-    with pytest.raises(RequestError, match=r"no model 'gone\.safetensors'"):
+    with pytest.raises(UsageError, match=r"no model 'gone\.safetensors'"):
         plan_ablation(config(folder, variants=("full=gone.safetensors",)))
     (folder / "recipe.yaml").write_text("speed: high")
-    with pytest.raises(RequestError, match=r"--recipe .*recipe\.yaml: speed"):
+    with pytest.raises(UsageError, match=r"--recipe .*recipe\.yaml: speed"):
         plan_ablation(config(folder))
     assert not (folder / "out").exists()

@@ -4,21 +4,21 @@ from hypothesis import strategies as st
 
 from pipelines.archive.allowlist import (
     PLAIN_NAME,
-    allowed_by_person,
-    allowed_by_place,
-    allowed_by_source,
-    check_places,
+    allowlist_from_location,
+    allowlist_from_option,
+    allowlist_from_source,
+    check_allowed,
     is_allowed,
-    place_of,
     resolve,
+    to_uri_prefix,
 )
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 
 
 def passes(uri: str, *prefixes: str) -> bool:
     try:
-        check_places("m.csv", [("row 1: a_uri", uri)], allowed_by_person(prefixes))
-    except RequestError:
+        check_allowed("m.csv", [("row 1: a_uri", uri)], allowlist_from_option(prefixes))
+    except UsageError:
         return False
     return True
 
@@ -95,10 +95,10 @@ def test_what_lies_at_or_below_a_prefix_is_allowed(prefix, uri):
 def test_what_only_looks_like_a_prefix_is_not(prefix, uri):
     assert not passes(uri, prefix)
     # Nor behind a neighbour that is allowed, whose folder is remembered.
-    check_places("m.csv", [("row 1: a_uri", f"{prefix.rstrip('/')}/1.png")], allowed_by_person((prefix,)))
+    check_allowed("m.csv", [("row 1: a_uri", f"{prefix.rstrip('/')}/1.png")], allowlist_from_option((prefix,)))
     named = [("row 1: a_uri", f"{prefix.rstrip('/')}/1.png"), ("row 2: a_uri", uri)]
-    with pytest.raises(RequestError, match="row 2"):
-        check_places("m.csv", named, allowed_by_person((prefix,)))
+    with pytest.raises(UsageError, match="row 2"):
+        check_allowed("m.csv", named, allowlist_from_option((prefix,)))
 
 
 PIECES = st.sampled_from(
@@ -109,12 +109,12 @@ PIECES = st.sampled_from(
 
 @given(st.lists(st.lists(PIECES, max_size=8).map("".join), min_size=2, max_size=4))
 def test_no_uri_is_allowed_for_its_neighbours_sake(uris):
-    allowed = allowed_by_person(("s3://b/a", "/a/b", "https://b/a", "gs://b"))
+    allowed = allowlist_from_option(("s3://b/a", "/a/b", "https://b/a", "gs://b"))
 
     def all_pass(some: list[str]) -> bool:
         try:
-            check_places("m.csv", [(f"row {row}", uri) for row, uri in enumerate(some)], allowed)
-        except RequestError:
+            check_allowed("m.csv", [(f"row {row}", uri) for row, uri in enumerate(some)], allowed)
+        except UsageError:
             return False
         return True
 
@@ -125,32 +125,34 @@ def test_no_uri_is_allowed_for_its_neighbours_sake(uris):
 def test_whatever_a_relative_uri_is_it_stays_in_the_bucket_or_is_refused(uri):
     resolved = resolve("s3://bucket/lists", uri)
     try:
-        check_places("s3://bucket/lists/m.csv", [("row 1", resolved)], allowed_by_place("s3://bucket/lists/m.csv"))
-    except RequestError:
+        check_allowed(
+            "s3://bucket/lists/m.csv", [("row 1", resolved)], allowlist_from_location("s3://bucket/lists/m.csv")
+        )
+    except UsageError:
         return
     assert resolved == "s3://bucket" or resolved.startswith(("s3://bucket/", "s3a://bucket/"))
     assert ".." not in resolved.split("/")
 
 
 def test_a_manifest_allows_by_its_place_what_a_person_would_expect():
-    local = allowed_by_place("/data/m.csv")
+    local = allowlist_from_location("/data/m.csv")
     for uri, expected in {"/x": True, "s3://b/x": True, "https://h/x": False, "gs://b/x": False}.items():
-        assert any(place.holds(place_of(uri)) for place in local) == expected
-    assert allowed_by_place("s3a://b/lists/m.csv") == (place_of("s3://b"),)
-    assert allowed_by_place("https://h/lists/m.csv") == (place_of("https://h"),)
+        assert any(place.contains(to_uri_prefix(uri)) for place in local) == expected
+    assert allowlist_from_location("s3a://b/lists/m.csv") == (to_uri_prefix("s3://b"),)
+    assert allowlist_from_location("https://h/lists/m.csv") == (to_uri_prefix("https://h"),)
 
 
 def test_a_source_allows_what_lies_below_or_beside_it():
-    assert allowed_by_source("/data/llvip/") == (place_of("/data/llvip"),)
-    assert allowed_by_source("/data/llvip/m.csv") == (place_of("/data/llvip"),)
-    assert allowed_by_source("s3://b/llvip") == (place_of("s3://b/llvip"),)
-    assert allowed_by_source("s3://b/llvip/m.parquet") == (place_of("s3://b"),)
+    assert allowlist_from_source("/data/llvip/") == (to_uri_prefix("/data/llvip"),)
+    assert allowlist_from_source("/data/llvip/m.csv") == (to_uri_prefix("/data/llvip"),)
+    assert allowlist_from_source("s3://b/llvip") == (to_uri_prefix("s3://b/llvip"),)
+    assert allowlist_from_source("s3://b/llvip/m.parquet") == (to_uri_prefix("s3://b"),)
 
 
 @pytest.mark.parametrize("prefix", ["bucket", "data/images", "https:host", "s3:/b", "https://host\\x", "s3://b/../c"])
 def test_a_prefix_that_means_no_place_is_refused_by_name(prefix):
-    with pytest.raises(RequestError, match=r"--allow|refused"):
-        allowed_by_person((prefix,))
+    with pytest.raises(UsageError, match=r"--allow|refused"):
+        allowlist_from_option((prefix,))
 
 
 @pytest.mark.parametrize(
@@ -161,8 +163,8 @@ def test_a_prefix_that_means_no_place_is_refused_by_name(prefix):
     ],
 )  # fmt: skip
 def test_credentials_in_a_manifest_are_refused_without_being_repeated(uri):
-    with pytest.raises(RequestError, match=r"row 7: a_uri carries .* belong into the environment") as refused:
-        check_places("m.csv", [("row 7: a_uri", uri)], allowed_by_person(("s3://", "https://b")))
+    with pytest.raises(UsageError, match=r"row 7: a_uri carries .* belong in the environment") as refused:
+        check_allowed("m.csv", [("row 7: a_uri", uri)], allowlist_from_option(("s3://", "https://b")))
     assert not any(word in str(refused.value) for word in ("sec", "token", "pass@", "AKIA"))
 
 
@@ -172,6 +174,6 @@ def test_a_name_that_is_passed_over_quickly_has_nothing_in_it_but_letters():
 
 
 def test_what_means_no_place_lies_nowhere():
-    allowed = allowed_by_person(("s3://b", "https://h"))
+    allowed = allowlist_from_option(("s3://b", "https://h"))
     assert is_allowed("s3://b/1.png", allowed)
     assert not any(is_allowed(uri, allowed) for uri in ("s3://c/1.png", "s3://b/../c/1.png", "https://h\\@x/1.png", ""))

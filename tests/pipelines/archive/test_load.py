@@ -46,9 +46,9 @@ def test_a_missing_source_fails_its_own_pair_and_is_named(place):
     )
     assert errors(fetched) == {
         "whole": (None, None),
-        "without_a": ("source_missing", f"{place}/gone.png is not there"),
-        "without_b": ("source_missing", f"{place}/gone.png is not there"),
-        "without_both": ("source_missing", f"{place}/a.png is not there"),
+        "without_a": ("source_missing", f"{place}/gone.png does not exist"),
+        "without_b": ("source_missing", f"{place}/gone.png does not exist"),
+        "without_both": ("source_missing", f"{place}/a.png does not exist"),
     }
 
 
@@ -86,7 +86,7 @@ def test_refused_credentials_are_no_pairs_failure(monkeypatch):
     monkeypatch.setattr(storage, "read_many", lambda uris, _: [refused for _ in uris])
     code, sentence = errors(fetch(manifest(x=("s3://b/1", "s3://b/2"))))["x"]
     assert code == STORE_LOST
-    assert sentence == "s3://b/1 cannot be read: the store refuses the credentials (ExpiredToken)"
+    assert sentence == "s3://b/1 cannot be read: the store rejects the credentials (ExpiredToken)"
 
 
 def test_no_secret_of_a_store_gets_into_a_row(secret, monkeypatch):
@@ -200,7 +200,7 @@ def test_no_more_pixels_are_decoded_than_are_allowed():
 
 def test_a_pair_that_failed_before_is_passed_on():
     failed = fetch(manifest(x=("/nowhere/1.png", "/nowhere/2.png")))
-    assert errors(decode(failed)) == errors(failed) == {"x": ("source_missing", "/nowhere/1.png is not there")}
+    assert errors(decode(failed)) == errors(failed) == {"x": ("source_missing", "/nowhere/1.png does not exist")}
 
 
 @pytest.mark.parametrize(

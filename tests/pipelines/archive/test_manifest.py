@@ -11,7 +11,7 @@ from pipelines.archive import manifest as module
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import discover
 from pipelines.archive.schema import MANIFEST_SCHEMA, Discovery
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from tests.pipelines.storage.code_in_parquet import hostile_parquet
 
@@ -98,7 +98,7 @@ def test_task_and_prompt_are_optional_and_other_columns_do_not_matter(tmp_path, 
 @pytest.mark.parametrize("balance", ["1.01", "-2", "much", "nan", "inf"])
 def test_a_balance_that_is_none_is_named_with_its_row(tmp_path, balance, form):
     uri = write_manifest(str(tmp_path), FULL | {"balance": ["0", balance]}, form)
-    with pytest.raises(RequestError, match=rf"row 2 has balance '{balance}'; expected a number from -1"):
+    with pytest.raises(UsageError, match=rf"row 2 has balance '{balance}'; expected a number from -1"):
         find(uri, allow=("s3://bucket", "/data"))
 
 
@@ -144,7 +144,7 @@ def test_parquet_of_other_text_types_is_read(tmp_path):
     ("changed", "said"),
     [
         ({"b_uri": None}, "missing b_uri; it has 'pair_id', 'a_uri', 'task', 'prompt'"),
-        ({"pair_id": ["1", "1"]}, "pair_id '1' is there more than once"),
+        ({"pair_id": ["1", "1"]}, "pair_id '1' appears more than once"),
         ({"task": ["ct_mri", "ct_scan"]}, "unknown task 'ct_scan'; known tasks: ir_visible, ct_mri"),
         ({"pair_id": ["1", None]}, "row 2 has no pair_id"),
         ({"a_uri": [None, "1.png"]}, "row 1 has no a_uri"),
@@ -156,7 +156,7 @@ def test_parquet_of_other_text_types_is_read(tmp_path):
 def test_a_manifest_of_another_form_is_refused(tmp_path, changed, said):
     columns = {name: values for name, values in {**FULL, **changed}.items() if values is not None}
     uri = write_manifest(str(tmp_path), columns, "parquet")
-    with pytest.raises(RequestError, match=said) as refused:
+    with pytest.raises(UsageError, match=said) as refused:
         find(uri)
     assert uri in str(refused.value)
 
@@ -177,7 +177,7 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, changed, said):
 )
 def test_a_file_that_is_no_manifest_is_refused_by_name(tmp_path, name, data, said):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(RequestError, match=said) as refused:
+    with pytest.raises(UsageError, match=said) as refused:
         find(tmp_path / name)
     assert f"{tmp_path}/{name}" in str(refused.value)
 
@@ -186,15 +186,15 @@ def test_damage_inside_a_parquet_manifest_is_refused_by_name(tmp_path):
     path = Path(write_manifest(str(tmp_path), FULL, "parquet"))
     data = path.read_bytes()
     path.write_bytes(data[:4] + bytes(200) + data[204:])
-    with pytest.raises(RequestError, match=r"pairs\.parquet cannot be read as a manifest"):
+    with pytest.raises(UsageError, match=r"pairs\.parquet cannot be read as a manifest"):
         find(path)
 
 
 def test_a_manifest_that_is_not_there_or_a_folder_is_refused(place, tmp_path):
-    with pytest.raises(RequestError, match=f"the manifest {place}/m.parquet does not exist"):
+    with pytest.raises(UsageError, match=f"the manifest {place}/m.parquet does not exist"):
         find(place + "/m.parquet")
     (tmp_path / "folder.parquet").mkdir()
-    with pytest.raises(RequestError, match=r"folder\.parquet cannot be read: Is a directory"):
+    with pytest.raises(UsageError, match=r"folder\.parquet cannot be read: Is a directory"):
         find(tmp_path / "folder.parquet")
 
 
@@ -204,7 +204,7 @@ def test_a_manifest_in_a_bucket_names_objects_of_that_bucket_alone(bucket, form)
         columns = {"pair_id": ["1", "2"], "a_uri": ["1.png", uri], "b_uri": ["1.png", "s3a://bucket/1.png"]}
         columns["b_uri"][1] = f"{bucket}/ir/1.png".replace("s3://", "s3a://")
         manifest = write_manifest(f"{bucket}/lists", columns, form)
-        with pytest.raises(RequestError, match=f"^{manifest}: row 2: a_uri: .* --allow ") as refused:
+        with pytest.raises(UsageError, match=f"^{manifest}: row 2: a_uri: .* --allow ") as refused:
             find(manifest)
         proposed = str(refused.value).rpartition(" ")[2]
         assert find(manifest, allow=(proposed,)).pairs.num_rows == 2
@@ -215,7 +215,9 @@ def test_a_local_manifest_names_local_files_and_buckets(tmp_path):
     found = find(write_manifest(str(tmp_path / "lists"), columns, "csv")).pairs.to_pylist()
     assert (found[0]["a_uri"], found[0]["b_uri"]) == (f"{tmp_path}/1.png", "s3://any/1.png")
     manifest = write_manifest(str(tmp_path), columns | {"b_uri": ["https://host/1.png"]}, "csv")
-    with pytest.raises(RequestError, match=r"row 1: b_uri: 'https://host/1.png' lies elsewhere.*--allow https://host$"):
+    with pytest.raises(
+        UsageError, match=r"row 1: b_uri: 'https://host/1.png' is outside the allowed locations.*--allow https://host$"
+    ):
         find(manifest)
     assert find(manifest, allow=("https://host/",)).pairs.num_rows == 1
 
@@ -237,7 +239,7 @@ def test_code_in_a_manifest_is_not_executed(tmp_path):
     columns = {name: FULL[name] for name in ("pair_id", "a_uri", "b_uri", "prompt")}
     for hostile in ("prompt", "pair_id"):
         (tmp_path / "m.parquet").write_bytes(hostile_parquet(columns, hostile, tmp_path / "ran"))
-        with pytest.raises(RequestError, match="cannot be read as a manifest"):
+        with pytest.raises(UsageError, match="cannot be read as a manifest"):
             find(tmp_path / "m.parquet")
         assert not (tmp_path / "ran").exists()
 
@@ -264,7 +266,7 @@ def test_code_in_columns_that_do_not_matter_is_not_executed(tmp_path):
 def test_a_manifest_beyond_a_limit_is_refused_with_its_option(tmp_path, form, changed, settings, said):
     columns = {**FULL, "a_uri": ["1.png", "2.png"], **changed}
     manifest = write_manifest(str(tmp_path), columns, form)
-    with pytest.raises(RequestError, match=said) as refused:
+    with pytest.raises(UsageError, match=said) as refused:
         find(manifest, **settings)
     assert str(refused.value).startswith(manifest)
     at_the_limit = {name: [str(value)[-2:] for value in values] for name, values in columns.items()}
@@ -279,5 +281,5 @@ def test_a_manifest_that_is_small_only_while_it_is_packed_is_refused_before_it_i
     for said, packing in (("3", {}), ("7", {"use_dictionary": False, "compression": "zstd"})):
         pq.write_table(pa.table(columns), tmp_path / "m.parquet", **packing)
         assert (tmp_path / "m.parquet").stat().st_size < 100_000
-        with pytest.raises(RequestError, match=f"holds {said} MiB of text, more than 2"):
+        with pytest.raises(UsageError, match=f"holds {said} MiB of text, more than 2"):
             find(tmp_path / "m.parquet")

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import count_sizes, discover
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.config import FootageConfig
 
@@ -64,7 +64,7 @@ def test_a_manifest_names_folders_of_frames_by_a_slash(tmp_path):
 
 def test_a_picture_beside_a_recording_of_its_name_is_refused_by_both_names(tmp_path):
     touch(tmp_path, "visible/cam.mp4", "visible/cam.jpg", "infrared/cam.mp4")
-    with pytest.raises(RequestError, match=r"two files claim side A of pair 'cam': .*cam\.jpg and .*cam\.mp4"):
+    with pytest.raises(UsageError, match=r"two files claim side A of pair 'cam': .*cam\.jpg and .*cam\.mp4"):
         found(tmp_path)
 
 
@@ -73,7 +73,7 @@ def test_a_picture_beside_a_recording_of_its_name_is_refused_by_both_names(tmp_p
     [
         ({"offset": "soon"}, "expected seconds, such as 1.25 or -3, or auto, got 'soon'"),
         ({"offset": "inf"}, "expected seconds"),
-        ({"every": 2, "fps": 5}, "--every and --fps both say"),
+        ({"every": 2, "fps": 5}, "--every and --fps exclude each other"),
     ],
 )
 def test_options_are_checked_before_anything_starts(given, said):
@@ -83,5 +83,5 @@ def test_options_are_checked_before_anything_starts(given, said):
 
 def test_an_offset_means_the_same_however_it_is_written():
     config = {"source": "x", "out": "y"}
-    assert FuseConfig(**config, offset="1.50").footage_result == FuseConfig(**config, offset=1.5).footage_result
+    assert FuseConfig(**config, offset="1.50").result_settings() == FuseConfig(**config, offset=1.5).result_settings()
     assert (FootageConfig(offset="auto").offset_seconds, FootageConfig(offset="-3").offset_seconds) == (None, -3.0)

@@ -47,7 +47,7 @@ def test_progress_counts_rows_and_failures():
 
 def test_a_store_that_is_lost_ends_the_graph_with_what_to_do():
     graph = Graph(rows(None), rows(None, "store_lost", stopped="DEST cannot be written: no space"), rows(None))
-    with pytest.raises(StoreLostError, match=r"^DEST cannot be written: no space\. .*the same command goes on"):
+    with pytest.raises(StoreLostError, match=r"^DEST cannot be written: no space\. .*the same command resumes"):
         run(graph)
 
 
@@ -63,7 +63,7 @@ def test_a_copy_that_fits_on_no_node_is_named(ray_here: Cluster):  # noqa: ARG00
     said = module.why_waiting(Workers(actors=2, cpus=1, gpus=1, threads=1))
     assert said.startswith("each of 2 workers needs 1 CPU and 1 GPU on one node, and no node has that much (1 node, ")
     assert "0 of 0 GPUs free" in said
-    assert "Ctrl-C stops it, and nothing is lost" in said
+    assert "Ctrl-C stops it, and no progress is lost" in said
 
 
 def test_workers_that_fit_are_not_blamed(ray_here: Cluster):  # noqa: ARG001

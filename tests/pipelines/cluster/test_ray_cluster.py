@@ -9,7 +9,7 @@ import ray
 
 from infra.stack.object_store import free_port
 from pipelines.cluster.ray_cluster import Cluster, Workers, is_remote
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_cluster_that_is_not_there_is_refused_soon(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RAY_ADDRESS", address.format(free_port()))
     monkeypatch.setattr("pipelines.cluster.ray_cluster.SECONDS_TO_ANSWER", 0)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(RequestError, match=r"no Ray cluster answers at RAY_ADDRESS=.*refused.*unset RAY_ADDRESS"):
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at RAY_ADDRESS=.*refused.*unset RAY_ADDRESS"):
         Cluster().__enter__()
 
 
@@ -195,5 +195,5 @@ def test_what_ray_says_of_a_cluster_is_told(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     said = str(error).partition(" Last")[0] if error else "Port could not be cast"
-    with pytest.raises(RequestError, match=f"no Ray cluster answers at RAY_ADDRESS={address}: {said}"):
+    with pytest.raises(UsageError, match=f"no Ray cluster answers at RAY_ADDRESS={address}: {said}"):
         Cluster().__enter__()

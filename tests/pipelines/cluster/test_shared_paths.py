@@ -1,8 +1,8 @@
 import pytest
 
-from pipelines.cluster.shared_paths import check_shared
+from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.config.base import JobConfig
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.fuse.config import FuseConfig
 from pipelines.train.config import TrainConfig
@@ -27,7 +27,7 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize("config", SHARED)
 def test_stores_and_whole_paths_are_for_everybody(config: JobConfig) -> None:
-    check_shared(config, remote=True)
+    check_shared_paths(config, remote=True)
 
 
 @pytest.mark.parametrize(("config", "named"), ELSEWHERE)
@@ -35,7 +35,7 @@ def test_a_relative_path_is_refused_on_a_cluster_and_fine_at_home(
     config: JobConfig, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    check_shared(config)
+    check_shared_paths(config)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(RequestError, match=f"{named} is another folder on every machine of a cluster"):
-        check_shared(config)
+    with pytest.raises(UsageError, match=f"{named} is a different folder on every machine of a cluster"):
+        check_shared_paths(config)

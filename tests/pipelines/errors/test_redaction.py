@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.errors.redaction import blanked, holds_credentials, without_secrets
+from pipelines.errors.redaction import holds_credentials, redact, redact_values
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +26,14 @@ def plain_environment(monkeypatch):
     ],
 )  # fmt: skip
 def test_what_urls_and_headers_carry_is_blanked(said, blank):
-    assert without_secrets(said) == blank
-    assert without_secrets(blank) == blank
+    assert redact(said) == blank
+    assert redact(blank) == blank
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        "/data/a@b:c/1@2x.png is not there",
+        "/data/a@b:c/1@2x.png does not exist",
         "s3://bucket/a:b@c/1.png",
         "http://127.0.0.1:9000/bucket/1@2x.png",
         "models:/upfusion@champion",
@@ -43,7 +43,7 @@ def test_what_urls_and_headers_carry_is_blanked(said, blank):
     ],
 )
 def test_what_is_no_secret_stays_readable(said):
-    assert without_secrets(said) == said
+    assert redact(said) == said
     assert not holds_credentials(said)
 
 
@@ -54,18 +54,18 @@ def test_what_is_no_secret_stays_readable(said):
 def test_what_the_environment_calls_secret_is_blanked(monkeypatch, form, name):
     monkeypatch.setenv(name, "open/sesame+1")
     for written in ("open/sesame+1", "open%2Fsesame%2B1", "open/sesame%2B1"):
-        assert without_secrets(form.format(written)) == form.format("***")
+        assert redact(form.format(written)) == form.format("***")
 
 
 def test_a_secret_that_python_writes_with_escapes_is_blanked(monkeypatch):
     secret = "back\\slash'quote"
     monkeypatch.setenv("PASSWORD", secret)
-    assert without_secrets(str([secret])) == '["***"]'
+    assert redact(str([secret])) == '["***"]'
 
 
 def test_the_password_of_a_url_in_the_environment_is_blanked_by_itself(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://mlflow:swordfish@db/x")
-    assert without_secrets("swordfish is wrong at postgresql://mlflow:swordfish@db/x") == (
+    assert redact("swordfish is wrong at postgresql://mlflow:swordfish@db/x") == (
         "*** is wrong at postgresql://mlflow:***@db/x"
     )
 
@@ -73,7 +73,7 @@ def test_the_password_of_a_url_in_the_environment_is_blanked_by_itself(monkeypat
 def test_of_secrets_inside_one_another_nothing_is_left(monkeypatch):
     monkeypatch.setenv("A_TOKEN", "swordfish")
     monkeypatch.setenv("B_TOKEN", "swordfish-and-more")
-    assert without_secrets("swordfish-and-more, swordfish") == "***, ***"
+    assert redact("swordfish-and-more, swordfish") == "***, ***"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_of_secrets_inside_one_another_nothing_is_left(monkeypatch):
 )
 def test_places_and_short_words_are_no_secrets(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    assert without_secrets("/data/llvip is true") == "/data/llvip is true"
+    assert redact("/data/llvip is true") == "/data/llvip is true"
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_credentials_in_a_uri_are_seen(uri):
 def test_every_text_of_a_value_is_blanked_and_no_name_of_a_field(monkeypatch):
     monkeypatch.setenv("A_TOKEN", "swordfish")
     value = {"a": ["swordfish", 1, None], "swordfish": {"b": ("x swordfish", True, 1.5)}}
-    assert blanked(value) == {"a": ["***", 1, None], "swordfish": {"b": ["x ***", True, 1.5]}}
+    assert redact_values(value) == {"a": ["***", 1, None], "swordfish": {"b": ["x ***", True, 1.5]}}

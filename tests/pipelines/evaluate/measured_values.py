@@ -13,7 +13,7 @@ Value = float | str | None
 
 
 def rows_of(measured: dict[str, dict[str, list[Value]]], name: str = "MSRS", task: str = "ir_visible") -> list[dict]:
-    """Rows from {metric: {method: a value a pair}}; the pairs are p00, p01, ..."""
+    """Rows from {metric: {method: a value per pair}}; the pairs are p00, p01, ..."""
     return [
         {
             "set": name,

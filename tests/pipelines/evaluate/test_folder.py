@@ -3,7 +3,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.folder import EvaluationFolder
 from pipelines.evaluate.rows import FAILED, OK, WRITTEN, measured_schema
 from pipelines.storage import objects as storage
@@ -35,7 +35,11 @@ def test_a_folder_is_claimed_once_and_again_by_evaluations_of_anything(folder):
     assert storage.list_files(folder.uri) == [storage.join(folder.uri, "run.json")]
 
 
-ANOTHER, NO_JOB, LATER = "belongs to another job", r"run\.json was not written by an upfusion job", "a later version"
+ANOTHER, NO_JOB, LATER = (
+    "belongs to a different job",
+    r"run\.json was not written by an upfusion job",
+    "a later version",
+)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ ANOTHER, NO_JOB, LATER = "belongs to another job", r"run\.json was not written b
 )
 def test_the_folder_of_another_job_is_refused_and_left_as_it_is(folder, data, said):
     storage.write_bytes(folder.run_json, data)
-    with pytest.raises(RequestError, match=rf"{said}.*choose another --out"):
+    with pytest.raises(UsageError, match=rf"{said}.*choose another --out"):
         folder.claim(RUN)
     assert storage.read_bytes(folder.run_json) == data
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipelines.cluster.execute import Progress
 from pipelines.cluster.ray_cluster import Cluster
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.job import evaluate
 from pipelines.evaluate.outcome import Evaluation
@@ -105,7 +105,7 @@ def values_of(evaluation: Evaluation, method: str, metric: str) -> dict[str, flo
     return {row["pair_id"]: row["value"] for row in chosen.to_pylist() if row["value"] is not None}
 
 
-def test_a_stopped_evaluation_goes_on_and_a_method_more_measures_only_itself(evaluated: Evaluated) -> None:
+def test_a_stopped_evaluation_resumes_and_a_method_more_measures_only_itself(evaluated: Evaluated) -> None:
     everything = COUNT * len(BASELINES) + COUNT - 1
     assert 0 < everything - evaluated.first.measured_now < everything
     assert evaluated.first.measured_now <= everything - evaluated.stopped_after
@@ -159,7 +159,7 @@ def test_tables_pictures_and_findings_lie_in_the_folder(evaluated: Evaluated) ->
     findings = storage.read_bytes(folder.findings).decode()
     for name in ("street_000", "street_001", "street_002", "nobody.png"):
         assert name in findings
-    assert "its name says another format than its bytes" in findings
+    assert "its extension names a different format than its content" in findings
     assert storage.read_bytes(folder.csv).decode().startswith('"set","task"')
     assert "\\begin{tabular}" in storage.read_bytes(folder.latex).decode()
     names = {uri.rsplit("/", 1)[-1] for uri in storage.list_files(folder.pictures)}
@@ -188,5 +188,5 @@ def test_mlflow_has_a_run_with_a_child_for_every_method(evaluated: Evaluated) ->
 
 def test_the_folder_of_another_job_is_refused(evaluated: Evaluated, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"digest": "1", "result": {}}')
-    with pytest.raises(RequestError, match="belongs to another job"):
+    with pytest.raises(UsageError, match="belongs to a different job"):
         evaluate(plan_evaluation(config(evaluated.folder, str(tmp_path), ("mean",), no_tracking=True)))

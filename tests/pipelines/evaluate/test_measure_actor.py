@@ -140,7 +140,7 @@ def test_a_metric_without_a_value_says_why(tmp_path):
         (encoded(noise(48, 60))[:300], "truncated_image", ": image file is truncated; the file ends early"),
         (b"", "empty_file", ": the file is empty (0 bytes)"),
         (b"no image", "not_an_image", ": the file is not an image"),
-        (None, "source_missing", " is not there"),
+        (None, "source_missing", " does not exist"),
     ],
     ids=["size", "truncated", "empty", "text", "gone"],
 )
@@ -236,7 +236,7 @@ def test_no_secret_gets_into_a_row(images, monkeypatch, secret):
 # What is odd and measured all the same
 
 GREY_NOTE = "grey, and A is in colour"
-NAME_NOTE = "its name says another format than its bytes"
+NAME_NOTE = "its extension names a different format than its content"
 
 
 def grey_in_colour(pixels: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate import plan as planning
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.detection.detection import Detection
@@ -29,7 +29,7 @@ def plan_of(archive: Path, *methods: object, **settings) -> EvaluationPlan:
 
 
 def refused(*given: object, **settings) -> str:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         plan_of(*given, **settings)
     return str(caught.value)
 
@@ -117,7 +117,7 @@ def test_an_id_that_would_mean_pairs_of_two_sets_is_refused(archive):
     make_pair(archive / "all" / "day", "street_000")
     sets = (f"city={archive}/all", f"city/day={archive}/night")
     assert refused(archive, "mean", sets=sets) == (
-        "'city/day/street_000' means pairs of two sets; name the sets otherwise"
+        "'city/day/street_000' stands for pairs of two sets; rename one of the sets"
     )
     assert len(plan_of(archive, "mean", sets=(sets[0], f"night={archive}/night")).pairs) == 3
 

@@ -100,7 +100,7 @@ def test_an_image_fused_in_tiles_says_so_in_its_row(checkpoint_texts):
     tiles = Tiles(side=28, overlap=8)
     tiled = FuseActor(TINY, checkpoint_texts, (), torch.get_num_threads(), on_gpu=False, tiles=tiles)
     rows = tiled(decoded(MIXED[1], MIXED[3], note="transparency of A was dropped")).to_pylist()
-    assert rows[0]["note"] == "transparency of A was dropped; fused in tiles of 28 pixels that share 8"
+    assert rows[0]["note"] == "transparency of A was dropped; fused in tiles of 28 pixels that overlap by 8"
     assert rows[1]["note"] == "transparency of A was dropped"
     model = load("tiny", "cpu", tiles=tiles)
     np.testing.assert_array_equal(unpack_image(rows[0]["fused"]), model.fuse(*MIXED[1]))

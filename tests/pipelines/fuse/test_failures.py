@@ -12,7 +12,7 @@ from jobs import exit_codes as endings
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.discover import discover
 from pipelines.archive.schema import Discovery
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import ERROR_CODES
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
@@ -175,13 +175,13 @@ def test_every_kind_of_source_and_name_becomes_what_the_page_says(tmp_path):
 @pytest.mark.parametrize("kind", [kind for kind, becomes in NAMES.items() if becomes == ("refused",)])
 def test_what_the_page_calls_refused_is_refused_by_name(tmp_path, kind):
     put(tmp_path, MADE_NAMES[kind])
-    with pytest.raises(RequestError, match=r"caf|x\.png and .*x\.jpg|x\.jpg and .*x\.png"):
+    with pytest.raises(UsageError, match=r"caf|x\.png and .*x\.jpg|x\.jpg and .*x\.png"):
         discover(ArchiveConfig(source=str(tmp_path)))
 
 
 def test_two_names_that_look_alike_are_said_to_differ_in_form(tmp_path):
     put(tmp_path, MADE_NAMES["Unicode, NFC and NFD on one side"])
-    with pytest.raises(RequestError, match="differ in nothing but Unicode's form"):
+    with pytest.raises(UsageError, match="differ only in Unicode normalization"):
         discover(ArchiveConfig(source=str(tmp_path)))
 
 
@@ -194,4 +194,4 @@ def test_the_page_has_every_error_code_once_with_a_cure_and_no_other():
 
 def test_the_page_has_every_exit_code_of_the_job():
     ended = {str(code) for name, code in vars(endings).items() if name.startswith("EXIT_")}
-    assert set(TABLES["exit code"]) == ended | {"2"}  # click's own, for a wrong request
+    assert set(TABLES["exit code"]) == ended | {"2"}  # click's own, for invalid arguments

@@ -11,7 +11,7 @@ import torch
 from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.cluster.execute import Progress
 from pipelines.cluster.ray_cluster import Cluster
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import check_others, fuse
@@ -65,7 +65,7 @@ def test_a_prompt_of_ones_own_is_encoded_on_the_driver(guided_by_clip, tmp_path)
 
 def test_another_text_encoder_is_refused(guided_by_clip, tmp_path):
     other = write_clip(tmp_path / "other", make_clip(seed=1))
-    with pytest.raises(RequestError, match="Embeddings of two encoders are not mixed"):
+    with pytest.raises(UsageError, match="Embeddings of two encoders are not mixed"):
         plan(tmp_path, model=str(guided_by_clip), prompt="Keep the people.", text_encoder=str(other))
 
 
@@ -87,11 +87,11 @@ def test_settings_that_change_the_result_belong_to_the_destination(tmp_path):
         assert plan(tmp_path).run["digest"] == plan(tmp_path, **settings).run["digest"]
 
 
-def test_a_folder_from_before_there_was_a_dial_is_resumed_with_its_defaults(tmp_path):
-    assert not {"balance", "color"} & set(plan(tmp_path).run["result"])
-    assert plan(tmp_path, color="keep-chroma").run["digest"] == plan(tmp_path).run["digest"]
+def test_a_folder_from_before_there_was_a_colour_rule_is_not_mixed_with_one(tmp_path):
+    assert "color_of_tasks" not in plan(tmp_path).run["result"]
     # Images of PET and SPECT come out otherwise than before.
-    assert plan(tmp_path, task="pet_mri").run["result"]["color"] == {"pet_mri": "keep-luma"}
+    assert plan(tmp_path, task="pet_mri").run["result"]["color_of_tasks"] == {"pet_mri": "keep-luma"}
+    assert "color_of_tasks" not in plan(tmp_path, task="pet_mri", color="keep-chroma").run["result"]
 
 
 def test_a_balance_needs_a_model_that_takes_one(tmp_path):
@@ -99,14 +99,14 @@ def test_a_balance_needs_a_model_that_takes_one(tmp_path):
     network = UPFusion(config)
     checkpoint = replace(TINY, name="older", config=config, weights=network.state_dict())
     (tmp_path / "older.safetensors").write_bytes(checkpoint.to_bytes())
-    with pytest.raises(RequestError, match="the model older takes no balance"):
+    with pytest.raises(UsageError, match="the model older takes no balance"):
         plan(tmp_path, model=str(tmp_path / "older.safetensors"), balance=0.5)
     assert plan(tmp_path, model=str(tmp_path / "older.safetensors")).checkpoint.name == "older"
 
 
 @pytest.mark.parametrize("preset", ["paper", "base"])
 def test_a_preset_without_trained_weights_is_refused_with_what_to_do(tmp_path, preset):
-    with pytest.raises(RequestError, match=f"no model '{preset}': the preset ships without trained weights"):
+    with pytest.raises(UsageError, match=f"no model '{preset}': the preset ships without trained weights"):
         plan(tmp_path, model=preset)
 
 
@@ -119,7 +119,7 @@ def test_pairs_that_somebody_else_put_into_the_destination_are_refused_before_an
     Destination(folder).claim(planned.run)
     Destination(folder).merge_manifest(pa.Table.from_pylist([elsewhere], MANIFEST_SCHEMA))
     ray_was_there = ray.is_initialized()
-    with pytest.raises(RequestError, match=rf"^{folder}/manifest.parquet: pair 'x': b_uri: .* --allow "):
+    with pytest.raises(UsageError, match=rf"^{folder}/manifest.parquet: pair 'x': b_uri: .* --allow "):
         fuse(planned)
     assert ray.is_initialized() == ray_was_there
 
@@ -137,12 +137,12 @@ def test_shards_and_the_whole_archive_are_not_mixed_in_one_destination(tmp_path)
     whole, half = plan(tmp_path), plan(tmp_path, shard="1/2")
     assert half.run["digest"] == whole.run["digest"]
     Destination(str(tmp_path / "out")).claim(whole.run)
-    with pytest.raises(RequestError, match="shards: None there, 2 now"):
+    with pytest.raises(UsageError, match="shards: None there, 2 now"):
         fuse(half)
     Destination(str(tmp_path / "shards")).claim(half.run_of_all_shards)
     config = whole.config.model_copy(update={"out": str(tmp_path / "shards")})
-    with pytest.raises(RequestError, match="shards: 2 there, None now"):
+    with pytest.raises(UsageError, match="shards: 2 there, None now"):
         fuse(replace(whole, config=config))
-    with pytest.raises(RequestError, match="shards: 2 there, 3 now"):
+    with pytest.raises(UsageError, match="shards: 2 there, 3 now"):
         fuse(replace(half, config=config.model_copy(update={"shard": "1/3"})))
     assert {path.name for path in (tmp_path / "shards").iterdir()} == {"run.json"}

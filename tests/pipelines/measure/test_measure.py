@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.measure import measure as measuring
 from pipelines.measure.config import MeasureConfig
 from pipelines.measure.measure import Measurement, measure_images
@@ -144,15 +144,15 @@ def test_progress_is_told(archive):
 
 
 def test_what_cannot_be_measured_is_refused(archive):
-    with pytest.raises(RequestError, match=r"B nowhere: there is no such file, and nothing in such a folder"):
+    with pytest.raises(UsageError, match=r"B nowhere: no such file, and no files in such a folder"):
         measure_images(config(archive, b="nowhere"))
-    with pytest.raises(RequestError, match=r"FUSED is a file and not all are"):
+    with pytest.raises(UsageError, match=r"FUSED is a file, the others are not"):
         measure_images(config(archive, fused=str(archive / "fused" / "1.png")))
-    with pytest.raises(RequestError, match="no image lies under the same path and name in all three folders"):
+    with pytest.raises(UsageError, match="no image has the same path and name in all three folders"):
         measure_images(config(archive, b=str(archive / "infrared" / "day")))
     draw(archive / "visible" / "1.bmp.png", 3)
     (archive / "visible" / "1.bmp.png").rename(archive / "visible" / "1.bmp")
-    with pytest.raises(RequestError, match=r"A has two images named '1'"):
+    with pytest.raises(UsageError, match=r"A has two images named '1'"):
         measure_images(config(archive))
 
 

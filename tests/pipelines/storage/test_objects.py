@@ -10,7 +10,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from pipelines.storage import objects as storage
-from pipelines.storage.retry import waiting_at_most
+from pipelines.storage.retry import retrying_at_most
 
 # Each name beside one that a pattern, a query or a percent code in it would stand for.
 NAMES = {
@@ -62,7 +62,7 @@ def impatient(monkeypatch) -> Iterator[None]:
     quick = {"connect_timeout": 0.2, "read_timeout": 0.2, "retries": once}
     monkeypatch.setitem(storage.S3_OPTIONS, "config_kwargs", quick)
     S3FileSystem.clear_instance_cache()
-    with waiting_at_most(0):
+    with retrying_at_most(0):
         yield
     S3FileSystem.clear_instance_cache()
 

@@ -11,7 +11,7 @@ from s3fs import S3FileSystem
 
 from pipelines.storage import objects as storage
 from pipelines.storage import retry as store_trouble
-from pipelines.storage.retry import CredentialsError, waiting_at_most
+from pipelines.storage.retry import CredentialsError, retrying_at_most
 from tests.fault_proxy import Fault, FaultProxy, at_random, outage
 from tests.object_store import ObjectStore
 
@@ -72,14 +72,14 @@ def test_an_outage_that_does_not_end_is_given_up_on_with_its_reason(proxy, objec
     proxy.choose = outage(1000)
     began = time.monotonic()
     uri = next(iter(objects))
-    with waiting_at_most(1.0):
+    with retrying_at_most(1.0):
         with pytest.raises(OSError, match=proxy.endpoint) as caught:
             storage.read_bytes(uri)
         assert caught.value.filename == uri
         errors = storage.read_many([uri, f"{uri}.other"])
     assert [error.filename for error in errors if isinstance(error, OSError)] == [uri, f"{uri}.other"]
     assert time.monotonic() - began < 20
-    assert store_trouble._patience == store_trouble.PATIENCE
+    assert store_trouble._retry_seconds == store_trouble.RETRY_SECONDS
 
 
 def test_what_waiting_cannot_help_is_said_at_once(proxy, objects):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines.tracking.mlflow_client import AT_ONCE, IN_A_MINUTE, RETRIES, SECONDS, giving_up, reason_of
+from pipelines.tracking.mlflow_client import NO_RETRIES, ONE_MINUTE, RETRIES, SECONDS, mlflow_retry_limits, reason_of
 
 REQUEST = (
     "API request to http://m:1/api failed with exception HTTPConnectionPool(host='m', port=1): Max retries exceeded"
@@ -41,9 +41,9 @@ def test_a_reason_is_short_and_without_secrets(monkeypatch: pytest.MonkeyPatch) 
 def test_the_environment_says_how_long_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RETRIES, raising=False)
     monkeypatch.setenv(SECONDS, "7")
-    with giving_up(AT_ONCE):
+    with mlflow_retry_limits(NO_RETRIES):
         assert (os.environ[RETRIES], os.environ[SECONDS]) == ("0", "7")
-    with giving_up(IN_A_MINUTE):
+    with mlflow_retry_limits(ONE_MINUTE):
         assert os.environ[RETRIES] == "5"
     assert RETRIES not in os.environ
     assert os.environ[SECONDS] == "7"

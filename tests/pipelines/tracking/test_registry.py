@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from jobs.command_line import main
 from pipelines.checkpoints.read import read_model
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.plan import plan_fuse
 from pipelines.tracking.registry import read_registered, register_model
@@ -119,7 +119,7 @@ def test_an_untrained_checkpoint_is_not_registered(run_id: str, client: mlflow.M
 
 @pytest.mark.parametrize(("name", "alias"), [("a/b", None), ("refused", "not an alias")])
 def test_what_mlflow_refuses_is_a_sentence(run_id: str, name: str, alias: str | None) -> None:
-    with pytest.raises(RequestError, match=rf"model '{name}' cannot be registered \(MLflow at sqlite.*: \w"):
+    with pytest.raises(UsageError, match=rf"model '{name}' cannot be registered \(MLflow at sqlite.*: \w"):
         register_model(TINY_BYTES, name, run_id=run_id, alias=alias)
 
 
@@ -195,12 +195,15 @@ def somebody_and_foreign(run_id: str, client: mlflow.MlflowClient, tmp_path: Pat
         ("models:/somebody/7", r"'somebody' has no version 7 \(the newest is 1\)"),
         ("models:/somebody", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
         ("models:/somebody/Production", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
-        ("models:/foreign/1", "version 1 of 'foreign' holds no artifacts/checkpoint.safetensors; choose one that upf"),
+        (
+            "models:/foreign/1",
+            "version 1 of 'foreign' holds no artifacts/checkpoint.safetensors; choose one registered by upf",
+        ),
     ],
 )
 @pytest.mark.usefixtures("somebody_and_foreign")
 def test_what_is_missing_is_named(uri: str, reason: str) -> None:
-    with pytest.raises(RequestError, match=f"no model '{uri}': {reason}"):
+    with pytest.raises(UsageError, match=f"no model '{uri}': {reason}"):
         read_model(uri)
 
 
@@ -222,7 +225,7 @@ def test_a_server_in_trouble_is_given_up_soon_and_named_without_its_password(mon
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
         uri = f"http://ann:a-secret-word@127.0.0.1:{listening.server_port}"
-        with pytest.raises(RequestError) as caught:
+        with pytest.raises(UsageError) as caught:
             read_registered("models:/upfusion@champion", uri)
         listening.shutdown()
         thread.join()

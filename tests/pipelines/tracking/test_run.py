@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from infra.stack.object_store import free_port
 from pipelines.cluster.ray_cluster import Cluster
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
 from pipelines.fuse.plan import plan_fuse
@@ -101,7 +101,7 @@ def test_a_submitted_job_tells_its_id_and_what_it_was_told(tracked: Tracked) -> 
     }
 
 
-def test_the_same_job_again_goes_on_in_the_same_run(tracked: Tracked) -> None:
+def test_the_same_job_again_resumes_in_the_same_run(tracked: Tracked) -> None:
     assert tracked.first.info.run_id == tracked.run.info.run_id
     assert (tracked.first.data.metrics["ok"], tracked.run.data.metrics["ok"]) == (1, 2)
 
@@ -120,7 +120,7 @@ def test_a_remote_cluster_without_a_tracking_server_is_refused(monkeypatch: pyte
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     check_tracking(None, no_tracking=False)
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    with pytest.raises(RequestError, match="--tracking-uri"):
+    with pytest.raises(UsageError, match="--tracking-uri"):
         check_tracking(None, no_tracking=False)
     check_tracking(None, no_tracking=True)
     check_tracking("sqlite:////data/mlflow.db", no_tracking=False)
@@ -136,7 +136,7 @@ def tracking_uri_kept() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("tracking_uri_kept")
-def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_goes_on_when_it_is_back(
+def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_resumes_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -144,17 +144,17 @@ def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_goes_on
     told = {"digest": "1", "config": {"model": "tiny"}, "versions": {}, "git_commit": None}
     of = {"kind": "fuse", "uri": "/data/out", "data": InputData("manifest", "/data/out/manifest.parquet", "2")}
 
-    def log(pairs: int, begins: str, goes_on: str) -> None:
+    def log(pairs: int, begins: str, resumes: str) -> None:
         with open_run(FuseConfig(source="in", out="out", tracking_uri=begins), told, **of):
-            mlflow.set_tracking_uri(goes_on)
+            mlflow.set_tracking_uri(resumes)
             mlflow.log_metric("pairs", pairs)
 
-    lost = r"MLflow at http://127.* does not take what there is to tell: .*refused\. What was done is kept in /data/out"
+    lost = r"MLflow at http://127.* rejects the results of the run: .*refused\. Progress is saved in /data/out"
     with pytest.raises(TrackingLostError, match=lost):
         log(1, there, gone)
     assert mlflow.active_run() is None
     for refused in (lambda: log(2, gone, gone), lambda: check_tracking(gone, no_tracking=False)):
-        with pytest.raises(RequestError, match=r"MLflow at http://127.* cannot be used: .*refused.*--no-tracking"):
+        with pytest.raises(UsageError, match=r"MLflow at http://127.* cannot be used: .*refused.*--no-tracking"):
             refused()
     log(3, there, there)
     client = mlflow.MlflowClient(there)

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipelines.train.crops import CropRules, Order
+from pipelines.train.crops import CropRules, EpochSampler
 
 RNG = np.random.default_rng(0)
 A = RNG.random((40, 60)).astype(np.float16)
@@ -18,22 +18,22 @@ def windows(pixels, side):
 
 
 def test_every_pair_comes_once_an_epoch_each_time_in_another_order():
-    order = Order([1.0] * 20, seed=0)
+    order = EpochSampler([1.0] * 20, seed=0)
     epochs = [[order[epoch * 20 + n] for n in range(20)] for epoch in range(3)]
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert [Order([1.0] * 20, seed=0)[n] for n in range(20, 40)] == epochs[1]
-    assert [Order([1.0] * 20, seed=1)[n] for n in range(20)] != epochs[0]
+    assert [EpochSampler([1.0] * 20, seed=0)[n] for n in range(20, 40)] == epochs[1]
+    assert [EpochSampler([1.0] * 20, seed=1)[n] for n in range(20)] != epochs[0]
 
 
 def test_the_order_can_be_asked_anywhere():
-    order = Order([1.0] * 7, seed=3)
+    order = EpochSampler([1.0] * 7, seed=3)
     forwards = [order[n] for n in range(50)]
     assert [order[n] for n in reversed(range(50))] == forwards[::-1]
 
 
 def test_weights_say_how_often_a_pair_comes():
-    order = Order([2.0, 2.0, 0.5, 0.5, 1.0, 0.0], seed=0)
+    order = EpochSampler([2.0, 2.0, 0.5, 0.5, 1.0, 0.0], seed=0)
     epochs = [Counter(order[epoch * 6 + n] for n in range(6)) for epoch in range(400)]
     assert all(epoch[0] == epoch[1] == 2 and epoch[4] == 1 and epoch[5] == 0 for epoch in epochs)
     assert sum(epoch[2] for epoch in epochs) == pytest.approx(200, abs=50)
@@ -68,7 +68,7 @@ def test_crops_reach_every_corner():
 
 
 def test_halved_crops_show_twice_the_field_as_means_of_four_pixels():
-    crop = CropRules(side=5, halved=1.0, augmentations=()).draw(A, B, 0)
+    crop = CropRules(side=5, half_scale_prob=1.0, augmentations=()).draw(A, B, 0)
     assert crop.a.shape == (5, 5)
     found = [
         [
@@ -84,12 +84,12 @@ def test_halved_crops_show_twice_the_field_as_means_of_four_pixels():
     assert len(found[0]) == 1
     assert found[0] == found[1]
     # An image of less than eight crops a side is shown as it is.
-    whole = CropRules(side=6, halved=1.0, augmentations=()).draw(A, B, 0)
+    whole = CropRules(side=6, half_scale_prob=1.0, augmentations=()).draw(A, B, 0)
     assert (windows(A, 6) == whole.a).all(axis=(2, 3)).any()
 
 
 def test_b_of_another_pair_has_a_window_of_its_own():
-    rules = CropRules(side=16, unrelated=0.25, augmentations=())
+    rules = CropRules(side=16, mismatched_pair_prob=0.25, augmentations=())
     others = [rules.other_pair(n, 7) for n in range(400)]
     assert others.count(None) == pytest.approx(300, abs=40)
     assert set(others) == {None, *range(7)}

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.archive.splits import TRAIN, VAL
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.train.config import TrainConfig
 from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
 from tests.archives import make_archive, make_pair
@@ -87,10 +87,10 @@ def test_a_manifest_is_a_root(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [("missing", "^DATA .*/missing does not exist$"), ("llvip=0", "a weight of 0 leaves nothing to draw")],
+    [("missing", "^DATA .*/missing does not exist$"), ("llvip=0", "a weight of 0 samples no pair")],
 )
 def test_roots_that_give_nothing_are_refused_by_name(llvip, data, message):
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(UsageError, match=message):
         find_pairs(config_of(llvip.parent / data))
 
 
@@ -138,11 +138,11 @@ def test_what_can_be_used_is_described(checked):
 
 def test_bad_pairs_are_refused_or_skipped_as_asked(checked):
     folder, pairs, _ = checked
-    with pytest.raises(RequestError, match=r"(?s)4 of 5 pairs cannot be used:\n.*street_002.*--bad-data skip"):
+    with pytest.raises(UsageError, match=r"(?s)4 of 5 pairs cannot be used:\n.*street_002.*--bad-data skip"):
         refuse_bad(pairs, config_of(folder))
     refuse_bad(pairs, config_of(folder, bad_data="skip"))
     none = TrainingPairs(pa.Table.from_pylist(pairs.bad, pairs.table.schema))
-    with pytest.raises(RequestError, match="none of the pairs to train on can be used"):
+    with pytest.raises(UsageError, match="none of the pairs to train on can be used"):
         refuse_bad(none, config_of(folder, bad_data="skip"))
 
 
@@ -169,12 +169,12 @@ def test_the_digest_is_of_what_the_pairs_hold_and_not_of_where_they_lie(checked)
         ("http://host/1.png", {}, True),
     ],
 )
-def test_a_run_goes_on_with_pairs_that_lie_where_it_was_told_alone(uri, settings, refused):
+def test_a_run_resumes_with_pairs_that_lie_where_it_was_told_alone(uri, settings, refused):
     rows = [{"pair_id": "x", "a_uri": "/data/llvip/1.png", "b_uri": uri, "root": "llvip"}]
     pairs = TrainingPairs(pa.Table.from_pylist(rows))
     config = config_of("/data/llvip=2", **settings)
     if refused:
-        with pytest.raises(RequestError, match=r"^s3://bucket/run/data.parquet: pair 'x': b_uri: .* --allow"):
+        with pytest.raises(UsageError, match=r"^s3://bucket/run/data.parquet: pair 'x': b_uri: .* --allow"):
             check_known(pairs, "s3://bucket/run/data.parquet", config)
     else:
         assert check_known(pairs, "s3://bucket/run/data.parquet", config) is pairs

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pipelines.checkpoints.read import read_model
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.train.callback import Report
 from pipelines.train.folder import RunFolder
@@ -98,7 +98,7 @@ def test_a_run_leaves_its_best_model_its_pairs_and_its_last_checkpoints(whole: t
     assert model.provenance.training["step"] == best
     assert model.provenance.metrics["validation"]["vif_balanced"] == validated[best]
     assert model.provenance.data == "pairs (24 pairs)"
-    assert model.provenance.notes == ("began with random weights",)
+    assert model.provenance.notes == ("initialised with random weights",)
     image = np.full((40, 40), 128, dtype=np.uint8)
     assert FusionModel(model, "cpu").fuse(image, image).shape == (40, 40)
     names = {uri.split("/checkpoints/")[1].split("/")[0] for uri in storage.list_files(run.checkpoints)}
@@ -136,7 +136,7 @@ def test_a_run_is_one_mlflow_run_with_curves_pictures_and_its_data(
 
 
 @pytest.mark.extended
-def test_a_run_that_goes_on_tells_mlflow_what_it_missed(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
+def test_a_run_that_resumes_tells_mlflow_what_it_missed(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
     shutil.copytree(whole[0].uri, folder / "moved")
     (folder / "moved" / "_SUCCESS.json").unlink()
     settings = {"no_tracking": False, "tracking_uri": f"sqlite:///{folder}/mlflow.db", "experiment": "moved"}
@@ -199,7 +199,7 @@ def test_a_finished_run_is_not_trained_again(folder: Path) -> None:
 
 @pytest.mark.usefixtures("whole")
 def test_another_configuration_is_refused_with_what_differs(folder: Path) -> None:
-    with pytest.raises(RequestError, match=r"belongs to a run with other settings \(learning_rate: 0.0002 there, 0.5"):
+    with pytest.raises(UsageError, match=r"was made with different settings \(learning_rate: 0.0002 there, 0.5"):
         train_mini(folder / "pairs", folder / "whole", start=start_of(folder), learning_rate=0.5)
 
 

@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.train.log import best_of, read_log, write_log
 
 REPORTS = [
@@ -20,7 +20,7 @@ def test_a_log_is_a_table_of_numbers(tmp_path) -> None:
     assert table["val_qp"].to_pylist() == [None, 0.25, None]
 
 
-def test_a_log_is_read_up_to_the_step_that_a_run_goes_on_from(tmp_path) -> None:
+def test_a_log_is_read_up_to_the_step_that_a_run_resumes_from(tmp_path) -> None:
     uri = f"{tmp_path}/log.parquet"
     assert read_log(uri) == []
     write_log(uri, REPORTS)
@@ -33,7 +33,7 @@ def test_a_log_is_read_up_to_the_step_that_a_run_goes_on_from(tmp_path) -> None:
 
 def test_a_file_that_is_no_log_is_refused(tmp_path) -> None:
     (tmp_path / "log.parquet").write_text("step,loss")
-    with pytest.raises(RequestError, match=r"log\.parquet was not written by an upfusion job"):
+    with pytest.raises(UsageError, match=r"log\.parquet was not written by an upfusion job"):
         read_log(f"{tmp_path}/log.parquet")
 
 

@@ -1,4 +1,4 @@
-"""What a training goes on from: a file that is data, and that says which version wrote it."""
+"""What a training resumes from: a file that is data, and that says which version wrote it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from pipelines.train.state import read_state, write_state
 
@@ -48,7 +48,7 @@ def test_the_state_of_a_later_version_is_refused(tmp_path):
         about = json.loads(file.metadata()["upfusion"]) | {"schema_version": SCHEMA_VERSION + 1}
     save_file(STATE, tmp_path / "later", metadata={"upfusion": json.dumps(about)})
     said = rf"later was written by a later version of upfusion \(schema_version {SCHEMA_VERSION + 1};"
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(UsageError, match=said):
         read_state(tmp_path / "later")
 
 

@@ -14,8 +14,10 @@ every_metric = pytest.mark.parametrize("name", NAMES)
 
 def test_every_metric_has_its_place() -> None:
     assert {"vif_balanced", "ssim_balanced", "qp", "ms_ssim", "nabf", "qcb", "qy"} < set(METRICS)
-    assert set(METRICS) - set(DEFAULT_METRICS) == {"qp"}
-    assert list(DEFAULT_METRICS) == [name for name in METRICS if name != "qp"]
+    assert METRICS["qp"].costly
+    assert list(DEFAULT_METRICS) == [name for name in METRICS if not METRICS[name].costly]
+    assert METRICS["vif"].higher_is_better
+    assert METRICS["nabf"].higher_is_better is False
 
 
 @every_metric
@@ -25,7 +27,7 @@ def test_is_described(name: str) -> None:
     assert all((metric.title, metric.published, metric.equals, metric.otherwise_none))
     assert metric.doi.startswith("10.")
     assert metric.lowest < metric.highest
-    assert metric.higher_is_better is (name != "nabf")
+    assert metric.higher_is_better in (True, False, None)
 
 
 @every_metric

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from upfusion.metrics import METRICS, measure, measuring, why_none
+from upfusion.metrics import METRICS, explain_undefined, measure, measuring
 from upfusion.metrics.vif import vif_per_source
 
 from .conftest import Scene
@@ -86,7 +86,7 @@ def test_a_flat_image_has_no_meaning(large: Scene, flat: int, level: float) -> N
     for name, (textured, missing) in measure(*large, NAMES).items():
         assert textured is not None, name
         assert missing is None, name
-        assert why_none(*large, name)[1] == f"{'ABF'[flat]} is flat"
+        assert explain_undefined(*large, name)[1] == f"{'ABF'[flat]} is flat"
 
 
 @pytest.mark.parametrize("level", [float("nan"), float("inf")])
@@ -95,7 +95,7 @@ def test_a_broken_image_has_no_meaning(large: Scene, level: float) -> None:
     for name, (sound, broken) in measure(*large, NAMES).items():
         assert sound is not None, name
         assert broken is None, name
-        assert why_none(*large, name)[1] == "F holds values that are no numbers"
+        assert explain_undefined(*large, name)[1] == "F holds NaN or Inf"
 
 
 def test_a_copy_of_one_source(large: Scene) -> None:
@@ -134,4 +134,4 @@ def test_any_size_is_measured(height: int, width: int, dtype: torch.dtype) -> No
 
 
 def _without_meaning(a: Tensor, b: Tensor, f: Tensor) -> dict[str, str]:
-    return {name: why_none(a, b, f, name)[0] for name, row in measure(a, b, f, NAMES).items() if None in row}
+    return {name: explain_undefined(a, b, f, name)[0] for name, row in measure(a, b, f, NAMES).items() if None in row}

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipelines.errors.exceptions import RequestError
+from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.detection.average_precision import average_precision, require_evaluator
 from pipelines.evaluate.detection.boxes import People
 
@@ -95,7 +95,7 @@ def test_nothing_is_printed(capfd) -> None:
 
 def test_what_is_not_installed_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
-    with pytest.raises(RequestError, match=r"pip install 'upfusion\[detect\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'upfusion\[detect\]'"):
         require_evaluator()
-    with pytest.raises(RequestError, match="pycocotools"):
+    with pytest.raises(UsageError, match="pycocotools"):
         average_precision([people(ONE)], [found()])

@@ -120,7 +120,6 @@ def test_boxes_are_clipped_to_the_image_and_left_out_outside_of_it() -> None:
         ("7.txt", b"\x89PNG\r\n\x1a\n\0\0", "7.txt, line 1"),
         ("7.xml", b"", "7.xml, line 1: this is not XML"),
         ("7.xml", b"<annotation>\n<object>\n</annotation>", "7.xml, line 3: this is not XML"),
-        ("7.xml", "<annotation/>".encode("utf-16-le"), "7.xml, line 1: a zero byte (or UTF-16) is not allowed"),
         ("7.xml", b"<html></html>", "expected VOC's <annotation>, got <html>"),
         ("7.xml", b"<annotation><object><name>person</name></object></annotation>", "object 1 has no <bndbox>"),
         ("7.xml", voc(thing(), thing(box=(1, "two", 3, 4))), "7.xml, object 2: expected a number in <ymin>, got 'two'"),
@@ -144,9 +143,7 @@ BOMB = '<?xml version="1.0"?>\n<!DOCTYPE annotation [{entity}]>\n<annotation>&b;
 )
 def test_no_entity_is_declared_in_any_encoding(entity, encoding) -> None:
     text = BOMB.format(entity=entity).replace("?>", f' encoding="{encoding.removesuffix("-sig")}"?>', 1)
-    with pytest.raises(
-        ValueError, match=r"7\.xml, line (2: a DOCTYPE|1: a zero byte).* is not allowed|line 1: this is not XML"
-    ):
+    with pytest.raises(ValueError, match=r"7\.xml: a DOCTYPE is not allowed|7\.xml, line 1: this is not XML"):
         parse_boxes(text.encode(encoding), "7.xml", 100, 80)
 
 

@@ -7,7 +7,7 @@ from pipelines.evaluate.figures.cost_plot import Cost, draw_costs
 
 from .drawn import overlapping, placed_texts, texts
 
-UNIT = "milliseconds a megapixel"
+UNIT = "milliseconds per megapixel"
 CROWD = [
     Cost("tiny", 1960, 0.564),
     Cost("SAGE", 3250, 0.457),
@@ -34,7 +34,7 @@ def test_every_method_has_a_point_and_a_name():
     assert figure.axes[0].get_xscale() == "log"
     shown = texts(figure)
     assert {"tiny", "SAGE", "ALMFnet", "Visual information fidelity", "(higher is better)"} <= set(shown)
-    assert "Milliseconds a megapixel (logarithmic)" in shown
+    assert "Milliseconds per megapixel (logarithmic)" in shown
     assert "2,000" in shown
 
 
@@ -71,13 +71,13 @@ def test_the_better_corner_is_marked(metric, words, low):
 def test_methods_without_a_place_are_named_below():
     others = [Cost("U2Fusion", None, 0.42), Cost("copy", 0, 0.6), Cost("DCEvo", 5, math.nan), Cost("X", math.inf, 1)]
     shown = texts(draw_costs("vif", [*CROWD[:2], *others], UNIT))
-    assert {"Cost not known: U2Fusion (0.42), X (1)", "No cost: copy (0.6)", "No values: DCEvo"} <= set(shown)
+    assert {"Cost unknown: U2Fusion (0.42), X (1)", "No cost: copy (0.6)", "No values: DCEvo"} <= set(shown)
 
 
 @pytest.mark.parametrize("costs", [[], [Cost("x", None, 0.4)], [Cost("x", 3, 0.4)], [Cost("x", 3, 0), Cost("y", 3, 0)]])
 def test_few_or_no_points_are_a_figure_too(costs):
-    figure = draw_costs("vif", costs, "GFLOP a megapixel")
-    assert "GFLOP a megapixel (logarithmic)" in texts(figure)
+    figure = draw_costs("vif", costs, "GFLOP per megapixel")
+    assert "GFLOP per megapixel (logarithmic)" in texts(figure)
     assert len(figure.axes[0].lines) == sum(cost.cost is not None for cost in costs)
     assert not overlapping(figure)
 

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.demo.street import draw_moment, draw_pair
-from pipelines.demo.street.film import write_films
+from pipelines.demo.street.video import write_videos
 from pipelines.fuse.footage.animate import animate
 from tests.recordings import heat, visible, write_pair, write_recording
 
@@ -29,5 +29,5 @@ def test_a_street_moves_and_stays_the_same_street():
 
 
 def test_a_street_is_filmed_by_both_sensors(tmp_path):
-    write_films(tmp_path, seconds=0.4, rate=5, width=64, height=48)
+    write_videos(tmp_path, seconds=0.4, rate=5, width=64, height=48)
     assert sorted(path.parent.name for path in tmp_path.rglob("street.mp4")) == ["infrared", "visible"]

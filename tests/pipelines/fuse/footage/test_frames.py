@@ -37,7 +37,7 @@ def test_frames_come_with_their_times_from_any_moment_on(tmp_path, name, codec):
     path = write_recording(tmp_path / name, images, codec=codec)
     times, pixels, source = read(path)
     assert times == pytest.approx([n / 25 for n in range(40)], abs=0.0011)
-    assert source.film.rate == pytest.approx(25)
+    assert source.video.rate == pytest.approx(25)
     for shown, image in zip(pixels, images, strict=True):
         if codec.startswith("ffv1"):
             np.testing.assert_array_equal(shown, image)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from pipelines.fuse.footage.prefetch import Behind, ahead, in_groups
+from pipelines.fuse.footage.prefetch import BackgroundConsumer, in_groups, prefetch
 from tests.pipelines.blocks import raising
 
 
@@ -15,7 +15,7 @@ def test_items_come_in_order_and_no_more_than_asked_for_are_made():
             made.append(number)
             yield number
 
-    items = ahead(make(), 3)
+    items = prefetch(make(), 3)
     assert next(items) == 0
     time.sleep(0.3)
     assert len(made) <= 5  # one taken, three waiting, one in hand
@@ -27,7 +27,7 @@ def test_what_making_an_item_raises_is_raised_where_it_is_waited_for():
         yield 1
         raise OSError("gone")
 
-    items = ahead(make(), 2)
+    items = prefetch(make(), 2)
     assert next(items) == 1
     with pytest.raises(OSError, match="gone"):
         next(items)
@@ -42,7 +42,7 @@ def test_items_that_nobody_wants_are_not_made_and_their_maker_is_closed():
         finally:
             closed.set()
 
-    items = ahead(make(), 2)
+    items = prefetch(make(), 2)
     next(items)
     items.close()
     assert closed.is_set()
@@ -50,7 +50,7 @@ def test_items_that_nobody_wants_are_not_made_and_their_maker_is_closed():
 
 def test_items_are_used_in_order_and_all_before_the_end():
     used = []
-    with Behind(used.append, 2) as behind:
+    with BackgroundConsumer(used.append, 2) as behind:
         for number in range(50):
             behind.put(number)
     assert used == list(range(50))
@@ -60,13 +60,13 @@ def test_what_using_an_item_raises_is_raised_where_items_come_from():
     use = raising(OSError("full"))
 
     def put_many():
-        with Behind(use, 1) as behind:
+        with BackgroundConsumer(use, 1) as behind:
             for number in range(100):
                 behind.put(number)
 
     with pytest.raises(OSError, match="full"):
         put_many()
-    with pytest.raises(OSError, match="full"), Behind(use, 1) as behind:
+    with pytest.raises(OSError, match="full"), BackgroundConsumer(use, 1) as behind:
         behind.put(1)  # noticed at the end at the latest
 
 

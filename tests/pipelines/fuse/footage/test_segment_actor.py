@@ -55,7 +55,7 @@ def test_fused_frames_are_those_of_the_same_two_images_at_the_times_of_a(tmp_pat
 def test_other_rates_an_offset_and_drops_come_out_with_the_right_frames(tmp_path):
     kept = [n for n in range(40) if n not in (10, 11, 25)]
     a = write_recording(tmp_path / "a.mp4", (visible(n / 25) for n in kept), ticks=kept, codec="h264", gop=8)
-    # B began 0.2 s later and runs at 30 frames a second.
+    # B began 0.2 s later and runs at 30 frames/s.
     b = write_recording(tmp_path / "b.mkv", (heat(0.2 + n / 30) for n in range(60)), codec="ffv1", rate=30)
     rows, about = Job(tmp_path / "out", offset=0.2).run(a, b)
     frames = [frame for row in rows for frame in read_table(row["frames_uri"]).to_pylist()]
@@ -65,7 +65,7 @@ def test_other_rates_an_offset_and_drops_come_out_with_the_right_frames(tmp_path
     assert sum(row["unpaired"] for row in rows) == 5
     assert sum(row["a_dropped"] for row in rows) == 3
     assert [at + shown[0] / 25 for at, _ in read(about["uri"])] == pytest.approx([n / 25 for n in shown])
-    assert "5 frames of A have no partner in B and are left out" in rows[0]["note"]
+    assert "5 frames of A have no partner in B and are skipped" in rows[0]["note"]
     assert (about["frames"], about["missing"]) == (len(shown), [])
 
 
@@ -158,7 +158,7 @@ def test_what_is_wrong_with_a_segment_is_its_row(tmp_path, monkeypatch):
         return row["error_code"], row["error"]
 
     assert outcome({"offset_s": 100.0})[0] == "no_partner"
-    assert outcome({"b_uri": str(tmp_path / "none.mp4")}) == ("source_missing", f"{tmp_path}/none.mp4 is not there")
+    assert outcome({"b_uri": str(tmp_path / "none.mp4")}) == ("source_missing", f"{tmp_path}/none.mp4 does not exist")
     monkeypatch.setattr(job.actor.model, "fuse_batch", raising(torch.OutOfMemoryError("CUDA out of memory.")))
     assert outcome({})[0] == "out_of_memory"
     monkeypatch.setattr(job.actor.model, "fuse_batch", raising(ValueError("bad value")))

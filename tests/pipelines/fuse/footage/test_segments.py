@@ -5,32 +5,32 @@ from fractions import Fraction
 import pytest
 
 from pipelines.fuse.config import FuseConfig
-from pipelines.fuse.footage.container import Film
+from pipelines.fuse.footage.container import VideoInfo
 from pipelines.fuse.footage.segments import cut_all, cut_times
 from tests.recordings import heat, visible, write_pair, write_recording
 
 
-def film(seconds: float | None, zero: int = 0) -> Film:
-    return Film(zero, Fraction(1, 100), 25.0, seconds, 64, 48)
+def video(seconds: float | None, zero: int = 0) -> VideoInfo:
+    return VideoInfo(zero, Fraction(1, 100), 25.0, seconds, 64, 48)
 
 
 def test_cuts_lie_at_key_frames_near_the_nominal_length():
-    assert cut_times(film(60), [n * 300 for n in range(20)], 10.0) == [0, 900, 1800, 2700, 3600, 4500]
+    assert cut_times(video(60), [n * 300 for n in range(20)], 10.0) == [0, 900, 1800, 2700, 3600, 4500]
     # The end is not a stump of its own.
-    assert cut_times(film(50), [n * 300 for n in range(17)], 10.0) == [0, 900, 1800, 2700, 3600]
+    assert cut_times(video(50), [n * 300 for n in range(17)], 10.0) == [0, 900, 1800, 2700, 3600]
 
 
 def test_without_key_frames_cuts_lie_by_plain_time():
-    assert cut_times(film(36), [], 10.0) == [0, 1000, 2000, 3000]
-    assert cut_times(film(34, zero=720), [], 10.0) == [720, 1720, 2720]
-    assert cut_times(film(None), [], 10.0) == [0]
-    assert cut_times(film(3), [], 10.0) == [0]
+    assert cut_times(video(36), [], 10.0) == [0, 1000, 2000, 3000]
+    assert cut_times(video(34, zero=720), [], 10.0) == [720, 1720, 2720]
+    assert cut_times(video(None), [], 10.0) == [0]
+    assert cut_times(video(3), [], 10.0) == [0]
     # However short they shall be, a few frames of 40 ms are in each.
-    assert cut_times(film(0.5), [], 0.01) == [0, 16, 32]
+    assert cut_times(video(0.5), [], 0.01) == [0, 16, 32]
 
 
 def test_key_frames_that_are_too_far_apart_are_not_waited_for():
-    assert cut_times(film(100), [6000, 9000], 10.0) == [0, 1000, 2000, 3000, 4000, 6000, 7000, 9000]
+    assert cut_times(video(100), [6000, 9000], 10.0) == [0, 1000, 2000, 3000, 4000, 6000, 7000, 9000]
 
 
 def cut(a, b, **settings):

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipelines.fuse.footage.container import Film
+from pipelines.fuse.footage.container import VideoInfo
 from pipelines.fuse.footage.frames import Frame
 from pipelines.fuse.footage.sync import (
     LEAST_CONFIDENCE,
@@ -17,8 +17,8 @@ from pipelines.fuse.footage.sync import (
 )
 
 
-def film(rate: float, seconds: float | None = 60.0) -> Film:
-    return Film(0, Fraction(1, 1000), rate, seconds, 64, 48)
+def video(rate: float, seconds: float | None = 60.0) -> VideoInfo:
+    return VideoInfo(0, Fraction(1, 1000), rate, seconds, 64, 48)
 
 
 def frames(*milliseconds: int) -> list[Frame]:
@@ -31,7 +31,7 @@ def at_rate(rate: float, seconds: float) -> list[Frame]:
 
 def pair(a: list[Frame], b: list[Frame], rates=(25.0, 25.0), offset: float = 0.0) -> tuple[list, Paired]:
     counts = Paired()
-    apart = tolerance(film(rates[0]), film(rates[1]))
+    apart = tolerance(video(rates[0]), video(rates[1]))
     return [(x.pts, y.pts) for x, y in pair_by_time(a, b, offset, apart, rates, counts)], counts
 
 
@@ -84,12 +84,12 @@ def test_streams_of_different_length_end_with_the_shorter():
 def test_chosen_frames_do_not_depend_on_where_segments_begin(border):
     whole = at_rate(25, 4)
     for every, fps in ((3, None), (1, 5.0), (1, 10.0), (1, 100.0)):
-        chosen = [f.pts for f in choose_frames(whole, film(25), every, fps)]
-        parts = [f.pts for part in (whole[:border], whole[border:]) for f in choose_frames(part, film(25), every, fps)]
+        chosen = [f.pts for f in choose_frames(whole, video(25), every, fps)]
+        parts = [f.pts for part in (whole[:border], whole[border:]) for f in choose_frames(part, video(25), every, fps)]
         assert parts == chosen
-    assert [f.pts for f in choose_frames(whole, film(25), 3, None)] == [120 * n for n in range(34)]
-    assert len(list(choose_frames(whole, film(25), 1, 10.0))) == 40
-    assert len(list(choose_frames(whole, film(25), 1, 100.0))) == 100
+    assert [f.pts for f in choose_frames(whole, video(25), 3, None)] == [120 * n for n in range(34)]
+    assert len(list(choose_frames(whole, video(25), 1, 10.0))) == 40
+    assert len(list(choose_frames(whole, video(25), 1, 100.0))) == 100
 
 
 def motion(start: float, seconds: float, rate: float, seed: int = 0, noise: int = 1) -> tuple[np.ndarray, np.ndarray]:

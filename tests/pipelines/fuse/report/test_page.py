@@ -397,10 +397,10 @@ def test_a_source_that_is_gone_is_a_labelled_box(tmp_path):
     page = make_page(tmp_path / "out", rows)
     assert [alt for alt, _ in page.images()] == ["Fused image of pair gone", "Fused image of pair broken"]
     assert len(page.all("div", "missing")) == 4
-    assert "Source A cannot be read any more (FileNotFoundError)" in page.text
-    assert "Source B cannot be read any more (IsADirectoryError)" in page.text
-    assert "Source A cannot be read any more (ImageError)" in page.text
-    assert "Source B cannot be read any more (ValueError)" in page.text
+    assert "Source A can no longer be read (FileNotFoundError)" in page.text
+    assert "Source B can no longer be read (IsADirectoryError)" in page.text
+    assert "Source A can no longer be read (ImageError)" in page.text
+    assert "Source B can no longer be read (ValueError)" in page.text
 
 
 def test_a_fused_image_comes_from_its_file_where_the_row_has_no_bytes(tmp_path):
@@ -421,7 +421,7 @@ def test_images_that_may_not_be_read_are_labelled_boxes(tmp_path):
     page = Page(Path(write_report(str(tmp_path / "out"), lambda uri: uri.endswith("/a.png"))).read_text())
     assert [alt for alt, _ in page.images()] == ["Source A of pair x"]
     for name in ("Source B", "Fused image"):
-        assert f"{name} lies where this job reads nothing" in page.text
+        assert f"{name} is outside the locations this job may read" in page.text
 
 
 def test_images_of_unshown_pairs_are_never_read(tmp_path):
@@ -552,4 +552,4 @@ def test_a_report_on_an_object_store(tmp_path, object_store):
     page = Page(storage.read_bytes(f"{dest}/report.html").decode())
     assert shown(page) == {"Best by vif": ["three", "two"], "Worst by vif": ["one"]}
     assert dict(page.images())["Fused image of pair two"].size == (30, 20)
-    assert "Source A cannot be read any more (FileNotFoundError)" in page.text
+    assert "Source A can no longer be read (FileNotFoundError)" in page.text

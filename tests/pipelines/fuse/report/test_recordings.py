@@ -73,4 +73,4 @@ def test_sources_that_may_not_be_read_are_not_read(job):
     page = page_of(job, may_read=lambda _: False)
     assert not [alt for alt in page.alts if alt.startswith("Source")]
     assert [alt for alt in page.alts if alt.startswith("Fused at")]
-    assert "cannot be read any more" in page.text
+    assert "can no longer be read" in page.text

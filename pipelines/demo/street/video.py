@@ -14,16 +14,16 @@ from pipelines.demo.street.scene import Array
 SEED = 7
 
 
-def write_films(folder: str | Path, seconds: float = 4.0, rate: int = 10, width: int = 320, height: int = 240) -> None:
+def write_videos(folder: str | Path, seconds: float = 4.0, rate: int = 10, width: int = 320, height: int = 240) -> None:
     """Write `visible/street.mp4` and `infrared/street.mp4`, frame for frame of the same moments."""
     moments = [draw_moment(SEED, number / rate, width, height) for number in range(round(seconds * rate))]
     for side, sensor in enumerate(("visible", "infrared")):
         file = Path(folder) / sensor / "street.mp4"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_film(file, [moment[side] for moment in moments], rate)
+        write_video(file, [moment[side] for moment in moments], rate)
 
 
-def write_film(file: Path, images: Iterable[Array], rate: int) -> None:
+def write_video(file: Path, images: Iterable[Array], rate: int) -> None:
     """Write images of one even size, grey or RGB, as H.264 with a key frame every two seconds."""
     with av.open(str(file), "w") as container:
         stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "16"})
