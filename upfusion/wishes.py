@@ -40,19 +40,23 @@ class TextReader(nn.Module):
     It learns from sentences alone (`upfusion.read_texts`), not from images, and is frozen when images are learned from.
     """
 
-    def __init__(self, text_dim: int, hidden: int = 128) -> None:
+    def __init__(self, text_dim: int, hidden: int = 192, dropout: float = 0.3) -> None:
         super().__init__()
+        self.scale = text_dim**0.5
         self.first = nn.Linear(text_dim, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, WISHES)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, text_BT: Tensor) -> Tensor:
         read_BW = self.raw(text_BT)
         return F.softshrink(read_BW, UNHEARD) / (1 - UNHEARD)
 
     def raw(self, text_BT: Tensor) -> Tensor:
-        """Read wishes without the threshold, for learning."""
-        return torch.tanh(self.last(F.gelu(self.second(F.gelu(self.first(text_BT))))))
+        """Read wishes without the threshold, in -1..1, for learning."""
+        x_BH = self.dropout(F.gelu(self.first(text_BT * self.scale)))
+        x_BH = self.dropout(F.gelu(self.second(x_BH)))
+        return torch.tanh(self.last(x_BH))
 
 
 def join_wishes(read_BW: Tensor, balance_B: Tensor) -> Tensor:
