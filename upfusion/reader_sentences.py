@@ -44,8 +44,8 @@ class Sentence:
     text: str
     wish: Wish
     group: str
-    less: bool = False
-    """Whether it names a source to have less of it."""
+    names: int = 0
+    """The source it names to have more or less of it: 1 is B, -1 is A, 0 where it names none or is about both."""
 
 
 def read_sentences() -> list[Sentence]:
@@ -63,7 +63,7 @@ def _about_sources() -> Iterator[Sentence]:
                 family = rng.choices(list(names), weights=[10, 6, 2, 2, 3])[0]
                 x, y = (rng.choice(names[family][side]) for side in (towards, "ab"[towards == "a"]))
                 wish = Wish(balance=sign * float(strength))
-                yield Sentence(_finish(template, rng, x=x, y=y), wish, template, less=float(strength) < 0)
+                yield Sentence(_finish(template, rng, x=x, y=y), wish, template, names=sign)
 
 
 def _about_other() -> Iterator[Sentence]:

@@ -48,8 +48,8 @@ def test_built_in_prompts_weigh_most() -> None:
     sentences = [
         Sentence(prompt, Wish(), prompt),
         Sentence("tea", Wish(), "tea"),
-        Sentence("more MRI", Wish(balance=0.6), "more {x}"),
-        Sentence("less MRI", Wish(balance=-0.6), "less {x}", less=True),
+        Sentence("more MRI", Wish(balance=0.6), "more {x}", names=1),
+        Sentence("less MRI", Wish(balance=-0.6), "less {x}", names=1),
     ]
     weights = make_lessons(sentences, torch.ones(4, 4)).weight.tolist()
     assert weights == sorted(weights, reverse=True)

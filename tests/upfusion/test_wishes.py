@@ -6,7 +6,7 @@ from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 from upfusion.phrase_bank import load_phrase_bank
 from upfusion.phrases_unrelated import UNRELATED
 from upfusion.prompts import PROMPTS
-from upfusion.wishes import UNHEARD, WISHES, TextReader, Wish, join_wishes, load_reader_weights
+from upfusion.wishes import UNHEARD, WISHES, TextReader, Wish, join_factors, join_wishes, load_reader_weights
 
 ENCODER = "all-MiniLM-L6-v2"
 
@@ -40,9 +40,16 @@ def test_what_is_read_below_the_threshold_is_nothing() -> None:
     reader = TextReader(8).eval()
     with torch.no_grad():
         reader.last.weight.zero_()
-        reader.last.bias.copy_(torch.atanh(torch.tensor([-0.99999, UNHEARD - 0.01, UNHEARD + 0.085, -UNHEARD / 2])))
+        factors = torch.tensor([-0.99999, 0.99999, 0.99999, UNHEARD - 0.01, UNHEARD + 0.085, -UNHEARD / 2])
+        reader.last.bias.copy_(torch.atanh(factors))
         read_1W = reader(torch.ones(1, 8))
     torch.testing.assert_close(read_1W, torch.tensor([[-1.0, 0.0, 0.1, 0.0]]), atol=1e-4, rtol=0)
+
+
+def test_a_balance_is_the_source_named_times_more_or_less_of_it() -> None:
+    factors_BX = torch.tensor([[1.0, -0.5, 0.8, 0, 0, 0], [-1.0, -1.0, 1.0, 0.3, 0, 0], [1.0, 1.0, -0.4, 0, 0.2, 0.1]])
+    expected_BW = torch.tensor([[-0.4, 0, 0, 0], [1.0, 0.3, 0, 0], [0.0, 0, 0.2, 0.1]])
+    torch.testing.assert_close(join_factors(factors_BX), expected_BW)
 
 
 def test_a_balance_is_added_to_what_is_read_and_all_is_clamped() -> None:
