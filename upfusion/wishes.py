@@ -37,22 +37,34 @@ UNHEARD = 0.15
 class TextReader(nn.Module):
     """Reads the wishes of a text from its embedding, (B, T) -> (B, W).
 
+    The balance is a product: which source the text names, whether it asks for more or less of it, and how much. Each
+    factor is learned from all sentences, which holds for unseen wordings; the product alone does not (it is an XOR).
     It learns from sentences alone (`upfusion.read_texts`), not from images, and is frozen when images are learned from.
     """
 
-    def __init__(self, text_dim: int, hidden: int = 128) -> None:
+    def __init__(self, text_dim: int, hidden: int = 160, dropout: float = 0.3) -> None:
         super().__init__()
+        self.scale = text_dim**0.5
         self.first = nn.Linear(text_dim, hidden)
         self.second = nn.Linear(hidden, hidden)
-        self.last = nn.Linear(hidden, WISHES)
+        self.last = nn.Linear(hidden, 2 + WISHES)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, text_BT: Tensor) -> Tensor:
-        read_BW = self.raw(text_BT)
-        return F.softshrink(read_BW, UNHEARD) / (1 - UNHEARD)
+        """Read wishes; what lies below the threshold UNHEARD is exactly 0."""
+        return F.softshrink(join_factors(self.factors(text_BT)), UNHEARD) / (1 - UNHEARD)
 
-    def raw(self, text_BT: Tensor) -> Tensor:
-        """Read wishes without the threshold, for learning."""
-        return torch.tanh(self.last(F.gelu(self.second(F.gelu(self.first(text_BT))))))
+    def factors(self, text_BT: Tensor) -> Tensor:
+        """Read (B, 2 + W) in -1..1: the source named (B is 1), more or less of it, how much; hot, dark, quiet."""
+        x_BH = self.dropout(F.gelu(self.first(text_BT * self.scale)))
+        x_BH = self.dropout(F.gelu(self.second(x_BH)))
+        return torch.tanh(self.last(x_BH))
+
+
+def join_factors(factors_BX: Tensor) -> Tensor:
+    """Return the wishes (B, W), without the threshold, of what `TextReader.factors` reads."""
+    source_B1, more_B1, amount_B1, others_B3 = factors_BX.split([1, 1, 1, WISHES - 1], dim=1)
+    return torch.cat([source_B1 * more_B1 * amount_B1.clamp(min=0), others_B3], dim=1)
 
 
 def join_wishes(read_BW: Tensor, balance_B: Tensor) -> Tensor:
