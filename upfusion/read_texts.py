@@ -71,7 +71,7 @@ def fit_reader(lessons: Lessons, epochs: int = EPOCHS, seed: int = 0) -> TextRea
     batches = -(-len(lessons.text) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * batches, pct_start=0.1)
     for _ in range(epochs):
-        for rows in torch.split(torch.randperm(len(lessons.text)), BATCH):  # type: ignore[no-untyped-call]
+        for rows in torch.split(torch.randperm(len(lessons.text)), BATCH):
             loss = _loss(reader, lessons.take(rows))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
