@@ -21,9 +21,9 @@ from upfusion.reader_sentences import Sentence, read_sentences
 from upfusion.text import load_text_encoder
 from upfusion.wishes import READERS, UNHEARD, TextReader, Wish, join_factors
 
-EPOCHS, BATCH, RATE, DECAY = 20, 512, 3e-3, 0.3
+EPOCHS, BATCH, RATE, DECAY = 40, 512, 3e-3, 0.1
 
-NOISE = 1.0
+NOISE = 0.8
 """Largest length of the noise added to an embedding of length 1: other words for the same."""
 
 PROMPT_WEIGHT, NOTHING_WEIGHT, LESS_WEIGHT = 100.0, 6.0, 0.8
@@ -71,10 +71,10 @@ def fit_reader(lessons: Lessons, epochs: int = EPOCHS, seed: int = 0) -> TextRea
     batches = -(-len(lessons.text) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * batches, pct_start=0.1)
     for _ in range(epochs):
-        for rows in torch.randperm(len(lessons.text)).split(BATCH):
+        for rows in torch.split(torch.randperm(len(lessons.text)), BATCH):
             loss = _loss(reader, lessons.take(rows))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     return reader.eval()
@@ -137,7 +137,7 @@ def _share(right_N: Tensor) -> float:
     return right_N.float().mean().item()
 
 
-def main(location: str, encoder: str = "all-MiniLM-L6-v2", text_dim: int = 384) -> None:
+def main(location: str, encoder: str, text_dim: int) -> None:
     """Train the reader of an encoder and write it."""
     sentences = read_sentences()
     lessons = make_lessons(sentences, load_text_encoder(encoder, text_dim, location)([s.text for s in sentences]))
@@ -152,4 +152,6 @@ def main(location: str, encoder: str = "all-MiniLM-L6-v2", text_dim: int = 384) 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 4):
         sys.exit(__doc__)
-    main(sys.argv[1], *sys.argv[2:3], *map(int, sys.argv[3:4]))
+    location, *rest = sys.argv[1:]
+    encoder, text_dim = rest or ("all-MiniLM-L6-v2", "384")
+    main(location, encoder, int(text_dim))

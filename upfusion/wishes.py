@@ -42,7 +42,7 @@ class TextReader(nn.Module):
     It learns from sentences alone (`upfusion.read_texts`), not from images, and is frozen when images are learned from.
     """
 
-    def __init__(self, text_dim: int, hidden: int = 160, dropout: float = 0.3) -> None:
+    def __init__(self, text_dim: int, hidden: int = 224, dropout: float = 0.2) -> None:
         super().__init__()
         self.scale = text_dim**0.5
         self.first = nn.Linear(text_dim, hidden)
@@ -63,8 +63,8 @@ class TextReader(nn.Module):
 
 def join_factors(factors_BX: Tensor) -> Tensor:
     """Return the wishes (B, W), without the threshold, of what `TextReader.factors` reads."""
-    source_B1, more_B1, amount_B1, others_B3 = factors_BX.split([1, 1, 1, WISHES - 1], dim=1)
-    return torch.cat([source_B1 * more_B1 * amount_B1.clamp(min=0), others_B3], dim=1)
+    source_B1, more_B1, amount_B1 = factors_BX[:, :3].chunk(3, dim=1)
+    return torch.cat([source_B1 * more_B1 * amount_B1.clamp(min=0), factors_BX[:, 3:]], dim=1)
 
 
 def join_wishes(read_BW: Tensor, balance_B: Tensor) -> Tensor:
