@@ -203,7 +203,9 @@ def test_a_local_manifest_names_local_files_and_buckets(tmp_path):
     found = find(write_manifest(str(tmp_path / "lists"), columns, "csv")).pairs.to_pylist()
     assert (found[0]["a_uri"], found[0]["b_uri"]) == (f"{tmp_path}/1.png", "s3://any/1.png")
     manifest = write_manifest(str(tmp_path), columns | {"b_uri": ["https://host/1.png"]}, "csv")
-    with pytest.raises(UsageError, match=r"row 1: b_uri: 'https://host/1.png' is outside the allowed locations.*--allow https://host$"):
+    with pytest.raises(
+        UsageError, match=r"row 1: b_uri: 'https://host/1.png' is outside the allowed locations.*--allow https://host$"
+    ):
         find(manifest)
     assert find(manifest, allow=("https://host/",)).pairs.num_rows == 1
 
