@@ -85,7 +85,7 @@ def test_names_of_cameras_are_paired(tmp_path):
     said = lines(pairs(tmp_path, "--pair-by", "name"))
     assert said[0] == "1 pairs"
     assert f"{tmp_path}/DJI_0002_T.JPG" in said
-    assert said[-1] == "1 other files are not considered."
+    assert said[-1] == "1 other files are ignored."
 
 
 def test_radiometric_jpegs_are_counted(tmp_path):
