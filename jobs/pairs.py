@@ -22,15 +22,20 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
         from pipelines.archive.discover import count_sizes, discover
 
         found = discover(config, recordings=True)
-        sizes, looked_at = count_sizes(found.pairs)
-    table = Table("task", "size", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
-    for (task, size), count in sizes.most_common(SIZES_SHOWN):
-        table.add_row(f"{task} [dim]({TASKS[task]})[/]", size, str(count))
+        sizes = count_sizes(found.pairs)
+    table = Table("task", "A", "B", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
+    for (task, size_a, size_b), count in sizes.counts.most_common(SIZES_SHOWN):
+        table.add_row(f"{task} [dim]({TASKS[task]})[/]", size_a, size_b, str(count))
     console.print(table)
-    if len(sizes) > SIZES_SHOWN:
-        console.print(f"and {len(sizes) - SIZES_SHOWN} more sizes")
-    if looked_at < found.pairs.num_rows:
-        console.print(f"Sizes are of {looked_at} pairs, evenly spread.")
+    if len(sizes.counts) > SIZES_SHOWN:
+        console.print(f"and {len(sizes.counts) - SIZES_SHOWN} more sizes")
+    if sizes.differing:
+        console.print(
+            f"[yellow]{sizes.differing} of {sizes.looked_at} pairs differ in size.[/] Where both show the same part of "
+            "the scene, --resize b-to-a scales B; otherwise register them first."
+        )
+    if sizes.looked_at < found.pairs.num_rows:
+        console.print(f"Sizes are of {sizes.looked_at} pairs, evenly spread.")
     print_unpaired(console, found)
     if found.ignored:
         console.print(f"{found.ignored} other files are ignored.")

@@ -4,6 +4,7 @@ from pipelines.archive.load import load_sources
 from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import Plan
+from pipelines.fuse.ranges import agree_on_ranges
 from pipelines.fuse.writer import Writer
 
 
@@ -11,7 +12,10 @@ def run_stages(plan: Plan) -> None:
     """Carry out a plan as far as rows and images go."""
     config = plan.config
     Destination(config.out).claim(plan.run)
-    actor = FuseActor(plan.checkpoint_bytes, plan.texts, config.metrics, threads=1, on_gpu=False)
+    plan = plan.with_ranges(agree_on_ranges(Destination(config.out).uri, plan.ranges))
+    actor = FuseActor(
+        plan.checkpoint_bytes, plan.texts, config.metrics, threads=1, on_gpu=False, keep_b=config.also == "b"
+    )
     write = Writer(config, plan.checkpoint.name)
-    for block in load_sources(plan.found.pairs, config.max_bytes, config.max_pixels):
+    for block in load_sources(plan.found.pairs, config.max_bytes, config.max_pixels, plan.pair_options):
         write(actor(block))

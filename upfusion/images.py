@@ -41,8 +41,8 @@ __all__ = [
     "to_array",
 ]
 
-ImageFormat = Literal["png", "jpeg", "webp"]
-FORMATS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+ImageFormat = Literal["png", "jpeg", "webp", "tiff"]
+FORMATS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 """Formats that fused images are written in, with their file suffix; jpeg and webp hold 8 bits a channel."""
 
 _OPTIONS: dict[ImageFormat, tuple[int, ...]] = {
@@ -54,6 +54,10 @@ _OPTIONS: dict[ImageFormat, tuple[int, ...]] = {
         *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
     ),
     "webp": (cv2.IMWRITE_WEBP_QUALITY, 95),
+    "tiff": (
+        *(cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_ADOBE_DEFLATE),
+        *(cv2.IMWRITE_TIFF_PREDICTOR, cv2.IMWRITE_TIFF_PREDICTOR_HORIZONTAL),
+    ),
 }
 _LONGEST_SIDE: dict[ImageFormat, int] = {"jpeg": 65500, "webp": 16383}
 
@@ -141,7 +145,7 @@ def read_image(path: str | Path) -> Pixels:
 
 
 def encode_image(pixels: Pixels, image_format: ImageFormat) -> bytes:
-    """Encode an array; `png` keeps every bit, `jpeg` (4:4:4) and `webp` are written at quality 95 with 8 bits.
+    """Encode an array; `png` and `tiff` keep every bit, `jpeg` (4:4:4) and `webp` have 8 bits and quality 95.
 
     Raises ImageError (`write_failed`) when the format cannot hold an image of this size.
     """
@@ -151,7 +155,7 @@ def encode_image(pixels: Pixels, image_format: ImageFormat) -> bytes:
         raise ImageError(
             "write_failed", f"{width}x{height} pixels, and {image_format} holds at most {longest} a side; choose png"
         )
-    kept = pixels if image_format == "png" else to_8_bits(pixels)
+    kept = pixels if image_format in ("png", "tiff") else to_8_bits(pixels)
     # A view with the channels turned takes longer than their copy.
     turned = kept if kept.ndim == 2 else cv2.cvtColor(kept, cv2.COLOR_RGB2BGR)
     whole, data = cv2.imencode(FORMATS[image_format], turned, _OPTIONS[image_format])

@@ -5,6 +5,7 @@ from pydantic import Field, field_validator, model_validator
 from pipelines.archive.shard import Shard
 from pipelines.config.base import JobConfig
 from pipelines.config.fields import Allow, RuntimeOnly
+from upfusion.cameras.pairing import PairBy
 from upfusion.prompts import TASKS
 
 
@@ -18,6 +19,12 @@ class ArchiveConfig(JobConfig):
     a: RuntimeOnly[str | None] = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
     b: RuntimeOnly[str | None] = Field(
         None, description="Pattern of the B images; the part matched by * pairs them with A."
+    )
+    pair_by: RuntimeOnly[str | None] = Field(
+        None,
+        description="Pair images by camera file names, in two folders or in one (DJI_0001_T.JPG beside "
+        "DJI_0001_W.JPG): name (equal except for the sensor's part), number (of the shot), or time[:SECONDS] (from "
+        "EXIF or the name; at most 2 s apart by default, nearest first).",
     )
     task: RuntimeOnly[str | None] = Field(
         None, description=f"Kind of pairs; overrides folder names and the manifest: {', '.join(TASKS)}."
@@ -60,6 +67,13 @@ class ArchiveConfig(JobConfig):
             Shard.parse(shard)
         return shard
 
+    @field_validator("pair_by")
+    @classmethod
+    def _known_method(cls, text: str | None) -> str | None:
+        if text is not None:
+            PairBy.parse(text)
+        return text
+
     @property
     def part(self) -> Shard:
         """The selected shard of the archive."""
@@ -69,4 +83,6 @@ class ArchiveConfig(JobConfig):
     def _both_patterns(self) -> "ArchiveConfig":
         if (self.a is None) != (self.b is None):
             raise ValueError("--a and --b go together: give both patterns or neither")
+        if self.pair_by is not None and (self.a is not None or self.frame_rate is not None):
+            raise ValueError("--pair-by pairs by the names of cameras: give it without --a, --b and --frame-rate")
         return self

@@ -6,25 +6,31 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 import pyarrow as pa
 
 from pipelines.archive import formats as footage
 from pipelines.archive.allowlist import is_manifest
+from pipelines.archive.camera_names import (
+    Placement,
+    Side,
+    find_radiometric,
+    partners_by_table,
+    places_by_camera,
+    second_choices,
+)
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.manifest import check_count, empty_shard, read_manifest
 from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
+from upfusion.cameras.layouts import DATA_SET_FOLDERS
+from upfusion.cameras.pairing import PairBy
 from upfusion.file_names import SUFFIXES, is_hidden, is_image_name
 from upfusion.images import ImageError, image_size
-
-Side = Literal["a", "b"]
-Placement = tuple[str, Side, str | None]
-"""Where a file belongs: pair_id, side, and the task if its folder implies one."""
 
 # Folder names in lower case, with their side and, if the name alone implies it, the task.
 FOLDERS: dict[str, tuple[Side, str | None]] = {
@@ -36,8 +42,10 @@ FOLDERS: dict[str, tuple[Side, str | None]] = {
     "spect": ("a", "spect_mri"),
     "nir": ("b", "nir_visible"),
     "sar": ("b", "sar_optical"),
+    **{folder: (side, None) for folder, side in DATA_SET_FOLDERS.items()},
 }
 SIZES_READ = 2000
+RADIOMETRIC = "radiometric JPEG"
 HEAD, WHOLE = 1 << 16, 1_000_000_000  # bytes; the second is the default of --max-file-mb
 STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
 
@@ -58,16 +66,40 @@ def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
     return Discovery(pairs.slice(0, archive.limit), found.unpaired, found.ignored)
 
 
-def count_sizes(pairs: pa.Table) -> tuple[Counter[tuple[str, str]], int]:
-    """Count pairs by (task, "WIDTHxHEIGHT" of A), reading only file headers; recordings are counted as "recording".
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of an archive's pairs, from the heads of their files."""
 
-    At most SIZES_READ evenly spread pairs are sampled; the second value is the sample size.
+    counts: Counter[tuple[str, str, str]]
+    """Pairs by task, size of A and size of B ("WIDTHxHEIGHT", or what is known instead)."""
+    looked_at: int
+    """How many pairs were looked at."""
+
+    @property
+    def differing(self) -> int:
+        """How many of them have images of two sizes."""
+        return sum(count for (_, a, b), count in self.counts.items() if a != b and _is_size(a) and _is_size(b))
+
+
+def count_sizes(pairs: pa.Table) -> Sizes:
+    """Count pairs by task and sizes, reading only the heads of files; recordings count as such.
+
+    At most SIZES_READ evenly spread pairs are looked at.
     """
     step = max(1, -(-pairs.num_rows // SIZES_READ))
     looked_at = pairs.take(list(range(0, pairs.num_rows, step)))
+    a, b = looked_at["a_uri"].to_pylist(), looked_at["b_uri"].to_pylist()
+    both = [(RADIOMETRIC, RADIOMETRIC) if one == other else None for one, other in zip(a, b, strict=True)]
     with ThreadPoolExecutor(max_workers=32) as pool:
-        sizes = pool.map(_size_of, looked_at["a_uri"].to_pylist())
-        return Counter(zip(looked_at["task"].to_pylist(), sizes, strict=True)), looked_at.num_rows
+        files = [uri for uris, known in zip(zip(a, b, strict=True), both, strict=True) if not known for uri in uris]
+        sizes = pool.map(_size_of, files)
+        pairs_of_sizes = [known or (next(sizes), next(sizes)) for known in both]
+    tasks = looked_at["task"].to_pylist()
+    return Sizes(Counter((task, *sizes) for task, sizes in zip(tasks, pairs_of_sizes, strict=True)), len(tasks))
+
+
+def _is_size(text: str) -> bool:
+    return text[:1].isdigit()
 
 
 def _size_of(uri: str) -> str:
@@ -97,13 +129,16 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
     names = {uri: unicodedata.normalize("NFC", "/".join(uri.split("/")[depth:])) for uri in uris}
     if list(names.values()) == [""]:
         raise UsageError(f"SOURCE {source} is a file; expected a folder, a prefix, or a manifest (.parquet or .csv)")
-    place = _by_folder if archive.a is None or archive.b is None else _by_pattern(archive.a, archive.b)
+    place = _places(names, archive)
     sides: dict[str, dict[Side, str]] = defaultdict(dict)
     tasks: dict[str, str] = {}
     part, ignored, elsewhere = archive.part, 0, 0
+    unplaced: dict[str, str] = {}
     for uri, name in names.items():
         wanted = is_image_name(name) or (recordings and not is_hidden(name) and footage.is_recording(name))
         placed = place(name) if wanted else None
+        if wanted and placed is None and is_image_name(name):
+            unplaced[name] = uri
         if placed is None:
             ignored += 1
             continue
@@ -123,6 +158,15 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
         sides[pair_id][side] = uri
         if task:
             tasks[pair_id] = task
+    if not sides and archive.a is None:
+        for name in find_radiometric(unplaced):
+            _check_utf8(unplaced[name])
+            pair_id = name[: len(name) - len(PurePosixPath(name).suffix)]
+            ignored -= 1
+            if part.contains(pair_id):
+                sides[pair_id] = {"a": unplaced[name], "b": unplaced[name]}
+            else:
+                elsewhere += 1
     check_count(source, len(sides), archive.max_pairs)
     if long := next((pair_id for pair_id in sides if len(pair_id.encode()) > archive.max_id), None):
         raise UsageError(
@@ -146,6 +190,21 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
     if not complete:
         raise UsageError(_nothing_found(source, archive, len(unpaired), ignored))
     return Discovery(pairs, unpaired, ignored)
+
+
+def _places(names: dict[str, str], archive: ArchiveConfig) -> Callable[[str], Placement | None]:
+    """Return what places a file by its name below SOURCE."""
+    if archive.a is not None and archive.b is not None:
+        return _by_pattern(archive.a, archive.b)
+    uris = {name: uri for uri, name in names.items() if not is_hidden(name)}
+    images = {name: uri for name, uri in uris.items() if is_image_name(name)}
+    if archive.pair_by is not None:
+        placed, third = places_by_camera(images, PairBy.parse(archive.pair_by), _by_folder)
+        for name in images.keys() - placed.keys() - set(third):
+            placed[name] = (f"{name} without a partner", "a", None)  # a place of its own, to be listed
+        return lambda name: placed.get(name) if name in images else _by_folder(name)
+    left_out, by_table = second_choices(images), partners_by_table(uris)
+    return lambda name: None if name in left_out else by_table.get(name) or _by_folder(name)
 
 
 def _look_alike(first: str, second: str) -> str:

@@ -9,22 +9,31 @@ from pipelines.archive.rows import DECODED, milliseconds_since, pack_image, size
 from pipelines.errors.failures import STORE_LOST, Row, Rows, fail
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import CredentialsError
+from upfusion.cameras.metadata import read_metadata, read_shot
+from upfusion.cameras.pair_options import PairOptions
+from upfusion.cameras.radiometric import radiometric_kind
+from upfusion.cameras.sources import SideImage, SourceImage, read_radiometric_pair, read_source, resize_to, to_side
 from upfusion.image_guard import quiet_pillow
-from upfusion.images import MAX_PIXELS, DecodedImage, ImageError, decode_image
+from upfusion.images import MAX_PIXELS, ImageError
 
 # Pairs that are fetched concurrently: 16 have as many files as a store has connections.
 FEWEST_TOGETHER, MOST_TOGETHER = 4, 16
 BYTES_TOGETHER = 32 << 20
 
 
-def load_sources(pairs: pa.Table, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[pa.Table]:
+AS_STORED = PairOptions()
+
+
+def load_sources(
+    pairs: pa.Table, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS, options: PairOptions = AS_STORED
+) -> Iterator[pa.Table]:
     """Fetch and decode pairs in small groups, which bounds memory.
 
     The grouping depends on the files only, so a retried task yields the same blocks.
     """
     start, size = 0, FEWEST_TOGETHER
     while start < pairs.num_rows:
-        loaded = decode(fetch(pairs.slice(start, size), max_bytes), max_pixels)
+        loaded = decode(fetch(pairs.slice(start, size), max_bytes), max_pixels, options)
         start += loaded.num_rows
         fitting = BYTES_TOGETHER * loaded.num_rows // loaded.nbytes
         size = max(FEWEST_TOGETHER, min(MOST_TOGETHER, 2 * size, fitting))
@@ -47,13 +56,16 @@ def fetch(pairs: pa.Table, max_bytes: int | None = None) -> Rows:
     return rows
 
 
-def decode(rows: Rows, max_pixels: int = MAX_PIXELS) -> pa.Table:
-    """Decode source files of at most `max_pixels` to arrays of one size, and free the files."""
+def decode(rows: Rows, max_pixels: int = MAX_PIXELS, options: PairOptions = AS_STORED) -> pa.Table:
+    """Decode source files of at most `max_pixels` to arrays of one size, and free the files.
+
+    Without `options`, pixels are taken as stored, on their full scale.
+    """
     with quiet_pillow:  # once for all of them
         for row in rows:
             started = time.perf_counter()
             if row["error_code"] is None:
-                _decode_pair(row, max_pixels)
+                _decode_pair(row, max_pixels, options)
             if row["error_code"] is not None:
                 row |= {"a": None, "b": None}  # unused pixels
             row["decode_ms"] = milliseconds_since(started)
@@ -73,32 +85,72 @@ def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
     return "source_unreadable", f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
-def _decode_pair(row: Row, max_pixels: int) -> None:
-    notes = []
-    for side in ("a", "b"):
-        uri = row[f"{side}_uri"]
+def _decode_pair(row: Row, max_pixels: int, options: PairOptions) -> None:
+    try:
+        _read_pair(row, max_pixels, options)
+    except _SourceError as failure:
+        error = failure.error
+        # Nothing but ImageError is raised; if something were, its pair alone would fail.
+        code = "out_of_memory" if isinstance(error, MemoryError) else "damaged_image"
+        if isinstance(error, ImageError):
+            fail(row, error.code, f"{failure.uri}: {error}")
+        else:
+            fail(row, code, f"{failure.uri}: {type(error).__name__}: {error}")
+
+
+class _SourceError(Exception):
+    """What was wrong with which source."""
+
+    def __init__(self, uri: str, error: Exception) -> None:
+        super().__init__(uri)
+        self.uri, self.error = uri, error
+
+
+def _read_pair(row: Row, max_pixels: int, options: PairOptions) -> None:
+    file_a = row["a_file"]
+    notes: list[str] = []
+    sides: dict[str, SideImage] = {}
+    for side, source in zip("ab", _sources(row, max_pixels), strict=True):
         try:
-            image = decode_image(row[f"{side}_file"], max_pixels)
-            row[f"{side}_file"] = None  # frees memory for the pixels
-            row[side] = pack_image(image.pixels)
-        except ImageError as error:
-            fail(row, error.code, f"{uri}: {error}")
-            return
-        except Exception as error:  # noqa: BLE001  # decode_image raises nothing else; if it did, its pair alone failed
-            code = "out_of_memory" if isinstance(error, MemoryError) else "damaged_image"
-            fail(row, code, f"{uri}: {type(error).__name__}: {error}")
-            return
-        notes += _notes(side.upper(), image)
-    if (row["a"]["height"], row["a"]["width"]) != (row["b"]["height"], row["b"]["width"]):
+            sides[side] = to_side(source, side.upper(), getattr(options, side))
+        except Exception as error:
+            raise _SourceError(row[f"{side}_uri"], error) from error
+        notes += sides[side].notes
+    a, b = sides["a"].pixels, sides["b"].pixels
+    if options.resize_b and a.shape[:2] != b.shape[:2]:
+        b = resize_to(b, (a.shape[0], a.shape[1]))
+    row |= {"a": pack_image(a), "b": pack_image(b), "a_file": None, "b_file": None}
+    if a.shape[:2] != b.shape[:2]:
         sentence = f"sources differ in size: A is {size_of(row['a'])}, B is {size_of(row['b'])} pixels"
-        fail(row, "size_mismatch", f"{sentence}; register them to one size first")
+        fail(
+            row,
+            "size_mismatch",
+            f"{sentence}. Where both show the same part of the scene, --resize b-to-a scales B; otherwise register "
+            "them first",
+        )
+    row |= {"range_a": sides["a"].range, "range_b": sides["b"].range, "palette": sides["b"].palette}
     row["note"] = "; ".join(notes) or None
+    if options.metadata:
+        _keep_metadata(row, file_a)
 
 
-def _notes(side: str, image: DecodedImage) -> list[str]:
-    notes = []
-    if image.alpha_dropped:
-        notes.append(f"transparency of {side} was dropped")
-    if image.frames != 1:
-        notes.append(f"first of {image.frames or 'many'} frames of {side}")
-    return notes
+def _sources(row: Row, max_pixels: int) -> Iterator[SourceImage]:
+    """Decode A, then B; of one FLIR radiometric JPEG both at once."""
+    a_uri, b_uri = row["a_uri"], row["b_uri"]
+    try:
+        if a_uri == b_uri and radiometric_kind(row["a_file"]) == "flir":
+            yield from read_radiometric_pair(row["a_file"], max_pixels)
+            return
+        yield read_source(row["a_file"], "A", max_pixels)
+    except Exception as error:
+        raise _SourceError(a_uri, error) from error
+    try:
+        yield read_source(row["b_file"], "B", max_pixels)
+    except Exception as error:
+        raise _SourceError(b_uri, error) from error
+
+
+def _keep_metadata(row: Row, file: bytes) -> None:
+    metadata = read_metadata(file)
+    row |= vars(read_shot(metadata))
+    row["metadata"] = None if metadata.is_empty else metadata.packed()

@@ -21,6 +21,22 @@ IMAGE = pa.struct(
     ]
 )
 
+CAMERA = [
+    pa.field("range_a", pa.string()),
+    pa.field("range_b", pa.string()),
+    pa.field("palette", pa.string()),
+    pa.field("taken_at", pa.string()),
+    pa.field("latitude", pa.float64()),
+    pa.field("longitude", pa.float64()),
+    pa.field("altitude", pa.float64()),
+    pa.field("camera", pa.string()),
+]
+"""What a row says of its sources: the values that became black and white (LOW:HIGH; null for the full scale), the
+palette that B's colours were in, and when, where and with what A was taken."""
+
+METADATA = pa.struct([(name, pa.binary()) for name in ("exif", "geo", "xmp", "icc")])
+"""What of A's metadata goes into the fused image."""
+
 DECODED = pa.schema(
     [
         *MANIFEST_SCHEMA,
@@ -28,6 +44,8 @@ DECODED = pa.schema(
         pa.field("note", pa.string()),
         pa.field("a", IMAGE),
         pa.field("b", IMAGE),
+        *CAMERA,
+        pa.field("metadata", METADATA),
         pa.field("fetch_ms", pa.float64()),
         pa.field("decode_ms", pa.float64()),
     ]

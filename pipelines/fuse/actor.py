@@ -50,6 +50,7 @@ class FuseActor:
         precision: Precision = "fp32",
         tiles: Tiles | None = None,
         guide: Guide | None = None,
+        keep_b: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
         device = "cuda" if on_gpu else "cpu"
@@ -57,6 +58,7 @@ class FuseActor:
         self.texts = {key: torch.tensor(text) for key, text in texts.items()}
         self.metrics = metrics
         self.guide = guide or Guide()
+        self.schema = fused_schema(metrics, keep_b=keep_b)
         self.memory = DeviceMemory() if on_gpu else None
         self.pairs_a_pass: dict[Size, int] = {}
         """How many pairs of a size fit into a pass, where known."""
@@ -73,7 +75,7 @@ class FuseActor:
         batches = [batch for size, group in groups.items() for batch in self._batches(size, group)]
         # Waits for all; re-raises an exception of any of them.
         deque(self.passes.map(self._fuse_group, batches) if self.passes else map(self._fuse_group, batches), maxlen=0)
-        return pa.Table.from_pylist(rows, fused_schema(self.metrics))
+        return pa.Table.from_pylist(rows, self.schema)
 
     def _batches(self, size: Size, group: Rows) -> Iterator[Rows]:
         """Split pairs of one size into passes; if it is unknown how many fit, one pair is fused alone to measure it."""

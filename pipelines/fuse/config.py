@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pipelines.archive.config import ArchiveConfig
 from pipelines.config.fields import Experiment, NoTracking, RuntimeOnly, TrackingUri
 from pipelines.config.metrics import MetricNames
+from pipelines.fuse.camera_config import CameraConfig
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.guide import Guide
 from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from upfusion.tiles import Tiles
 
 
-class FuseConfig(FootageConfig, ArchiveConfig):
+class FuseConfig(CameraConfig, FootageConfig, ArchiveConfig):
     """All options of a fuse job."""
 
     out: RuntimeOnly[str] = Field(description="Folder or s3:// prefix for the results.")
@@ -58,8 +59,10 @@ class FuseConfig(FootageConfig, ArchiveConfig):
     images: Literal["parquet", "files", "both"] = Field(
         "parquet", description="Keep fused images inside the Parquet rows, as files under images/, or both."
     )
-    format: Literal["png", "jpeg", "webp"] = Field(
-        "png", description="File format of fused images; jpeg and webp have 8 bits per channel, at quality 95."
+    format: Literal["png", "jpeg", "webp", "tiff"] = Field(
+        "png",
+        description="File format of fused images; jpeg and webp have 8 bits per channel, at quality 95, and tiff keeps "
+        "A's georeference.",
     )
     actors: RuntimeOnly[int | None] = Field(
         None, ge=1, description="Copies of the network; by default one per GPU, or as many as CPUs allow."

@@ -73,6 +73,7 @@ class Destination:
         self.manifest = storage.join(self.uri, "manifest.parquet")
         self.pairs = storage.join(self.uri, "pairs")
         self.images = storage.join(self.uri, "images")
+        self.registered = storage.join(self.uri, "registered")
         self.segments = storage.join(self.uri, "segments")
         self.frames = storage.join(self.uri, "frames")
         self.recordings = storage.join(self.uri, "recordings")

@@ -35,6 +35,7 @@ from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, without
 from pipelines.fuse.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
 from pipelines.fuse.plan import Plan
+from pipelines.fuse.ranges import agree_on_ranges
 from pipelines.fuse.report.page import write_report
 from pipelines.fuse.tracking import track
 from pipelines.fuse.writer import Writer
@@ -86,7 +87,9 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
     try:
         if config.shard:
             Destination(config.out).claim(plan.run_of_all_shards, defaults)
+            plan = plan.with_ranges(agree_on_ranges(storage.absolute(config.out), plan.ranges))
         destination.claim(plan.run, defaults)
+        plan = plan.with_ranges(agree_on_ranges(destination.uri, plan.ranges))
         finished = destination.finished()
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
@@ -183,7 +186,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
     graph = begin_with(tasks)
     # Ray closes a block of a task's output as soon as it exceeds this size.
     graph.context.target_max_block_size = BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU
-    loaded = add_tasks(graph, load_sources, plan.config.max_bytes, plan.config.max_pixels)
+    loaded = add_tasks(graph, load_sources, plan.config.max_bytes, plan.config.max_pixels, plan.pair_options)
     fused = add_actors(
         loaded,
         FuseActor,
@@ -196,6 +199,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
         precision=plan.config.precision,
         guide=plan.config.guide,
         tiles=plan.config.tiles,
+        keep_b=plan.config.also == "b",
     )
     return add_tasks(fused, Writer(plan.config, plan.checkpoint.name))
 

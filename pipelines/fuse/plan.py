@@ -1,6 +1,6 @@
 """The plan of a fuse job: arguments checked against the archive, the model and the tracking server."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,10 +15,12 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.errors.redaction import redact_values
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.guide import Guide
+from pipelines.fuse.ranges import Ranges, pair_options, settle_ranges, with_ranges
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
 from pipelines.tracking.run import check_tracking
+from upfusion.cameras.pair_options import PairOptions
 from upfusion.checkpoint import Checkpoint
 from upfusion.guidance import Guidance, check_balance
 from upfusion.metrics import METRICS_VERSION
@@ -44,6 +46,21 @@ class Plan:
     """Text embeddings for the pairs of SOURCE."""
     run: dict[str, Any]
     """The content of `run.json`."""
+
+    @property
+    def ranges(self) -> Ranges:
+        """The values that become black and white."""
+        ranges: Ranges = self.run["ranges"]
+        return ranges
+
+    def with_ranges(self, ranges: Ranges) -> "Plan":
+        """Return the same plan with other ranges."""
+        return replace(self, run=with_ranges(self.run, ranges))
+
+    @property
+    def pair_options(self) -> PairOptions:
+        """How the files of a pair become arrays."""
+        return pair_options(self.config, self.ranges)
 
     @property
     def run_of_all_shards(self) -> dict[str, Any]:
@@ -84,7 +101,11 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
         "versions": {name: version(name) for name in MADE_WITH} | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
-    return Plan(config, checkpoint, data, found, texts, redact_values(run))
+    try:
+        ranges = settle_ranges(found.pairs, config)
+    except OSError as error:
+        raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
+    return Plan(config, checkpoint, data, found, texts, with_ranges(redact_values(run), ranges))
 
 
 def _colors_of_tasks(guide: Guide, pairs: pa.Table) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A pair that fails in any stage stays in the graph as a row with `error_code` and
 
 import pyarrow as pa
 
-from pipelines.archive.rows import IMAGE
+from pipelines.archive.rows import CAMERA, IMAGE, METADATA
 from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.errors.failures import FAILURE, OUTCOME
 
@@ -48,14 +48,17 @@ SEGMENT_RESULT = [
 WRITTEN = pa.schema([pa.field("pair_id", pa.string()), *OUTCOME])
 
 
-def fused_schema(metrics: tuple[str, ...]) -> pa.Schema:
-    """Return the schema between the network and the writer, with one column per metric."""
+def fused_schema(metrics: tuple[str, ...], *, keep_b: bool = False) -> pa.Schema:
+    """Return the schema between the network and the writer, with one column per metric, and with B if it is kept."""
     return pa.schema(
         [
             *MANIFEST_SCHEMA,
             *FAILURE,
             pa.field("note", pa.string()),
             pa.field("fused", IMAGE),
+            *[pa.field("b", IMAGE)] * keep_b,
+            *CAMERA,
+            pa.field("metadata", METADATA),
             *[pa.field(name, pa.float64()) for name in metrics],
             pa.field("metrics_version", pa.int32()),
             *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES[:-1]],
@@ -83,6 +86,8 @@ def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
             *[pa.field(f"{stage}_ms", pa.float64()) for stage in STAGES],
             pa.field("fused", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             pa.field("fused_uri", pa.string()),
+            pa.field("registered_uri", pa.string()),
+            *CAMERA,
             *SEGMENT,
             *SEGMENT_RESULT,
         ]

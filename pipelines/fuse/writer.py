@@ -2,7 +2,9 @@
 
 import errno
 import time
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
 from pipelines.archive.rows import milliseconds_since, unpack_image
@@ -13,8 +15,11 @@ from pipelines.fuse.schemas import WRITTEN, output_schema
 from pipelines.storage import objects as storage
 from pipelines.storage.names import check_inside, image_name
 from pipelines.storage.schema_version import SCHEMA_VERSION
+from upfusion.cameras.embed import embed_metadata
+from upfusion.cameras.ifd import DESCRIPTION, Entry
+from upfusion.cameras.metadata import Metadata
 from upfusion.color import Pixels
-from upfusion.images import FORMATS, encode_image
+from upfusion.images import FORMATS, ImageFormat, encode_image
 
 
 class Writer:
@@ -62,6 +67,11 @@ class Writer:
     def _keep(self, row: Row, pixels: Pixels) -> None:
         """Encode an image and store it as a file, in the row, or both."""
         data = encode_image(pixels, self.config.format)
+        if row["metadata"] is not None:
+            channels = 1 if pixels.ndim == 2 else 3
+            data = embed_metadata(data, Metadata.unpack(row["metadata"]), channels)
+        if self.config.also == "b":
+            self._keep_registered(row)
         name = image_name(row["pair_id"], FORMATS[self.config.format])
         uri = storage.join(self.destination.images, name)
         if self.config.images == "parquet":
@@ -71,3 +81,22 @@ class Writer:
         storage.write_bytes(uri, data)
         row["fused_uri"] = uri
         row["fused"] = {"bytes": data, "path": name} if self.config.images == "both" else {"bytes": None, "path": uri}
+
+    def _keep_registered(self, row: Row) -> None:
+        """Put B as it was fused: in A's pixels, at its own depth, as a TIFF where it has 16 bits.
+
+        A description in it says which values are its black and white.
+        """
+        pixels = unpack_image(row["b"])
+        image_format: ImageFormat = "tiff" if pixels.dtype == np.uint16 else "png"
+        name = image_name(row["pair_id"], FORMATS[image_format])
+        uri = storage.join(self.destination.registered, name)
+        check_inside(uri, self.destination.registered)
+        kept = Metadata.unpack(row["metadata"]) if row["metadata"] is not None else Metadata()
+        if row["range_b"] is not None:
+            low, high = row["range_b"].split(":")
+            text = f"0 is {low}, {np.iinfo(pixels.dtype).max} is {high}"
+            kept = replace(kept, main={**kept.main, DESCRIPTION: Entry.of_text(text)})
+        data = encode_image(pixels, image_format)
+        storage.write_bytes(uri, embed_metadata(data, kept, 1 if pixels.ndim == 2 else 3))
+        row["registered_uri"] = uri

@@ -8,6 +8,7 @@ from PIL import Image
 
 from jobs.command_line import main
 from pipelines.archive import discover
+from tests.camera_files import counts, flir_jpeg, visible
 
 
 def draw(folder: Path, *names: str, size: tuple[int, int] = (32, 24)) -> None:
@@ -39,9 +40,9 @@ def lines(result: Result) -> list[str]:
 def test_pairs_are_counted_by_task_and_size_and_the_rest_is_named(archive):
     assert lines(pairs(archive)) == [
         "3 pairs",
-        "task size pairs",
-        "ir_visible (infrared + visible) 32x24 2",
-        "ct_mri (CT + MRI) 256x200 1",
+        "task A B pairs",
+        "ir_visible (infrared + visible) 32x24 32x24 2",
+        "ct_mri (CT + MRI) 256x200 256x200 1",
         "1 images have no partner and are skipped:",
         f"{archive}/visible/[4].png",
         "1 other files are ignored.",
@@ -56,9 +57,9 @@ def test_nothing_is_started_and_nothing_written(archive):
 
 def test_flags_choose_the_pairs(archive):
     assert lines(pairs(archive, "--limit", 1))[0] == "1 pairs"
-    assert "pet_mri (PET + MRI) 256x200 1" in lines(pairs(archive, "--task", "pet_mri"))
+    assert "pet_mri (PET + MRI) 256x200 256x200 1" in lines(pairs(archive, "--task", "pet_mri"))
     found = lines(pairs(archive, "--a", "visible/1*", "--b", "infrared/1*"))
-    assert found[2] == "ir_visible (infrared + visible) 32x24 1"
+    assert found[2] == "ir_visible (infrared + visible) 32x24 32x24 1"
 
 
 def test_it_is_said_when_only_some_sizes_were_read(archive, monkeypatch):
@@ -69,7 +70,27 @@ def test_it_is_said_when_only_some_sizes_were_read(archive, monkeypatch):
 
 def test_an_unreadable_image_is_counted_as_such(archive):
     (archive / "visible" / "1.png").write_bytes(b"<html>")
-    assert "ir_visible (infrared + visible) unreadable 1" in lines(pairs(archive))
+    assert "ir_visible (infrared + visible) unreadable 32x24 1" in lines(pairs(archive))
+
+
+def test_pairs_of_two_sizes_are_counted(archive):
+    draw(archive, "visible/1.png", size=(64, 48))
+    said = lines(pairs(archive))
+    assert "ir_visible (infrared + visible) 64x48 32x24 1" in said
+    assert any(line.startswith("1 of 3 pairs differ in size.") and "--resize b-to-a" in line for line in said)
+
+
+def test_names_of_cameras_are_paired(tmp_path):
+    draw(tmp_path, "DJI_0001_T.JPG", "DJI_0001_W.JPG", "DJI_0002_T.JPG", "DJI_0001_Z.JPG")
+    said = lines(pairs(tmp_path, "--pair-by", "name"))
+    assert said[0] == "1 pairs"
+    assert f"{tmp_path}/DJI_0002_T.JPG" in said
+    assert said[-1] == "1 other files are ignored."
+
+
+def test_radiometric_jpegs_are_counted(tmp_path):
+    (tmp_path / "FLIR0001.jpg").write_bytes(flir_jpeg(counts(), photo=visible()))
+    assert "ir_visible (infrared + visible) radiometric JPEG radiometric JPEG 1" in lines(pairs(tmp_path))
 
 
 def test_a_folder_whose_name_begins_with_a_dash(tmp_path, monkeypatch):
@@ -102,6 +123,6 @@ def test_the_module_runs_as_a_program(archive, monkeypatch, capsys):
 def test_of_many_sizes_the_commonest_are_shown_and_the_rest_counted(archive, monkeypatch):
     monkeypatch.setattr("jobs.pairs.SIZES_SHOWN", 1)
     said = lines(pairs(archive))
-    assert "ir_visible (infrared + visible) 32x24 2" in said
+    assert "ir_visible (infrared + visible) 32x24 32x24 2" in said
     assert not [line for line in said if "256x200" in line]
     assert "and 1 more sizes" in said

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+DESCRIPTION = 270
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 """Tags of a main directory that point to the directories of EXIF and GPS."""
 
@@ -30,6 +31,11 @@ class Entry:
     def of_doubles(cls, values: Sequence[float]) -> "Entry":
         """Make an entry of 64-bit floats."""
         return cls(12, struct.pack(f"<{len(values)}d", *values))
+
+    @classmethod
+    def of_text(cls, text: str) -> "Entry":
+        """Make an entry of text."""
+        return cls(2, text.encode() + b"\0")
 
     @property
     def count(self) -> int:

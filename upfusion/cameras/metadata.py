@@ -1,6 +1,7 @@
 """What an image says of itself beside its pixels: when, where and with what it was taken, and its colour profile."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -52,6 +53,17 @@ class Metadata:
     def exif_block(self) -> bytes | None:
         """The EXIF as a block that begins like a TIFF, None where there is none."""
         return write_directories(self.main, self.exif, self.gps) if self.main or self.exif or self.gps else None
+
+    def packed(self) -> dict[str, bytes | None]:
+        """Return everything as bytes, to be unpacked by `unpack`."""
+        geo = write_directories(self.geo, {}, {}) if self.geo else None
+        return {"exif": self.exif_block, "geo": geo, "xmp": self.xmp, "icc": self.icc}
+
+    @classmethod
+    def unpack(cls, packed: Mapping[str, bytes | None]) -> "Metadata":
+        """Undo `packed`."""
+        main, exif, gps = read_directories(packed["exif"] or b"")
+        return cls(main, exif, gps, read_directories(packed["geo"] or b"")[0], packed["xmp"], packed["icc"])
 
     def for_channels(self, channels: int) -> "Metadata":
         """Leave out a colour profile that is for grey where the image has colours, or the other way round."""

@@ -61,8 +61,8 @@ _CANDIDATES, _ROUNDS, _SURROUNDINGS, _SMOOTHNESS = 4, 4, 5, 0.6
 # Distances in the weighted YCbCr space, 0..255 a channel. Measured on 1,400 synthetic scenes at JPEG quality 85 and on
 # the visible images of public sets (docs/cameras.md).
 NEAR = 24.0
-ENOUGH_NEAR = 0.85
-MEAN_DISTANCE = 14.0
+ENOUGH_NEAR = 0.9
+MEAN_DISTANCE = 11.5
 COLOURED = 16
 ENOUGH_COLOURED = 0.05
 

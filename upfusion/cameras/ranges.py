@@ -89,7 +89,11 @@ class ValueRange:
 
     def __str__(self) -> str:
         """Return LOW:HIGH, as `RangeChoice.parse` reads it."""
-        return f"{self.low:.10g}:{self.high:.10g}"
+        return self.text(None)
+
+    def text(self, unit: Unit | None) -> str:
+        """Return LOW:HIGH with a unit, if there is one: 20C:40C."""
+        return f"{self.low:.10g}{unit or ''}:{self.high:.10g}{unit or ''}"
 
     @classmethod
     def parse(cls, text: str) -> "ValueRange":

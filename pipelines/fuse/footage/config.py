@@ -30,7 +30,8 @@ class FootageConfig(JobConfig):
     )
     metrics_every: int = Field(10, ge=1, description="Measure the metrics on every n-th fused frame.")
     resize: Literal["never", "b-to-a"] = Field(
-        "never", description="b-to-a scales the frames of B to A's size; otherwise a recording with two sizes fails."
+        "never",
+        description="b-to-a scales images and frames of B to A's size; otherwise a pair of two sizes fails.",
     )
     video_codec: VideoCodec = Field(
         "h264",

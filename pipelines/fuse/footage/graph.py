@@ -87,6 +87,7 @@ def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, work
         workers,
         config=plan.config,
         model=plan.checkpoint.name,
+        options=plan.pair_options,
         checkpoint=plan.checkpoint_bytes,
         texts=plan.texts_of(todo),
         threads=workers.threads,

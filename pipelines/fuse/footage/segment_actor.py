@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipelines.archive.load import fetch_failure
+from pipelines.archive.load import AS_STORED, fetch_failure
 from pipelines.archive.rows import milliseconds_since
 from pipelines.errors.failures import Row, fail, mark_store_unavailable, write_rows_or_mark_lost
 from pipelines.fuse.actor import FuseActor, is_out_of_memory
@@ -32,6 +33,9 @@ from pipelines.storage import objects as storage
 from pipelines.storage.names import check_inside
 from pipelines.storage.parquet import write_table
 from pipelines.storage.schema_version import SCHEMA_VERSION
+from upfusion.cameras.pair_options import PairOptions
+from upfusion.cameras.palettes import match_palette
+from upfusion.cameras.sources import SideImage, SourceImage, to_side
 from upfusion.color import ColorRule, Pixels
 from upfusion.flicker import change_ratio, flicker
 from upfusion.images import ImageError
@@ -62,11 +66,12 @@ class _StoreError(Exception):
 class SegmentActor(FuseActor):
     """One copy of the network: fuses one segment after the other, holding a few frames at a time."""
 
-    def __init__(self, config: FuseConfig, model: str, **network: Any) -> None:
+    def __init__(self, config: FuseConfig, model: str, options: PairOptions = AS_STORED, **network: Any) -> None:
         super().__init__(
             metrics=config.metrics, precision=config.precision, tiles=config.tiles, guide=config.guide, **network
         )
         self.config = config
+        self.options = options
         self.model_name = model
         self.destination = Destination(config.destination)
 
@@ -163,6 +168,8 @@ class SegmentRun:
         )
         self.last: list[torch.Tensor] | None = None
         self.a_seen: float | None = None
+        self.options = {"a": actor.options.a, "b": actor.options.b}
+        self.levels: dict[str, SideImage] = {}
         self.none: dict[str, int] = defaultdict(int)
 
     def stream(self) -> list[Row]:
@@ -216,6 +223,8 @@ class SegmentRun:
             | means
             | {"start_s": self.start, "end_s": end, "time_base": str(video.time_base), "rate": video.rate}
             | {f"{stage}_ms": spent for stage, spent in self.milliseconds.items()}
+            | {"range_a": self.levels["a"].range, "range_b": self.levels["b"].range}
+            | {"palette": self.levels["b"].palette}
             | {"metrics_version": METRICS_VERSION, "note": "; ".join(self._notes(counts)) or None}
         )
 
@@ -241,6 +250,7 @@ class SegmentRun:
             "b_damaged": "frames of B are damaged and skipped",
         }
         yield from (f"{counts[name]} {words}" for name, words in said.items() if counts[name])
+        yield from self.levels["b"].notes
         yield from (f"{side} ends early: the file is damaged or cut short" for side in self._cut_short())
         if self.config.metrics_every and self.none:
             yield f"no {', '.join(self.none)} on some frames"
@@ -277,11 +287,22 @@ class SegmentRun:
             if pair is None:
                 return
             a, b = pair
-            pixels_a, pixels_b = a.read(), b.read()
+            pixels_a, pixels_b = self._levels("a", a.read()), self._levels("b", b.read())
             if pixels_a.shape[:2] != pixels_b.shape[:2]:
                 pixels_b = self._resized(pixels_b, pixels_a)
             self.milliseconds["decode"] += milliseconds_since(started)
             yield Ready(a.pts, a.seconds, b.seconds, pixels_a, pixels_b)
+
+    def _levels(self, side: str, pixels: Pixels) -> Pixels:
+        """Map a frame's values to grey levels, in the range of the archive, and in the palette of the first frame."""
+        options = self.options[side]
+        if options.palette == "auto":
+            match = match_palette(pixels)
+            options = replace(options, palette=match.name if match is not None and match.is_sure else "none")
+            self.options[side] = options
+        found = to_side(SourceImage(pixels), side.upper(), options)
+        self.levels[side] = found
+        return found.pixels
 
     def _resized(self, b: Pixels, a: Pixels) -> Pixels:
         (height, width), (b_height, b_width) = a.shape[:2], b.shape[:2]

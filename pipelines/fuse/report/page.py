@@ -30,6 +30,7 @@ from pipelines.fuse.report.recordings import show_recordings
 from pipelines.fuse.schemas import STAGES, output_schema
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import list_tables, read_as
+from upfusion.cameras.sources import read_as_fused
 from upfusion.image_guard import PILLOWS_LIMIT
 from upfusion.images import decode_image, to_8_bits
 from upfusion.metrics import METRICS, Metric
@@ -175,14 +176,22 @@ def _shown_pair(file: str, rows: pa.Table, index: int, may_read: MayRead) -> dic
     row = read_as(file, SCHEMA).filter(pc.field("pair_id") == pair_id).to_pylist()[0]
     row["metrics"] = {name: row[name] for name in METRICS if row[name] is not None}
     row["images"] = {
-        "A": _picture(row["a_uri"], may_read),
-        "B": _picture(row["b_uri"], may_read),
+        "A": _picture(row["a_uri"], may_read, side="A", row=row),
+        "B": _picture(row["b_uri"], may_read, side="B", row=row),
         "F": _picture(row["fused_uri"], may_read, (row["fused"] or {}).get("bytes")),
     }
     return row
 
 
-def _picture(uri: str | None, may_read: MayRead = allow_all, data: bytes | None = None) -> dict[str, Any]:
+def _picture(
+    uri: str | None,
+    may_read: MayRead = allow_all,
+    data: bytes | None = None,
+    *,
+    side: str | None = None,
+    row: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make a picture of an image file; of a source as it was fused, in the range of its row."""
     try:
         if data is None:
             if uri is None:
@@ -191,7 +200,11 @@ def _picture(uri: str | None, may_read: MayRead = allow_all, data: bytes | None 
                 return {"error": "is outside the locations this job may read", "uri": uri}
             data = storage.read_bytes(uri)
         # A job may allow more pixels than decode_image does by default.
-        image = Image.fromarray(to_8_bits(decode_image(data, PILLOWS_LIMIT).pixels))
+        if side is not None and row is not None:
+            pixels = read_as_fused(data, side, row, PILLOWS_LIMIT)
+        else:
+            pixels = decode_image(data, PILLOWS_LIMIT).pixels
+        image = Image.fromarray(to_8_bits(pixels))
         image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
         jpeg = io.BytesIO()
         image.save(jpeg, "JPEG", quality=85, subsampling=0, optimize=True)

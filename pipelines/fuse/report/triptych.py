@@ -2,13 +2,24 @@
 
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
 
 from pipelines.archive.allowlist import MayRead, allow_all
 from pipelines.fuse.destination import Destination
+from pipelines.fuse.schemas import output_schema
 from pipelines.storage import objects as storage
+from pipelines.storage.parquet import read_as
+from upfusion.cameras.sources import read_as_fused
 from upfusion.images import decode_image
 from upfusion.panels import join_panels
+
+SHOWN = pa.schema(
+    [
+        output_schema(()).field(name)
+        for name in ("status", "a_uri", "b_uri", "fused", "fused_uri", "range_a", "range_b", "palette")
+    ]
+)
 
 
 def draw_triptychs(destination: Destination, count: int, may_read: MayRead = allow_all) -> list[Image.Image]:
@@ -22,7 +33,7 @@ def draw_triptychs(destination: Destination, count: int, may_read: MayRead = all
     for uri in chosen:
         if len(triptychs) == count:
             break
-        rows = destination.read_columns(["status", "a_uri", "b_uri", "fused", "fused_uri"], [uri])
+        rows = read_as(uri, SHOWN)
         if row := next((row for row in rows.to_pylist() if row["status"] == "ok"), None):
             triptychs.extend(_draw(row, may_read))
     return triptychs
@@ -35,7 +46,7 @@ def _draw(row: dict[str, Any], may_read: MayRead) -> list[Image.Image]:
         return []
     try:
         fused = inside or storage.read_bytes(row["fused_uri"])
-        files = (storage.read_bytes(row["a_uri"]), storage.read_bytes(row["b_uri"]), fused)
-        return [join_panels(decode_image(data).pixels for data in files)]
+        sources = [read_as_fused(storage.read_bytes(row[f"{side.lower()}_uri"]), side, row) for side in "AB"]
+        return [join_panels([*sources, decode_image(fused).pixels])]
     except (OSError, ValueError):
         return []

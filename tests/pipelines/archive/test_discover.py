@@ -343,15 +343,14 @@ def test_sizes_are_counted_by_task_and_as_displayed(place):
     put(place, "vi/gone.png")
     pairs = find(place).pairs
     storage.delete(place + "/vi/gone.png")
-    assert count_sizes(pairs) == (
-        {
-            ("ir_visible", "320x240"): 2,
-            ("ct_mri", "320x240"): 1,
-            ("ir_visible", "240x320"): 1,
-            ("ir_visible", "unreadable"): 3,
-        },
-        7,
-    )
+    sizes = count_sizes(pairs)
+    assert {(task, a): count for (task, a, _), count in sizes.counts.items()} == {
+        ("ir_visible", "320x240"): 2,
+        ("ct_mri", "320x240"): 1,
+        ("ir_visible", "240x320"): 1,
+        ("ir_visible", "unreadable"): 3,
+    }
+    assert sizes.looked_at == 7
 
 
 @pytest.mark.parametrize(
@@ -362,7 +361,10 @@ def test_sizes_of_large_files_are_read(tmp_path, form, options):
     assert len(data) > discovery.HEAD
     put(str(tmp_path), f"vi/1.{form.lower()}", data=data)
     put(str(tmp_path), "ir/1.png")
-    assert count_sizes(find(tmp_path).pairs) == ({("ir_visible", "700x500"): 1}, 1)
+    put(str(tmp_path), "ir/1.png", data=encoded((70, 50)))
+    sizes = count_sizes(find(tmp_path).pairs)
+    assert sizes.counts == {("ir_visible", "700x500", "70x50"): 1}
+    assert sizes.differing == 1
 
 
 def test_of_many_pairs_only_some_evenly_spread_are_looked_at(tmp_path, monkeypatch):
@@ -371,7 +373,7 @@ def test_of_many_pairs_only_some_evenly_spread_are_looked_at(tmp_path, monkeypat
         put(str(tmp_path), f"vi/{number}.png", data=encoded((10 + number, 8)))
         put(str(tmp_path), f"ir/{number}.png")
     pairs = find(tmp_path).pairs
-    sizes, looked_at = count_sizes(pairs)
-    assert looked_at == 3
-    assert sizes == {("ir_visible", size): 1 for size in ("10x8", "13x8", "16x8")}
-    assert count_sizes(pairs.slice(0, 4))[1] == 4
+    sizes = count_sizes(pairs)
+    assert sizes.looked_at == 3
+    assert {a for _, a, _ in sizes.counts} == {"10x8", "13x8", "16x8"}
+    assert count_sizes(pairs.slice(0, 4)).looked_at == 4

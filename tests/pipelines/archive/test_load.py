@@ -157,7 +157,8 @@ def test_sources_of_different_size_fail_with_both_sizes():
     table = decode(fetched((encoded(noise(24, 32, 3)), encoded(noise(32, 24)))))
     code, error = errors(table)["0"]
     assert code == "size_mismatch"
-    assert error == "sources differ in size: A is 32x24, B is 24x32 pixels; register them to one size first"
+    assert error.startswith("sources differ in size: A is 32x24, B is 24x32 pixels. ")
+    assert "--resize b-to-a" in error
     assert (table["a"].null_count, table["b"].null_count) == (1, 1)
 
 
@@ -215,7 +216,7 @@ def test_whatever_a_file_does_to_the_decoder_is_that_pairs_failure(secret, monke
     def decode_some(data: bytes, _: int) -> Any:
         return decode_image(data) if data == GOOD else raising(error)()
 
-    monkeypatch.setattr(sources, "decode_image", decode_some)
+    monkeypatch.setattr("upfusion.cameras.sources.decode_image", decode_some)
     found = errors(decode(fetched((GOOD, GOOD), (GOOD, b"bad"))))
     assert found["0"] == (None, None)
     assert found["1"][0] == code

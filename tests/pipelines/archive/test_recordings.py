@@ -32,9 +32,9 @@ def test_recordings_are_paired_as_images_are_whatever_their_containers(tmp_path)
     # Whoever wants pairs of images alone gets those.
     images = discover(ArchiveConfig(source=str(tmp_path)))
     assert (images.pairs["pair_id"].to_pylist(), images.ignored) == (["1"], 3)
-    assert set(count_sizes(discover(ArchiveConfig(source=str(tmp_path)), recordings=True).pairs)[0]) == {
-        ("ir_visible", "unreadable"),
-        ("ir_visible", "recording"),
+    assert set(count_sizes(discover(ArchiveConfig(source=str(tmp_path)), recordings=True).pairs).counts) == {
+        ("ir_visible", "unreadable", "unreadable"),
+        ("ir_visible", "recording", "recording"),
     }
 
 

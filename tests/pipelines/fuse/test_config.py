@@ -80,7 +80,7 @@ def test_an_unknown_metric_is_named_beside_the_known_ones(given):
         ({"max_pixels": 178_956_971}, "('max_pixels',): Input should be less than or equal to 178956970"),
         ({"max_file_mb": 0}, "('max_file_mb',): Input should be greater than or equal to 1"),
         ({"images": "none"}, "'parquet', 'files' or 'both'"),
-        ({"format": "jpg"}, "'png', 'jpeg' or 'webp'"),
+        ({"format": "jpg"}, "'png', 'jpeg', 'webp' or 'tiff'"),
         ({"metrics": 5}, "('metrics',)"),
         ({"formats": "png"}, "('formats',): Extra inputs are not permitted"),
     ],

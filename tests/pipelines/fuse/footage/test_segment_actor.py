@@ -12,6 +12,7 @@ import torch
 from pipelines.errors.failures import FAILURE, STORE_LOST
 from pipelines.fuse.footage import segment_actor
 from pipelines.fuse.footage.frames import open_source
+from pipelines.fuse.ranges import pair_options, settle_ranges
 from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.storage.parquet import read_table
 from tests.pipelines.blocks import raising
@@ -222,3 +223,26 @@ def test_a_pass_that_takes_too_much_memory_is_halved_and_stays_so(tmp_path, monk
     assert job.actor(pa.Table.from_pylist(job.cut(a, b), pa.schema([*JOB_MANIFEST, *FAILURE])))[
         "error_code"
     ].to_pylist() == ["out_of_memory"]
+
+
+def test_counts_of_a_recording_are_fused_in_one_range_and_flicker_no_more_than_they_do(tmp_path):
+    a = write_recording(tmp_path / "a.mkv", (visible(n / 25) for n in range(24)), codec="ffv1", gop=8)
+    counts = [(22_000 + 5 * heat(n / 25).astype(np.uint16)).astype(np.uint16) for n in range(24)]
+    b = write_recording(tmp_path / "b.mkv", counts, codec="ffv1-16", gop=8)
+    job = Job(tmp_path / "out", video_codec="ffv1")
+    pairs = pa.Table.from_pylist([{"a_uri": str(a), "b_uri": str(b)}])
+    ranges = settle_ranges(pairs, job.config)
+    assert ranges["a"] == {}
+    job.actor.options = pair_options(job.config, ranges)
+    rows, about = job.run(a, b)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["range_b"] for row in rows} == {ranges["b"]["uint16"]}
+    low, high = map(float, ranges["b"]["uint16"].split(":"))
+    assert 22_000 <= low < 22_300
+    assert high < 23_275
+    mapped = [np.clip((frame - low) / (high - low), 0, 1) * 65535 for frame in counts]
+    model = load("tiny", "cpu")
+    expected = model.fuse(visible(0), np.rint(mapped[0]).astype(np.uint16))
+    np.testing.assert_array_equal(read(about["uri"])[0][1], expected)
+    # Where nothing moves, the fused frames change no more than the sources do.
+    assert all(row["flicker"] < 1.5 for row in rows)
