@@ -128,7 +128,9 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 def fused(found: Discovery, out: Path) -> dict[str, dict]:
     """Run the stages of a job over an archive, one after the other, and return its rows."""
     limits = {"max_pixels": MAX_PIXELS, "max_file_mb": MAX_FILE_MB}
-    config = FuseConfig(source="in", out=str(out), metrics="none", images="both", no_tracking=True, **limits)
+    config = FuseConfig(
+        source="in", out=str(out), metrics="none", images="both", no_tracking=True, palette_b="none", **limits
+    )
     run_stages(plan_fuse(config, found))
     rows = pa.concat_tables(read_table(uri) for uri in Destination(str(out)).pair_files()).to_pylist()
     assert sorted(row["pair_id"] for row in rows) == found.pairs["pair_id"].to_pylist()
