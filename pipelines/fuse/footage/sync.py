@@ -14,7 +14,8 @@ Signal = NDArray[np.float64]
 
 # Timestamps of mkv are whole milliseconds.
 ROUNDING = 0.001
-A_GAP = 1.5  # intervals between neighbours above which a frame counts as missing
+# Intervals between neighbours from which on a frame is missing; a frame may be half an interval late.
+A_GAP = 1.75
 
 SECONDS_COMPARED = 120.0
 LARGEST_OFFSET = 30.0
