@@ -165,8 +165,8 @@ def _is_agreement(a: Signal, b: Signal, lag: int, frame: int) -> bool:
     memory = _autocorrelation(x, most) * _autocorrelation(y, most)
     independent = len(x) / max(1.0, 1 + 2 * float(np.sum((1 - np.arange(1, most) / len(x)) * memory[1:])))
     sure = np.arctanh(min(float(x @ y / scale), 0.999)) * np.sqrt(max(0.0, independent - 3))
-    parts = [np.corrcoef(*part)[0, 1] for part in zip(np.array_split(x, PARTS), np.array_split(y, PARTS), strict=True)]
-    return bool(sure >= LEAST_SIGMAS and np.nanmin(parts) >= LEAST_IN_A_PART)
+    parts = [_pearson(*part) for part in zip(np.array_split(x, PARTS), np.array_split(y, PARTS), strict=True)]
+    return bool(sure >= LEAST_SIGMAS and min(parts) >= LEAST_IN_A_PART)
 
 
 def _autocorrelation(x: Signal, most: int) -> Signal:
@@ -219,8 +219,11 @@ def _overlap(a: Signal, b: Signal, lag: int) -> tuple[Signal, Signal]:
 def _correlation(a: Signal, b: Signal, lag: int, least: int) -> float:
     """Pearson's correlation of A with B moved `lag` steps later, over what both have."""
     x, y = _overlap(a, b, lag)
-    if len(x) < max(least, 8):
-        return float("nan")
+    return _pearson(x, y, still=float("nan")) if len(x) >= max(least, 8) else float("nan")
+
+
+def _pearson(x: Signal, y: Signal, still: float = 0.0) -> float:
+    """Pearson's correlation; `still` where one of both does not change."""
     x, y = x - x.mean(), y - y.mean()
     scale = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / scale) if scale > 0 else float("nan")
+    return float(x @ y / scale) if scale > 0 else still
