@@ -5,13 +5,16 @@ may open no other, and reads four container formats and four codecs.
 """
 
 import math
+import statistics
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice, pairwise
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipelines.errors.failures import check_code
@@ -27,9 +30,12 @@ READ = {
 }
 # Read-ahead in bytes: an hour of video is read in pieces, its index in few.
 BLOCK, BUFFER = 1 << 21, 1 << 18
-TICK_ROUNDING = 1e-3  # of a tick: rounding error of seconds as floats
-# From its timestamps alone a variable frame rate looks like the finest grid that contains them all.
-GRID_OVER_AVERAGE = 2
+TICK_ROUNDING = 1e-3  # of a tick, by which seconds as floats may fall short of one
+# Where the finest grid of timestamps and the average rate differ by more, intervals between frames are looked at.
+RATES_DIFFER = 0.01
+FRAMES_TIMED = 240
+# Sound that goes on for so long after the last frame of a film means that no further frame follows.
+SECONDS_AFTER_FILM = 30.0
 
 
 class RecordingError(ValueError):
@@ -52,7 +58,17 @@ class VideoInfo:
     """Frames/s without drops."""
     seconds: float | None
     width: int
+    """Of a frame as it is shown, after `rotation`."""
     height: int
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a pixel by its height, as the frame is shown."""
+    rotation: int = 0
+    """Degrees, counter-clockwise, by which stored frames are turned to be shown: 0, 90, 180 or 270."""
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) of a frame as it is stored."""
+        return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
 
     @property
     def interval(self) -> float:
@@ -108,18 +124,71 @@ def _video_info(container: InputContainer, stream: VideoStream, max_pixels: int)
     context.thread_count = 1
     # Damaged frames are errors; FFmpeg's error concealment is off.
     context.options = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(max_pixels)}
-    seconds = float(stream.duration * stream.time_base) if stream.duration else None
-    if seconds is None and container.duration:
-        seconds = container.duration / av.time_base
-    zero = stream.start_time or 0
-    return VideoInfo(zero, Fraction(stream.time_base), _rate(stream), seconds, width, height)
+    zero, rate = stream.start_time or 0, _rate(container, stream)
+    seconds = _seconds(container, stream, zero, rate)
+    aspect, rotation = stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1), 0
+    if container.format.name != "avi":
+        rotation = _rotation(container, stream)
+    if rotation % 180:
+        width, height, aspect = height, width, 1 / aspect
+    return VideoInfo(zero, Fraction(stream.time_base), rate, seconds, width, height, Fraction(aspect), rotation)
 
 
-def _rate(stream: VideoStream) -> float:
+def _rate(container: InputContainer, stream: VideoStream) -> float:
+    """Return the rate of frames where none is dropped or late.
+
+    By timestamps a variable rate looks like the finest grid they all lie on: 60 for the 30 of a phone that shows some
+    frames half an interval late. The middle one of the first intervals tells how many steps of that grid are usual.
+    """
     average, grid = stream.average_rate, stream.base_rate
-    if not average or (grid and grid <= GRID_OVER_AVERAGE * average):
-        average = grid or average
-    return float(average or 25)
+    if not average or not grid or abs(grid - average) <= RATES_DIFFER * average:
+        return float(grid or average or 25)
+    packets = _packets(container, stream, stream.start_time or 0)
+    times = sorted(packet.pts for packet in packets if packet.pts is not None)
+    usual = statistics.median(after - before for before, after in pairwise(times)) if len(times) > 2 else 0
+    steps = round(float(grid * usual * Fraction(stream.time_base or 0)))
+    return float(grid / steps) if steps > 0 else float(average)
+
+
+def _seconds(container: InputContainer, stream: VideoStream, zero: int, rate: float) -> float | None:
+    """Return how long a film is from its first frame on, where that can be said.
+
+    mkv says only how long the longest of its streams is, sound included, and counts from the time 0 of its clock.
+    """
+    time_base = Fraction(stream.time_base or 0)
+    if stream.duration:
+        return float(stream.duration * time_base)
+    if not container.duration:
+        return None
+    last = None
+    with suppress(av.FFmpegError):
+        container.seek(zero + int(container.duration / av.time_base / time_base), stream=stream)
+        for packet in container.demux():
+            if packet.stream is stream and packet.pts is not None:
+                last = packet.pts if last is None else max(last, packet.pts)
+            elif last is not None and packet.pts is not None and packet.time_base is not None:
+                beyond = float(packet.pts * packet.time_base) - float(last * time_base)
+                if beyond > SECONDS_AFTER_FILM:
+                    break
+    if last is None:
+        return max(0.0, container.duration / av.time_base - float(zero * time_base))
+    return float((last - zero) * time_base) + 1 / rate
+
+
+def _rotation(container: InputContainer, stream: VideoStream) -> int:
+    """Return by how much the first frame is turned to be shown, as cameras held upright say."""
+    with suppress(av.FFmpegError):
+        for packet in _packets(container, stream, stream.start_time or 0):
+            for frame in packet.decode():
+                return round(frame.rotation / 90) * 90 % 360
+    return 0
+
+
+def _packets(container: InputContainer, stream: VideoStream, start: int) -> Iterator[Packet]:
+    """Yield some packets of a film from its beginning on; whoever reads on has to seek first."""
+    with suppress(av.FFmpegError):
+        container.seek(start, stream=stream)
+        yield from islice(container.demux(stream), FRAMES_TIMED)
 
 
 def _unreadable(head: bytes, error: Exception) -> RecordingError:

@@ -39,9 +39,18 @@ ENCODERS: dict[VideoCodec, tuple[str, dict[str, str]]] = {
 class Encoder:
     """Writes frames to a local file; timestamps are set when segments are joined."""
 
-    def __init__(self, file: Path, codec: VideoCodec, quality: int, time_base: Fraction, rate: float) -> None:
+    def __init__(
+        self,
+        file: Path,
+        codec: VideoCodec,
+        quality: int,
+        time_base: Fraction,
+        rate: float,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
         self.file, self.codec, self.quality = file, codec, quality
         self.time_base, self.rate = time_base, Fraction(rate).limit_denominator(100_000)
+        self.pixel_aspect = pixel_aspect
         self.frames = 0
         self._first = 0
         self._opened: tuple[OutputContainer, VideoStream] | None = None
@@ -78,6 +87,8 @@ class Encoder:
         stream: Any = container.add_stream(name, rate=self.rate, options=options)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
         stream.time_base = stream.codec_context.time_base = self.time_base
+        if self.pixel_aspect != 1:
+            stream.codec_context.sample_aspect_ratio = self.pixel_aspect
         stream.thread_count = 1
         if self.codec == "h265":
             stream.codec_context.codec_tag = "hvc1"  # without it Apple's players show nothing

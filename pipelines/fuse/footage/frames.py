@@ -8,8 +8,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import PurePosixPath
+from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -17,13 +19,13 @@ from av.video.stream import VideoStream
 from pipelines.archive.formats import is_frame_folder
 from pipelines.fuse.footage.container import RecordingError, VideoInfo, open_video
 from pipelines.storage import objects as storage
-from pipelines.storage.retry import CredentialsError
 from upfusion.color import Pixels
 from upfusion.file_names import is_image_name
 from upfusion.images import ImageError, decode_image
 
-FIRST_STEP_BACK = 2.0  # seconds to seek back further if the first key frame found is too late
-LONGEST_REORDER = 16  # frames that H.264 and H.265 decoders may reorder
+FIRST_STEP_BACK = 2.0  # seconds to look for a key frame earlier, where the first one came after the moment asked for
+CLOCK_BACK = 0.5  # seconds back from frame to frame from which on a clock begins anew; less is a repeated frame
+LONGEST_REORDER = 16  # frames that H.264 and H.265 may hold back
 FILES_AT_ONCE = 8
 NUMBER = re.compile(r"(\d+)\D*$")
 
@@ -98,22 +100,35 @@ class Recording(Source):
             if beyond is not None and pts >= beyond:
                 return
             if last is not None and pts <= last:
+                self._check_clock(last, pts)
                 self.counts.repeated += 1
                 continue
             last = pts
             if pts >= first:
-                yield Frame(pts, self.video.seconds_at(pts), _reader(frame))
+                yield Frame(pts, self.video.seconds_at(pts), _reader(frame, self.video.rotation))
         self.counts.ended = True
 
+    def _check_clock(self, before: int, after: int) -> None:
+        """Raise RecordingError where a clock begins anew, as where files of a camera are put one behind the other."""
+        last, now = self.video.seconds_at(before), self.video.seconds_at(after)
+        if last - now > CLOCK_BACK:
+            raise RecordingError(
+                "unsupported_recording",
+                f"its clock begins anew after {last:.2f} s, at {now:.2f} s. Split it there, or re-encode it with times "
+                "that continue: ffmpeg -i FILE -c:v libx264 OUT.mp4",
+            )
+
     def _from(self, first: int) -> Iterator[VideoFrame]:
-        """Decode from the key frame before a time; from an earlier one if frames after it are missing."""
+        """Decode from the key frame before a moment; from an earlier one, where frames after it are missing."""
         back = int(FIRST_STEP_BACK / self.video.time_base)
-        at = first
+        at, counts = first, replace(self.counts)
         while True:
+            # What could not be decoded after a place that was too late is no fault of the file.
+            self.counts = replace(counts)
             at = max(at, self.video.zero)
-            # Seeking a ts to its start may give the second key frame.
+            # A ts that is asked for its very first moment may give the second key frame.
             early = at - back if at == self.video.zero and self.container.format.name == "mpegts" else at
-            with suppress(av.FFmpegError):  # if seeking fails, reading starts at the beginning
+            with suppress(av.FFmpegError):  # without a place to go to, reading goes on from the start
                 self.container.seek(early, stream=self.stream, backward=True)
             decoded = self._decode(first)
             found = next(decoded, None)
@@ -129,7 +144,8 @@ class Recording(Source):
         return _in_order(frames) if self.shuffled else frames
 
     def _decode_as_stored(self, first: int) -> Iterator[VideoFrame]:
-        whole = True  # false between a damaged frame and the next key frame
+        whole = True  # false from a damaged frame to the next key frame
+        complained = set[int]()
         packets = self.container.demux(self.stream)
         while True:
             try:
@@ -146,16 +162,26 @@ class Recording(Source):
             except av.FFmpegError:
                 whole = False
                 self.counts.damaged += in_span
+                if in_span and packet.pts is not None:
+                    complained.add(packet.pts)
                 continue
             for frame in frames:
+                # Frames come later than their packets; those shown before are not asked for, and may lack what they
+                # build on, as frames after the key frame of an open group of pictures do.
+                in_span = frame.pts is None or frame.pts >= first
                 whole = (whole or bool(frame.key_frame)) and not frame.is_corrupt and not packet.is_corrupt
                 if frame.pts is None or not whole:
                     self.counts.damaged += in_span
-                elif (frame.width, frame.height) != (self.video.width, self.video.height):
-                    sizes = f"from {self.video.width}x{self.video.height} to {frame.width}x{frame.height}"
+                elif (frame.width, frame.height) != self.video.stored_size:
+                    sizes = f"from {'x'.join(map(str, self.video.stored_size))} to {frame.width}x{frame.height}"
                     at = self.video.seconds_at(frame.pts)
                     raise RecordingError("size_mismatch", f"its frames change size, {sizes} at {at:.2f} s")
                 else:
+                    # After the key frame of an open group FFmpeg complains of what the next frame says of frames
+                    # before it, and decodes that frame all the same.
+                    if frame.pts in complained:
+                        complained.remove(frame.pts)
+                        self.counts.damaged -= 1
                     yield frame
 
 
@@ -194,9 +220,9 @@ class FrameFolder(Source):
             group = numbers[at : at + FILES_AT_ONCE]
             for number, data in zip(group, storage.read_many([self.files[n] for n in group]), strict=True):
                 try:
-                    if isinstance(data, CredentialsError):
-                        raise data
-                    pixels = decode_image(data, self.max_pixels).pixels if isinstance(data, bytes) else None
+                    if isinstance(data, Exception):
+                        raise data  # the frame may be whole: what a store does not give is not damaged
+                    pixels = decode_image(data, self.max_pixels).pixels
                 except ImageError:
                     pixels = None
                 if pixels is None:
@@ -213,8 +239,12 @@ def to_pixels(frame: VideoFrame) -> Pixels:
     return frame.to_ndarray(format=target[deep, grey])  # type: ignore[return-value]  # whole numbers in all four
 
 
-def _reader(frame: VideoFrame) -> Callable[[], Pixels]:
-    return lambda: to_pixels(frame)
+def _reader(frame: VideoFrame, rotation: int) -> Callable[[], Pixels]:
+    def read() -> Pixels:
+        pixels: Any = to_pixels(frame)
+        return np.ascontiguousarray(np.rot90(pixels, rotation // 90)) if rotation else pixels
+
+    return read
 
 
 def _giving(pixels: Pixels) -> Callable[[], Pixels]:

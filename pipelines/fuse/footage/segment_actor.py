@@ -163,9 +163,8 @@ class SegmentRun:
         self.text_T = actor.texts[row["task"], row["prompt"]]
         self.balance, self.color = actor.guide.balance_of(row), actor.guide.color_of(row)
         self.milliseconds = dict.fromkeys(STAGES, 0.0)
-        self.encoder = Encoder(
-            file, self.config.video_codec, self.config.video_quality, a.video.time_base, a.video.rate
-        )
+        codec, quality = self.config.video_codec, self.config.video_quality
+        self.encoder = Encoder(file, codec, quality, a.video.time_base, a.video.rate, a.video.pixel_aspect)
         self.last: list[torch.Tensor] | None = None
         self.a_seen: float | None = None
         self.options = {"a": actor.options.a, "b": actor.options.b}
@@ -251,6 +250,9 @@ class SegmentRun:
         }
         yield from (f"{counts[name]} {words}" for name, words in said.items() if counts[name])
         yield from self.levels["b"].notes
+        aspect = self.a.video.pixel_aspect
+        if aspect != 1 and self.config.video_codec == "ffv1":  # PyAV cannot write it into mkv
+            yield f"pixels of A are {aspect.numerator}:{aspect.denominator}, which the mkv does not say"
         yield from (f"{side} ends early: the file is damaged or cut short" for side in self._cut_short())
         if self.config.metrics_every and self.none:
             yield f"no {', '.join(self.none)} on some frames"

@@ -14,7 +14,8 @@ Signal = NDArray[np.float64]
 
 # Timestamps of mkv are whole milliseconds.
 ROUNDING = 0.001
-A_GAP = 1.5  # intervals between neighbours above which a frame counts as missing
+# Intervals between neighbours from which on a frame is missing; a frame may be half an interval late.
+A_GAP = 1.75
 
 SECONDS_COMPARED = 120.0
 LARGEST_OFFSET = 30.0
@@ -22,6 +23,9 @@ SHORTEST_OVERLAP = 5.0  # shortest overlap that counts, in seconds
 # Correlation falls off slowly around the best offset; rivals must be farther away than this.
 NEIGHBOURHOOD = 0.75
 LEAST_CONFIDENCE = 0.15
+# What chance makes of thousands of offsets stays below five (_is_agreement).
+LEAST_SIGMAS = 6.0
+PARTS, LEAST_IN_A_PART = 4, 0.1
 THUMBNAIL = (64, 48)
 
 
@@ -138,7 +142,37 @@ def estimate_offset(a: tuple[Signal, Signal], b: tuple[Signal, Signal], interval
     far = np.abs(lags - lags[best]) * step > NEIGHBOURHOOD
     rival = np.nanmax(values[far], initial=0.0, where=np.isfinite(values[far]))
     confidence = float(np.clip(values[best] - max(0.0, rival), 0, 1))
+    if not _is_agreement(grid_a, grid_b, int(lags[best]), max(1, round(interval / step))):
+        return None
     return Offset(round(float(lags[best] * step + start_a - start_b), 4), confidence)
+
+
+def _is_agreement(a: Signal, b: Signal, lag: int, frame: int) -> bool:
+    """Tell whether two signals agree at a lag more than chance and single moments can make them.
+
+    Chance: the best of thousands of lags of two independent signals reaches a correlation of about four over the root
+    of how many independent values they have; few, where either repeats itself or changes slowly (Bartlett, 1935,
+    doi:10.2307/2983819). Single moments: key frames of an encoder and steps of an exposure make one large change in an
+    otherwise still film, so the parts of the overlap have to agree each by itself.
+    """
+    x, y = _overlap(a, b, lag)
+    x, y = x[::frame], y[::frame]  # between frames values are interpolated
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    if scale == 0:
+        return False
+    most = len(x) // 2
+    memory = _autocorrelation(x, most) * _autocorrelation(y, most)
+    independent = len(x) / max(1.0, 1 + 2 * float(np.sum((1 - np.arange(1, most) / len(x)) * memory[1:])))
+    sure = np.arctanh(min(float(x @ y / scale), 0.999)) * np.sqrt(max(0.0, independent - 3))
+    parts = [_pearson(*part) for part in zip(np.array_split(x, PARTS), np.array_split(y, PARTS), strict=True)]
+    return bool(sure >= LEAST_SIGMAS and min(parts) >= LEAST_IN_A_PART)
+
+
+def _autocorrelation(x: Signal, most: int) -> Signal:
+    spectrum = np.abs(np.fft.rfft(x, 2 * len(x))) ** 2
+    found: Signal = np.fft.irfft(spectrum)[:most]
+    return found / found[0]
 
 
 def _missing(before: Frame, after: Frame, rate: float) -> int:
@@ -176,12 +210,20 @@ def _on_grid(times: Signal, energy: Signal, step: float) -> Signal:
     return values - np.convolve(padded, np.full(width, 1 / width), mode="valid")
 
 
+def _overlap(a: Signal, b: Signal, lag: int) -> tuple[Signal, Signal]:
+    """Return what both have when B is moved `lag` steps later."""
+    start, end = max(0, lag), max(max(0, lag), min(len(a), len(b) + lag))
+    return a[start:end], b[start - lag : end - lag]
+
+
 def _correlation(a: Signal, b: Signal, lag: int, least: int) -> float:
     """Pearson's correlation of A with B moved `lag` steps later, over what both have."""
-    start, end = max(0, lag), min(len(a), len(b) + lag)
-    if end - start < max(least, 8):
-        return float("nan")
-    x, y = a[start:end], b[start - lag : end - lag]
+    x, y = _overlap(a, b, lag)
+    return _pearson(x, y, still=float("nan")) if len(x) >= max(least, 8) else float("nan")
+
+
+def _pearson(x: Signal, y: Signal, still: float = 0.0) -> float:
+    """Pearson's correlation; `still` where one of both does not change."""
     x, y = x - x.mean(), y - y.mean()
     scale = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / scale) if scale > 0 else float("nan")
+    return float(x @ y / scale) if scale > 0 else still
