@@ -37,7 +37,7 @@ def test_a_preset_without_weights_says_what_it_is_costs_and_needs():
         "height x width GFLOP memory (float32)",
     ]
     assert shown[9].startswith("480x640 282 ")
-    assert shown[10].startswith("1024x1280 1,181 ")
+    assert shown[10].startswith("1024x1280 1,171 ")
 
 
 def test_a_checkpoint_shows_its_card():

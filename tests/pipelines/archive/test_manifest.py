@@ -150,7 +150,7 @@ def test_parquet_of_other_text_types_is_read(tmp_path):
         ({"a_uri": [None, "1.png"]}, "row 1 has no a_uri"),
         ({"b_uri": ["1.png", ""]}, "row 2 has no b_uri"),
         ({"pair_id": pa.array([{"id": 1}, {"id": 2}])}, "cannot be read as a manifest: .*cast from struct"),
-        ({"pair_id": [], "a_uri": [], "b_uri": [], "task": [], "prompt": []}, "holds no pairs"),
+        ({"pair_id": [], "a_uri": [], "b_uri": [], "task": [], "prompt": [], "balance": []}, "holds no pairs"),
     ],
 )
 def test_a_manifest_of_another_form_is_refused(tmp_path, changed, said):
