@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,11 @@ PAIRS_WORTH_A_COPY = 4
 SECONDS_TO_ANSWER = 15
 ONE_ATTEMPT = {"RAY_gcs_server_port_wait_time_s": "1"}  # of 40 seconds
 
+# What actors leave free of every CPU. Actors of a lost node are placed on the nodes that remain, before any task, until
+# no further one fits there. With one of 0.5 CPUs that was a whole node of 4 CPUs, and tasks of 1 CPU waited for ever.
+# With 0.999 a node of up to 999 CPUs always has room left for as many tasks as it has CPUs.
+ROOM = 0.001
+
 SLOW_START = "The current node timed out during startup"
 STARTS = 4
 
@@ -52,6 +58,10 @@ class Workers:
     gpus: float
     threads: int
     """PyTorch threads of an actor."""
+    task_cpus: float = 1.0
+    """Logical CPUs that Ray reserves for a task that fetches, decodes or writes."""
+    tasks: int | None = None
+    """How many tasks of a stage run at once; None leaves that to their CPUs."""
 
 
 def is_remote() -> bool:
@@ -195,14 +205,18 @@ class Cluster:
         if gpus > gpus_there and not is_remote():
             there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
             raise UsageError(f"--gpus-per-actor {gpus:g}: this machine has {there}; 0 runs on CPUs")
+        nodes = self._nodes()
         if gpus:
-            # A GPU's copy needs a core to feed it.
-            return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
+            actors = min(pairs, actors or max(1, int(gpus_there / gpus)))
+            return Workers(actors, cpus=_cpus_beside_gpus(nodes, gpus), gpus=gpus, threads=1)
         cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
         count = min(pairs, actors) if actors else min(cores, -(-pairs // pairs_worth_a_copy))
-        # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small. A copy that
-        # takes as many as a task would have the task before it put into it by Ray, and wait for files.
-        return Workers(count, cpus=min(0.9, cores / 2 / count), gpus=0.0, threads=self._threads(count))
+        threads = self._threads(count)
+        # A copy that takes as many CPUs as a task would have the task before it put into it by Ray, and wait for files.
+        cpus = _as_ray_counts((1 - ROOM) / -(-count // cores))
+        if count * cpus + 1 <= min((node.get("CPU", 0) for node in nodes if node.get("CPU")), default=0):
+            return Workers(count, cpus, gpus=0.0, threads=threads)
+        return Workers(count, cpus, gpus=0.0, threads=threads, task_cpus=ROOM, tasks=max(1, cores // 2))
 
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.
@@ -225,11 +239,26 @@ class Cluster:
 
     def _threads(self, workers: int) -> int:
         """Return the most CPUs that each of so many workers can have, none of which spans two nodes."""
-        nodes = [self._cores()]
-        if is_remote():
-            nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        nodes = [int(node.get("CPU", 0)) for node in self._nodes()] if is_remote() else [self._cores()]
         return next((n for n in range(max(nodes, default=1), 1, -1) if sum(c // n for c in nodes) >= workers), 1)
+
+    @staticmethod
+    def _nodes() -> list[dict[str, float]]:
+        """Return the resources of every node."""
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
     @staticmethod
     def _cores() -> int:
         return len(os.sched_getaffinity(0))
+
+
+def _cpus_beside_gpus(nodes: list[dict[str, float]], gpus: float) -> float:
+    """Return the CPUs of an actor such that a node full of them has one left for tasks: 1, to feed its GPU, or less."""
+    # A node of one CPU has none to reserve: its GPUs alone bound its actors.
+    shares = [(node.get("CPU", 0) - 1) / int(node["GPU"] / gpus) for node in nodes if node.get("GPU", 0) >= gpus]
+    return _as_ray_counts(max(0.0, min([1.0, *shares])))
+
+
+def _as_ray_counts(cpus: float) -> float:
+    """Round down to the ten-thousandths in which Ray counts."""
+    return math.floor(cpus * 10_000 + 1e-6) / 10_000
