@@ -75,7 +75,7 @@ def _bytes_of(about: pq.FileMetaData, columns: list[str]) -> int:
 
 
 def parse_table(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
-    """Read some or all columns of an open file; nothing in it is executed; raises pyarrow's errors."""
+    """Read some or all columns of an open file, executing nothing in it; raises pyarrow's errors."""
     return _read_columns(open_parquet(file), columns)
 
 
