@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +68,8 @@ class Outcome:
     """The description of each joined recording (`recordings/*.json`)."""
     unit: str = "pairs"
     """What the manifest lists: pairs (of images), segments (of recordings), or both."""
+    damaged: tuple[str, ...] = ()
+    """Files of rows that could not be read: where they lie now. Their pairs were fused again."""
 
     @property
     def failed_share(self) -> float:
@@ -93,6 +95,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         finished = destination.finished()
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
+    damaged = finished.damaged
     if config.retry_failed and finished.failed:
         destination.remove_failed(finished)
         finished = destination.finished()
@@ -115,7 +118,8 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
                 _run_graphs(todo, found, plan, destination, cluster(), say)
             recordings = join_complete(manifest, config, destination, cluster, say)
-        return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
+        outcome = _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
+        return replace(outcome, damaged=damaged)
 
 
 def _connecting(stack: ExitStack, tracked: TrackedRun, *, verbose: bool) -> Callable[[], Cluster]:

@@ -6,6 +6,7 @@ without them, as Parquet's own types (text, numbers, bytes).
 """
 
 import io
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -23,13 +24,25 @@ BYTES_A_GROUP = 1 << 28
 # Of a store, some columns are read without their neighbours. S3's driver would read 50 MiB ahead of each: two columns
 # of a file of 7.0 MB, whose images lie beside them, cost all of it. With this they cost 74 kB, in a HEAD and two GETs.
 READ_AHEAD = 1 << 15
+DAMAGED = "damaged"
 MAGIC = b"PAR1"
 # The footer key of Arrow's types, and a key of the same length that pyarrow ignores.
 ARROW_TYPES, UNREAD = b"ARROW:schema", b"types unread"
 
 
+class DamagedTableError(UsageError):
+    """A file that is not complete Parquet."""
+
+
+class _NoColumnError(pa.ArrowInvalid):
+    """A complete file that lacks a column."""
+
+
 def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """Read some or all columns of a file; raises UsageError if it is not Parquet, OSError from the store."""
+    """Read some or all columns of a file.
+
+    Raises DamagedTableError if it is not complete Parquet, UsageError if it lacks a column, OSError from the store.
+    """
     with _opened(uri, columns) as file, _refusing(uri):
         return _read_columns(file, columns)
 
@@ -82,7 +95,7 @@ def parse_table(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
 def _read_columns(file: pq.ParquetFile, columns: list[str] | None) -> pa.Table:
     table = file.read(columns=columns).replace_schema_metadata(None)
     if missing := [name for name in columns or () if name not in table.column_names]:
-        raise pa.ArrowInvalid(f"it has no column {missing[0]!r}")
+        raise _NoColumnError(f"it has no column {missing[0]!r}")
     return table
 
 
@@ -118,6 +131,14 @@ def write_table(uri: str, table: pa.Table) -> None:
     storage.write_bytes(uri, buffer.getvalue())
 
 
+def set_damaged_aside(uri: str, error: DamagedTableError) -> str:
+    """Move a damaged file into the folder `damaged` beside its own, and return its new URI."""
+    folder = storage.join(uri.rpartition("/")[0].rpartition("/")[0], DAMAGED)
+    place = storage.set_aside(uri, folder)
+    logging.getLogger(__name__).warning("%s is damaged (%s); moved to %s", uri, error.__cause__, place)
+    return place
+
+
 def list_tables(folder: str) -> list[str]:
     """List the Parquet files directly in a folder or prefix; other files are ignored."""
     depth = folder.count("/") + 1
@@ -133,7 +154,8 @@ def _refusing(uri: str) -> Iterator[None]:
         # Errors of a store have a subclass or an errno; pyarrow's errors about the content have neither.
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise
-        # Our files are written atomically, so a damaged one is not ours.
-        raise UsageError(
+        # Our files are written atomically, so a damaged one is not ours, or was damaged later.
+        kind = UsageError if isinstance(error, _NoColumnError) else DamagedTableError
+        raise kind(
             f"{uri} was not written by an upfusion job ({error}). Move it elsewhere and rerun the same command."
         ) from error
