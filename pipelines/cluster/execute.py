@@ -30,6 +30,8 @@ class Progress:
     """Why nothing has finished for long."""
     unit: str = "pairs"
     """What the rows are."""
+    notice: str | None = None
+    """What was chosen for this job, to be shown once."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,13 @@ def run_to_end(build: Callable[[], Built | None], on_progress: Callable[[Progres
 
     def follow(progress: Progress) -> None:
         nonlocal last
-        last = replace(progress, stalled=None)
+        last = replace(progress, stalled=None, notice=None)
         on_progress(progress)
 
     while (built := build()) is not None:
         begun = replace(last, total=last.total or built.rows, done=max(0, last.total - built.rows))
+        if built.workers.why:
+            on_progress(replace(begun, notice=built.workers.why))
         try:
             run_graph(built.graph, begun, built.workers, follow, is_resumed=last.total > 0)
         except GraphStoppedError as error:

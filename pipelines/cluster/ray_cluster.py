@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +62,8 @@ class Workers:
     """Logical CPUs that Ray reserves for a task that fetches, decodes or writes."""
     tasks: int | None = None
     """How many tasks of a stage run at once; None leaves that to their CPUs."""
+    why: str = field(default="", compare=False)
+    """What was chosen, from what, to be shown."""
 
 
 def is_remote() -> bool:
@@ -197,26 +199,31 @@ class Cluster:
         """Spread copies of the network over what the cluster has, on CPUs no more than are worth their start.
 
         Raises UsageError where this machine has fewer GPUs than asked for, for which Ray would wait for
-        ever; a remote cluster may still grow.
+        ever; a remote cluster may still grow. It is refused where it has nothing yet that says how many copies to make,
+        and whether on GPUs.
         """
-        resources = ray.cluster_resources()
+        resources, nodes = ray.cluster_resources(), self._nodes()
         gpus_there = resources.get("GPU", 0.0)
+        if is_remote():
+            _check_can_spread(resources, actors, gpus_per_actor)
         gpus = (1.0 if gpus_there else 0.0) if gpus_per_actor is None else gpus_per_actor
         if gpus > gpus_there and not is_remote():
             there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
             raise UsageError(f"--gpus-per-actor {gpus:g}: this machine has {there}; 0 runs on CPUs")
-        nodes = self._nodes()
         if gpus:
-            actors = min(pairs, actors or max(1, int(gpus_there / gpus)))
-            return Workers(actors, cpus=_cpus_beside_gpus(nodes, gpus), gpus=gpus, threads=1)
-        cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
+            count = min(pairs, actors or max(1, int(gpus_there / gpus)))
+            cpus = _cpus_beside_gpus(nodes, gpus)
+            return Workers(count, cpus, gpus, threads=1, why=_why(count, gpus, 1, nodes, gpus_per_actor))
+        cores = max(1, int(resources.get("CPU", 1)) if is_remote() else self._cores())
         count = min(pairs, actors) if actors else min(cores, -(-pairs // pairs_worth_a_copy))
         threads = self._threads(count)
+        why = _why(count, gpus, threads, nodes, gpus_per_actor)
         # A copy that takes as many CPUs as a task would have the task before it put into it by Ray, and wait for files.
         cpus = _as_ray_counts((1 - ROOM) / -(-count // cores))
         if count * cpus + 1 <= min((node.get("CPU", 0) for node in nodes if node.get("CPU")), default=0):
-            return Workers(count, cpus, gpus=0.0, threads=threads)
-        return Workers(count, cpus, gpus=0.0, threads=threads, task_cpus=ROOM, tasks=max(1, cores // 2))
+            return Workers(count, cpus, gpus=0.0, threads=threads, why=why)
+        tasks = max(1, cores // 2)
+        return Workers(count, cpus, gpus=0.0, threads=threads, task_cpus=ROOM, tasks=tasks, why=why)
 
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.
@@ -262,3 +269,32 @@ def _cpus_beside_gpus(nodes: list[dict[str, float]], gpus: float) -> float:
 def _as_ray_counts(cpus: float) -> float:
     """Round down to the ten-thousandths in which Ray counts."""
     return math.floor(cpus * 10_000 + 1e-6) / 10_000
+
+
+def _check_can_spread(resources: dict[str, float], actors: int | None, gpus_per_actor: float | None) -> None:
+    """Raise UsageError where a cluster that may grow has nothing yet from which to choose workers."""
+    if gpus_per_actor is None and not resources.get("CPU") and not resources.get("GPU"):
+        raise UsageError(
+            "the cluster has no CPU and no GPU yet, so that it is not known what to run on. Give --actors and "
+            "--gpus-per-actor (0 for CPUs): the job then waits for nodes to join"
+        )
+    missing = "GPU" if gpus_per_actor else "CPU"
+    if actors is None and resources.get(missing, 0) < (gpus_per_actor or 1):
+        asked = f"--gpus-per-actor {gpus_per_actor:g}: " if gpus_per_actor else ""
+        raise UsageError(
+            f"{asked}the cluster has {resources.get(missing, 0):g} {missing}s now, so that it is not known how many "
+            "workers to ask for. Give --actors as well: the job then waits for nodes to join"
+        )
+
+
+def _why(count: int, gpus: float, threads: int, nodes: list[dict[str, float]], gpus_per_actor: float | None) -> str:
+    """Say what was chosen, and from what."""
+    total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
+    cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {total['CPU']:g} CPUs and {total['GPU']:g} GPUs"
+    workers = f"{count} worker{'s' * (count != 1)}"
+    if gpus:
+        missing = f", of which {count * gpus:g} GPUs are waited for" if not total["GPU"] else ""
+        return f"{workers}, each on {gpus:g} GPU ({cluster}{missing})"
+    reason = "no GPU is there now" if not total["GPU"] else "--gpus-per-actor 0"
+    chosen = "" if gpus_per_actor is not None and not total["GPU"] else f"; {reason}"
+    return f"{workers} on CPUs, {threads} thread{'s' * (threads != 1)} each ({cluster}{chosen})"

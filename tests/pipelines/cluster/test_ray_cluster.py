@@ -120,6 +120,51 @@ def test_zero_gpus_an_actor_means_the_cpu_even_where_gpus_are(
     assert cluster.workers(None, 0, pairs=100).gpus == 0
 
 
+@pytest.mark.parametrize(
+    ("resources", "actors", "gpus_per_actor", "said"),
+    [
+        ({}, None, None, "no CPU and no GPU yet.* Give --actors and --gpus-per-actor"),
+        ({}, 4, None, "no CPU and no GPU yet"),
+        ({}, None, 0, "0 CPUs now.* Give --actors as well"),
+        ({"CPU": 4.0}, None, 1, "--gpus-per-actor 1: the cluster has 0 GPUs now.* Give --actors as well"),
+    ],
+)
+def test_a_cluster_that_has_nothing_to_choose_from_is_refused(
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: dict[str, float],
+    actors: int | None,
+    gpus_per_actor: float | None,
+    said: str,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, resources)
+    with pytest.raises(UsageError, match=said):
+        cluster.workers(actors, gpus_per_actor, pairs=100)
+
+
+def test_a_cluster_that_is_to_grow_is_asked_for_what_was_named(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, {"CPU": 0.0})
+    assert cluster.workers(8, 1, pairs=100) == Workers(8, 1.0, 1, 1)
+    assert cluster.workers(8, 0, pairs=100).actors == 8
+    assert "8 GPUs are waited for" in cluster.workers(8, 1, pairs=100).why
+
+
+def test_what_was_chosen_is_told_with_its_reason(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, {"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 4.0})
+    there = "3 nodes with 8 CPUs and 0 GPUs"
+    assert cluster.workers(None, None, 100).why == f"8 workers on CPUs, 1 thread each ({there}; no GPU is there now)"
+    assert cluster.workers(1, 0, 100).why == f"1 worker on CPUs, 4 threads each ({there})"
+    with_resources(monkeypatch, {"CPU": 16.0, "GPU": 2.0})
+    assert cluster.workers(None, None, 100).why == "2 workers, each on 1 GPU (1 node with 16 CPUs and 2 GPUs)"
+    said = "8 workers on CPUs, 1 thread each (1 node with 16 CPUs and 2 GPUs; --gpus-per-actor 0)"
+    assert cluster.workers(8, 0, 100).why == said.replace("1 thread ", "2 threads ")
+
+
 def test_gpus_that_are_not_there_are_refused_instead_of_waited_for(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
