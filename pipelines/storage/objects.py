@@ -49,6 +49,7 @@ S3_ROUNDS = 1
 
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
+HTTP = ("http://", "https://")
 # S3's response to a range request on an empty object.
 EMPTY_OBJECT = "(InvalidRange)"
 
@@ -62,9 +63,7 @@ def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
     if not is_remote(uri):
         return fsspec.filesystem("file"), absolute(uri)
     if not uri.startswith(("s3://", "s3a://")):
-        filesystem, path = fsspec.url_to_fs(
-            uri, **(same_host_only() if uri.startswith(("http://", "https://")) else {})
-        )
+        filesystem, path = fsspec.url_to_fs(uri, **(same_host_only() if uri.startswith(HTTP) else {}))
         return filesystem, path
     # Not url_to_fs, which reads `::` in a key as a chain of file systems.
     filesystem = fsspec.filesystem("s3", **S3_OPTIONS)

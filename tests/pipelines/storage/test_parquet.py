@@ -1,16 +1,13 @@
 import os
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from s3fs import S3FileSystem
 
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import list_tables, read_as, read_table, write_table
 from tests.fault_proxy import FaultProxy
-from tests.object_store import ObjectStore
 
 from .code_in_parquet import hostile_parquet
 
@@ -59,17 +56,7 @@ def test_a_table_that_is_not_there_is_no_damaged_one(place):
 # Bytes
 
 
-@pytest.fixture
-def watched(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """A store whose answers are counted; the environment points to it."""
-    with FaultProxy(object_store.port).running() as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        S3FileSystem.clear_instance_cache()
-        yield proxy
-        S3FileSystem.clear_instance_cache()
-
-
-def test_two_columns_beside_images_cost_neither_the_images_nor_many_requests(bucket: str, watched: FaultProxy) -> None:
+def test_two_columns_beside_images_cost_neither_the_images_nor_many_requests(bucket: str, proxy: FaultProxy) -> None:
     uri, rows = storage.join(bucket, "pairs", "1.parquet"), 14
     images = [{"bytes": os.urandom(500_000), "path": f"{number}.png"} for number in range(rows)]
     metrics = {f"metric_{number}": [0.5] * rows for number in range(40)}
@@ -77,25 +64,25 @@ def test_two_columns_beside_images_cost_neither_the_images_nor_many_requests(buc
     write_table(uri, table)
     size = len(storage.read_bytes(uri))
     assert size > 7_000_000
-    watched.answers.clear()
+    proxy.answers.clear()
     assert read_table(uri, ["pair_id", "status"]).equals(table.select(["pair_id", "status"]))
-    asked = [(request, count) for request, count in watched.answers if request.startswith("GET")]
+    asked = [(request, count) for request, count in proxy.answers if request.startswith("GET")]
     assert sum(count for _, count in asked) < 120_000
     assert len(asked) <= 3
     # All of it, or most of it, is one request.
-    watched.answers.clear()
+    proxy.answers.clear()
     assert read_table(uri).equals(table)
-    assert [count for request, count in watched.answers if request.startswith("GET")] == [size]
+    assert [count for request, count in proxy.answers if request.startswith("GET")] == [size]
 
 
-def test_a_manifest_of_many_row_groups_is_read_at_once(bucket: str, watched: FaultProxy) -> None:
+def test_a_manifest_of_many_row_groups_is_read_at_once(bucket: str, proxy: FaultProxy) -> None:
     uri, rows = storage.join(bucket, "manifest.parquet"), 20_000
     ids = pa.array([os.urandom(16).hex() for _ in range(rows)])
     table = pa.table({"pair_id": ids, "a_uri": ids, "other": [0] * rows})
     write_table(uri, table)
-    watched.answers.clear()
+    proxy.answers.clear()
     assert read_as(uri, table.select(["pair_id", "a_uri"]).schema).equals(table.select(["pair_id", "a_uri"]))
-    assert len(watched.answers) <= 4
+    assert len(proxy.answers) <= 4
 
 
 # Code
