@@ -27,7 +27,7 @@ import pyarrow as pa
 import torch
 from steady import Timeline, cpu_seconds, make_archive, plan_job
 
-from pipelines.cluster.execute import run_graph
+from pipelines.cluster.execute import Progress, run_graph
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.fuse import job as fuse_job
 from pipelines.fuse.job import fuse, fuse_graph
@@ -101,7 +101,7 @@ def measure_model(folder: Path) -> None:
             plan = plan_job(source, folder / f"out{copies}")
             workers = Workers(copies, cpus=min(0.9, CORES / 2 / copies), gpus=0.0, threads=1)
             timeline = Timeline()
-            run_graph(fuse_graph(plan.found.pairs, plan, workers), MODEL_PAIRS, workers, timeline.hear)
+            run_graph(fuse_graph(plan.found.pairs, plan, workers), Progress(MODEL_PAIRS), workers, timeline.hear)
             rate, ideal = timeline.rate(), min(copies, CORES) * alone
             line = f"  job, {copies} copies: {rate:.2f} pairs/s, {rate / ideal:.0%} of {min(copies, CORES)} x one"
             print(line + (f", {rate / together:.0%} of the bare loops" if copies == CORES else ""), flush=True)

@@ -38,6 +38,8 @@ class FaultProxy:
         self.choose: Chooser = lambda _: None
         self.met: Counter[Fault] = Counter()
         """How often each fault was met."""
+        self.answers: list[tuple[str, int]] = []
+        """Each request that was passed on, and how many bytes it was answered with."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
         self._server.proxy = self  # type: ignore[attr-defined]
@@ -121,6 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = answer.read()
         finally:
             upstream.close()
+        self.server.proxy.answers.append((f"{self.command} {self.path}", len(data)))  # type: ignore[attr-defined]
         if fault == "lost_answer":
             return self._break_off()
         self.send_response(answer.status, answer.reason)

@@ -39,7 +39,10 @@ FLOORS = {
 """The packages of pipelines/; each imports lower floors only, and none on its own."""
 
 USES_RAY = {
-    *(f"pipelines.cluster.{name}" for name in ("dataset", "execute", "ray_cluster", "submit")),
+    *(
+        f"pipelines.cluster.{name}"
+        for name in ("dataset", "execute", "graph_watchdog", "heartbeat", "ray_cluster", "submit")
+    ),
     *(f"pipelines.train.{name}" for name in ("callback", "trainer", "worker")),
 }
 """Who imports ray, which elsewhere only annotates types."""

@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from infra.stack.processes import StackError
+from infra.stack.ray_nodes import HEAD, WORKERS, alive_nodes
 from infra.stack.stack import ENVIRONMENT, Stack, load_stack, start_stack
 from pipelines.demo.street import write_archive
 from pipelines.storage import objects as storage
 
 NIGHT = "s3://data/night"
+RUNS = "runs"
 # Short, because paths of sockets lie below it, and where PostgreSQL's user may go.
 FOLDER = Path(tempfile.gettempdir()) / f"upfusion-stack-{os.getuid()}"
 
@@ -50,14 +52,16 @@ def start(folder: Path, cpus: int, pairs: int) -> None:
 @main.command()
 @click.pass_obj
 def status(folder: Path) -> None:
-    """Say what runs; exit code 1 where something does not."""
+    """Say what runs, of Ray's nodes what Ray itself says; exit code 1 where something does not."""
     stack = load_stack(folder)
     if stack is None:
         click.echo(f"nothing was started in {folder}")
         sys.exit(1)
-    ended = [name for name in stack.processes.started if not stack.processes.runs(name)]
-    for name in stack.processes.started:
-        click.echo(f"{name:12s} {'has ended, see ' + str(stack.processes.logs) if name in ended else 'runs'}")
+    alive = alive_nodes(stack.environment)
+    states = {name: _state(name, stack, alive) for name in stack.processes.started}
+    for name, state in states.items():
+        click.echo(f"{name:12s} {state}")
+    ended = [name for name, state in states.items() if state != RUNS]
     _say(stack)
     sys.exit(bool(ended))
 
@@ -72,6 +76,15 @@ def stop(folder: Path) -> None:
         return
     stack.stop()
     click.echo("stopped")
+
+
+def _state(name: str, stack: Stack, alive: set[str]) -> str:
+    """Say whether something runs, and where to look if it does not."""
+    if not stack.processes.runs(name):
+        return f"has ended, see {stack.processes.logs}"
+    if name in (HEAD, *WORKERS) and name not in alive:
+        return f"is dead, says Ray; see {stack.folder / 'ray'}"
+    return RUNS
 
 
 def _put_pairs(stack: Stack, count: int) -> None:

@@ -64,24 +64,14 @@ class RayNodes:
         address = f"{self.hosts[HEAD]}:{self.port}"
         for number, name in enumerate(WORKERS, start=2):
             self._serve(number, name, ["--address", address, "--num-cpus", str(cpus)], env)
-        everyone = len(self.hosts)
-        self._processes.wait(f"Ray's {everyone} nodes", lambda: self.alive() == everyone, seconds=180)
-
-    def alive(self) -> int:
-        """Count the nodes that Ray's dashboard knows to be alive; 0 where it does not answer."""
-        authorization = {"Authorization": f"Bearer {self._token.read_text()}"}
-        request = urllib.request.Request(f"{self.dashboard}/nodes?view=summary", headers=authorization)
-        try:
-            with DIRECT.open(request, timeout=10) as answer:
-                nodes = json.load(answer)["data"]["summary"]
-        except (OSError, ValueError, KeyError):
-            return 0
-        return sum(node.get("raylet", {}).get("state") == "ALIVE" for node in nodes)
+        everyone = set(self.hosts)
+        self._processes.wait(f"Ray's {len(everyone)} nodes", lambda: alive_nodes(self.environment) == everyone, 180)
 
     def _serve(self, number: int, name: str, options: list[str], env: Mapping[str, str]) -> None:
         address, folder = self.hosts[name], self._folder / name
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
-        command += ["--node-ip-address", address, "--object-store-memory", OBJECT_STORE_BYTES, *options]
+        command += ["--node-ip-address", address, "--node-name", name]
+        command += ["--object-store-memory", OBJECT_STORE_BYTES, *options]
         if self._network:
             # Not with --block, which ends a node when a part of it starts too slowly that nobody needs here.
             # What a start that failed has left would fail the next one. The host's first process waits, so that none
@@ -99,6 +89,24 @@ class RayNodes:
 
     def _address_of(self, number: int) -> str:
         return self._network.address_of(number) if self._network else "127.0.0.1"
+
+
+def alive_nodes(environment: Mapping[str, str]) -> set[str]:
+    """Return the names of the nodes that Ray knows to be alive; none where it does not answer.
+
+    A host's first process may run while the node on it does not. `environment` is what a process that submits jobs
+    needs.
+    """
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    dashboard = environment["RAY_API_SERVER_ADDRESS"]
+    headers = {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{dashboard}/nodes?view=summary", headers=headers)
+    try:
+        with DIRECT.open(request, timeout=10) as answer:
+            raylets = [node.get("raylet", {}) for node in json.load(answer)["data"]["summary"]]
+    except (OSError, ValueError, KeyError):
+        return set()
+    return {raylet["nodeName"] for raylet in raylets if raylet.get("state") == "ALIVE"}
 
 
 def _until_it_works(command: list[str], clean_up: str = "") -> str:

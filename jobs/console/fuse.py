@@ -47,6 +47,11 @@ def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
         lines["Joined"] = _describe_recordings(outcome)
     if outcome.unpaired:
         lines["Skipped"] = f"{len(outcome.unpaired)} images without a partner (listed in the report)"
+    if outcome.damaged:
+        places = ", ".join(outcome.damaged[:NAMES_SHOWN])
+        lines["Damaged"] = (
+            f"[yellow]{len(outcome.damaged)} files of rows, whose pairs were fused again:[/] {escape(places)}"
+        )
     if outcome.fused_now:
         lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit}/s, start included"
     lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")

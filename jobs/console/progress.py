@@ -66,6 +66,9 @@ class ProgressLine(LiveLine):
             failed=progress.failed,
             unit=progress.unit,
         )
+        if progress.notice:
+            self.console.print(progress.notice, markup=False, highlight=False, soft_wrap=True)
+            return
         if progress.stalled:
             self.console.print(progress.stalled, style="yellow", markup=False, highlight=False, soft_wrap=True)
             return

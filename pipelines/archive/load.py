@@ -8,6 +8,7 @@ import pyarrow as pa
 from pipelines.archive.rows import DECODED, milliseconds_since, pack_image, size_of
 from pipelines.errors.failures import STORE_LOST, Row, Rows, fail
 from pipelines.storage import objects as storage
+from pipelines.storage.outage import is_outage
 from pipelines.storage.retry import CredentialsError
 from upfusion.cameras.metadata import read_metadata, read_shot
 from upfusion.cameras.pair_options import PairOptions
@@ -76,13 +77,16 @@ def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
     """Return the error code and the message for a file that could not be read."""
     if isinstance(error, CredentialsError):
         return STORE_LOST, f"{uri} cannot be read: the store rejects the credentials ({error.strerror})"
+    said = getattr(error, "strerror", None) or error
+    if is_outage(uri, error):
+        return STORE_LOST, f"{uri} cannot be read: its store does not respond ({said})"
     if isinstance(error, FileNotFoundError):
         return "source_missing", f"{uri} does not exist"
     if isinstance(error, PermissionError):
         return "source_unreadable", f"{uri} cannot be read: access is denied"
     if isinstance(error, storage.TooLargeError):
         return "too_large", f"{uri} is too large: {error.strerror} (--max-file-mb)"
-    return "source_unreadable", f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}"
+    return "source_unreadable", f"{uri} cannot be read: {said}"
 
 
 def _decode_pair(row: Row, max_pixels: int, options: PairOptions) -> None:

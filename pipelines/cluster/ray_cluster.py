@@ -2,13 +2,14 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,11 @@ PAIRS_WORTH_A_COPY = 4
 # Where nobody listens at a cluster's address, or somebody else does, Ray itself tries for a quarter of an hour.
 SECONDS_TO_ANSWER = 15
 ONE_ATTEMPT = {"RAY_gcs_server_port_wait_time_s": "1"}  # of 40 seconds
+
+# What actors leave free of every CPU. Actors of a lost node are placed on the nodes that remain, before any task, until
+# no further one fits there. With one of 0.5 CPUs that was a whole node of 4 CPUs, and tasks of 1 CPU waited for ever.
+# With 0.999 a node of up to 999 CPUs always has room left for as many tasks as it has CPUs.
+ROOM = 0.001
 
 SLOW_START = "The current node timed out during startup"
 STARTS = 4
@@ -52,6 +58,12 @@ class Workers:
     gpus: float
     threads: int
     """PyTorch threads of an actor."""
+    task_cpus: float = 1.0
+    """Logical CPUs that Ray reserves for a task that fetches, decodes or writes."""
+    tasks: int | None = None
+    """How many tasks of a stage run at once; None leaves that to their CPUs."""
+    why: str = field(default="", compare=False)
+    """What was chosen, from what, to be shown."""
 
 
 def is_remote() -> bool:
@@ -187,22 +199,31 @@ class Cluster:
         """Spread copies of the network over what the cluster has, on CPUs no more than are worth their start.
 
         Raises UsageError where this machine has fewer GPUs than asked for, for which Ray would wait for
-        ever; a remote cluster may still grow.
+        ever; a remote cluster may still grow. It is refused where it has nothing yet that says how many copies to make,
+        and whether on GPUs.
         """
-        resources = ray.cluster_resources()
+        resources, nodes = ray.cluster_resources(), self._nodes()
         gpus_there = resources.get("GPU", 0.0)
+        if is_remote():
+            _check_can_spread(resources, actors, gpus_per_actor)
         gpus = (1.0 if gpus_there else 0.0) if gpus_per_actor is None else gpus_per_actor
         if gpus > gpus_there and not is_remote():
             there = f"only {gpus_there:g} GPUs" if gpus_there else "no GPU"
             raise UsageError(f"--gpus-per-actor {gpus:g}: this machine has {there}; 0 runs on CPUs")
         if gpus:
-            # A GPU's copy needs a core to feed it.
-            return Workers(min(pairs, actors or max(1, int(gpus_there / gpus))), cpus=1.0, gpus=gpus, threads=1)
-        cores = int(resources.get("CPU", 1)) if is_remote() else self._cores()
+            count = min(pairs, actors or max(1, int(gpus_there / gpus)))
+            cpus = _cpus_beside_gpus(nodes, gpus)
+            return Workers(count, cpus, gpus, threads=1, why=_why(count, gpus, 1, nodes, gpus_per_actor))
+        cores = max(1, int(resources.get("CPU", 1)) if is_remote() else self._cores())
         count = min(pairs, actors) if actors else min(cores, -(-pairs // pairs_worth_a_copy))
-        # Half of the CPUs stay free for fetching, decoding and encoding, whose share of the time is small. A copy that
-        # takes as many as a task would have the task before it put into it by Ray, and wait for files.
-        return Workers(count, cpus=min(0.9, cores / 2 / count), gpus=0.0, threads=self._threads(count))
+        threads = self._threads(count)
+        why = _why(count, gpus, threads, nodes, gpus_per_actor)
+        # A copy that takes as many CPUs as a task would have the task before it put into it by Ray, and wait for files.
+        cpus = _as_ray_counts((1 - ROOM) / -(-count // cores))
+        if count * cpus + 1 <= min((node.get("CPU", 0) for node in nodes if node.get("CPU")), default=0):
+            return Workers(count, cpus, gpus=0.0, threads=threads, why=why)
+        tasks = max(1, cores // 2)
+        return Workers(count, cpus, gpus=0.0, threads=threads, task_cpus=ROOM, tasks=tasks, why=why)
 
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.
@@ -225,11 +246,55 @@ class Cluster:
 
     def _threads(self, workers: int) -> int:
         """Return the most CPUs that each of so many workers can have, none of which spans two nodes."""
-        nodes = [self._cores()]
-        if is_remote():
-            nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        nodes = [int(node.get("CPU", 0)) for node in self._nodes()] if is_remote() else [self._cores()]
         return next((n for n in range(max(nodes, default=1), 1, -1) if sum(c // n for c in nodes) >= workers), 1)
+
+    @staticmethod
+    def _nodes() -> list[dict[str, float]]:
+        """Return the resources of every node."""
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
     @staticmethod
     def _cores() -> int:
         return len(os.sched_getaffinity(0))
+
+
+def _cpus_beside_gpus(nodes: list[dict[str, float]], gpus: float) -> float:
+    """Return the CPUs of an actor such that a node full of them has one left for tasks: 1, to feed its GPU, or less."""
+    # A node of one CPU has none to reserve: its GPUs alone bound its actors.
+    shares = [(node.get("CPU", 0) - 1) / int(node["GPU"] / gpus) for node in nodes if node.get("GPU", 0) >= gpus]
+    return _as_ray_counts(max(0.0, min([1.0, *shares])))
+
+
+def _as_ray_counts(cpus: float) -> float:
+    """Round down to the ten-thousandths in which Ray counts."""
+    return math.floor(cpus * 10_000 + 1e-6) / 10_000
+
+
+def _check_can_spread(resources: dict[str, float], actors: int | None, gpus_per_actor: float | None) -> None:
+    """Raise UsageError where a cluster that may grow has nothing yet from which to choose workers."""
+    if gpus_per_actor is None and not resources.get("CPU") and not resources.get("GPU"):
+        raise UsageError(
+            "the cluster has no CPU and no GPU yet, so that it is not known what to run on. Give --actors and "
+            "--gpus-per-actor (0 for CPUs): the job then waits for nodes to join"
+        )
+    missing = "GPU" if gpus_per_actor else "CPU"
+    if actors is None and resources.get(missing, 0) < (gpus_per_actor or 1):
+        asked = f"--gpus-per-actor {gpus_per_actor:g}: " if gpus_per_actor else ""
+        raise UsageError(
+            f"{asked}the cluster has {resources.get(missing, 0):g} {missing}s now, so that it is not known how many "
+            "workers to ask for. Give --actors as well: the job then waits for nodes to join"
+        )
+
+
+def _why(count: int, gpus: float, threads: int, nodes: list[dict[str, float]], gpus_per_actor: float | None) -> str:
+    """Say what was chosen, and from what."""
+    total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
+    cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {total['CPU']:g} CPUs and {total['GPU']:g} GPUs"
+    workers = f"{count} worker{'s' * (count != 1)}"
+    if gpus:
+        missing = f", of which {count * gpus:g} GPUs are waited for" if not total["GPU"] else ""
+        return f"{workers}, each on {gpus:g} GPU ({cluster}{missing})"
+    reason = "no GPU is there now" if not total["GPU"] else "--gpus-per-actor 0"
+    chosen = "" if gpus_per_actor is not None and not total["GPU"] else f"; {reason}"
+    return f"{workers} on CPUs, {threads} thread{'s' * (threads != 1)} each ({cluster}{chosen})"

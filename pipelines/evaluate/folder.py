@@ -13,7 +13,7 @@ from pipelines.errors.failures import Row, write_rows_or_mark_lost
 from pipelines.evaluate.rows import WRITTEN, measured_schema
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim, run_file, write_claim
-from pipelines.storage.parquet import list_tables, read_table, write_table
+from pipelines.storage.parquet import DamagedTableError, list_tables, read_table, set_damaged_aside, write_table
 
 
 class EvaluationFolder:
@@ -48,7 +48,7 @@ class EvaluationFolder:
         """Read every row (`measured_schema`), one per key, preferably an `ok` one."""
         schema = measured_schema(metrics)
         with ThreadPoolExecutor(max_workers=16) as pool:
-            tables = list(pool.map(lambda uri: _fit(read_table(uri), schema), list_tables(self.rows)))
+            tables = list(pool.map(lambda uri: _read_measured(uri, schema), list_tables(self.rows)))
         rows = pa.concat_tables([schema.empty_table(), *tables])
         # "ok" sorts after "failed", so the last row of a key is kept.
         rows = rows.take(pc.sort_indices(rows, [("key", "ascending"), ("status", "ascending")]))
@@ -73,6 +73,15 @@ class EvaluationFolder:
     def write_json(self, uri: str, value: dict[str, Any]) -> None:
         """Write a JSON file."""
         self.write_text(uri, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read_measured(uri: str, schema: pa.Schema) -> pa.Table:
+    """Read rows as a schema has them; a damaged file is set aside, and what it held measured again."""
+    try:
+        return _fit(read_table(uri), schema)
+    except DamagedTableError as error:
+        set_damaged_aside(uri, error)
+        return schema.empty_table()
 
 
 def _fit(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
-from pipelines.cluster.execute import run_graph
+from pipelines.cluster.execute import Built, run_to_end
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
@@ -106,25 +106,44 @@ def _measure(
     wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster, on_progress: Listener
 ) -> int:
     """Measure the fusions that have no row yet, and return how many."""
+    todo = _list_left(wanted, plan, folder)
+    if not todo:
+        return 0
+    storage.delete(folder.success)
+    is_first = True
+
+    def build() -> Built | None:
+        nonlocal is_first
+        left = todo if is_first else _list_left(wanted, plan, folder)
+        is_first = False
+        if not left:
+            return None
+        workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(left))
+        return Built(_graph(left, plan, folder, workers), _count_fusions(left), workers)
+
+    run_to_end(build, partial(on_progress, "measuring"), "fusions")
+    return _count_fusions(todo)
+
+
+def _list_left(wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder) -> list[Row]:
+    """List what has no row yet, or, where these are to be retried, a failed one."""
     there = folder.read_rows(plan.config.metrics)
     if plan.config.retry_failed:
         there = there.filter(pc.not_equal(there["status"], FAILED))
     keys = set(there["key"].to_pylist())
     left = [row | {"fusions": [fusion for fusion in row["fusions"] if fusion["key"] not in keys]} for row in wanted]
-    todo = [row for row in left if row["fusions"]]
-    total = sum(len(row["fusions"]) for row in todo)
-    if todo:
-        storage.delete(folder.success)
-        workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(todo))
-        run_graph(_graph(todo, plan, folder, workers), total, workers, partial(on_progress, "measuring"), "fusions")
-    return total
+    return [row for row in left if row["fusions"]]
+
+
+def _count_fusions(rows: list[Row]) -> int:
+    return sum(len(row["fusions"]) for row in rows)
 
 
 def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> Graph:
     """Build the graph that returns the outcome of each fusion (WRITTEN)."""
     blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
     measured = add_actors(
-        add_tasks(begin_with(blocks), fetch_fusions),
+        add_tasks(begin_with(blocks), fetch_fusions, workers=workers),
         MeasureActor,
         workers,
         metrics=plan.config.metrics,
@@ -132,7 +151,7 @@ def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, work
         on_gpu=workers.gpus > 0,
         detector=plan.detection and (plan.detection.config, plan.detection.weights),
     )
-    return add_tasks(measured, folder.put_rows)
+    return add_tasks(measured, folder.put_rows, workers=workers)
 
 
 def _collect(plan: EvaluationPlan, wanted: list[Row], fusions: Fusions, folder: EvaluationFolder) -> pa.Table:

@@ -20,7 +20,14 @@ from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.measure.summary import summarise
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import is_claimed, run_file, write_claim
-from pipelines.storage.parquet import list_tables, read_as, read_table, write_table
+from pipelines.storage.parquet import (
+    DamagedTableError,
+    list_tables,
+    read_as,
+    read_table,
+    set_damaged_aside,
+    write_table,
+)
 
 FINISHED = pa.schema([pa.field("pair_id", pa.string()), pa.field("ok", pa.bool_())])
 
@@ -33,6 +40,8 @@ class Finished:
     """FINISHED, file by file."""
     files: dict[str, int]
     """Number of rows per file, in order."""
+    damaged: tuple[str, ...] = ()
+    """Where damaged files were moved to; their pairs have no row."""
 
     @property
     def ids(self) -> pa.Array:
@@ -119,12 +128,20 @@ class Destination:
         return pairs
 
     def finished(self) -> Finished:
-        """Read which pairs have a row: two small columns of every file."""
-        uris = self.pair_files()
+        """Read which pairs have a row: two small columns of every file. Damaged files are moved to `damaged`."""
+        uris, damaged = self.pair_files(), list[str]()
+
+        def read(uri: str) -> pa.Table:
+            try:
+                return _read_statuses(uri)
+            except DamagedTableError as error:  # its writer's machine lost its power, or it was damaged since
+                damaged.append(set_damaged_aside(uri, error))
+                return FINISHED.empty_table()
+
         with ThreadPoolExecutor(max_workers=16) as pool:
-            tables = dict(zip(uris, pool.map(_read_statuses, uris), strict=True))
+            tables = dict(zip(uris, pool.map(read, uris), strict=True))
         rows = pa.concat_tables([FINISHED.empty_table(), *tables.values()])
-        return Finished(rows, {uri: table.num_rows for uri, table in tables.items()})
+        return Finished(rows, {uri: table.num_rows for uri, table in tables.items()}, tuple(damaged))
 
     def read_columns(self, columns: list[str], uris: list[str] | None = None) -> pa.Table:
         """Read some columns of all rows, or of the rows in some files."""

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ from pipelines.archive.allowlist import (
 )
 from pipelines.archive.load import load_sources
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
-from pipelines.cluster.execute import Progress, run_graph
+from pipelines.cluster.execute import Built, Progress, run_to_end
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.actor import FuseActor
@@ -68,6 +68,8 @@ class Outcome:
     """The description of each joined recording (`recordings/*.json`)."""
     unit: str = "pairs"
     """What the manifest lists: pairs (of images), segments (of recordings), or both."""
+    damaged: tuple[str, ...] = ()
+    """Files of rows that could not be read: where they lie now. Their pairs were fused again."""
 
     @property
     def failed_share(self) -> float:
@@ -93,6 +95,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
         finished = destination.finished()
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
+    damaged = finished.damaged
     if config.retry_failed and finished.failed:
         destination.remove_failed(finished)
         finished = destination.finished()
@@ -115,7 +118,8 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
                 _run_graphs(todo, found, plan, destination, cluster(), say)
             recordings = join_complete(manifest, config, destination, cluster, say)
-        return _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
+        outcome = _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
+        return replace(outcome, damaged=damaged)
 
 
 def _connecting(stack: ExitStack, tracked: TrackedRun, *, verbose: bool) -> Callable[[], Cluster]:
@@ -141,16 +145,36 @@ def _run_graphs(
     """Fuse the pairs of images, then the segments of recordings."""
     is_segment = pc.is_valid(todo["recording"])
     images, segments = todo.filter(pc.invert(is_segment)), todo.filter(is_segment)
+    settings = plan.config.actors, plan.config.gpus_per_actor
+
+    def build_images(left: pa.Table) -> Built:
+        workers = cluster.workers(*settings, left.num_rows)
+        return Built(fuse_graph(left, plan, workers), left.num_rows, workers)
+
+    def build_segments(left: pa.Table) -> Built:
+        workers = cluster.workers(*settings, left.num_rows, pairs_worth_a_copy=1)
+        return Built(segment_graph(left, found.failures, plan, workers), left.num_rows, workers)
+
     if images.num_rows:
-        workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, images.num_rows)
-        run_graph(fuse_graph(images, plan, workers), images.num_rows, workers, on_progress)
+        run_to_end(_building(build_images, images, destination), on_progress)
     if segments.num_rows:
         forget_joined(set(segments["recording"].to_pylist()), plan.config, destination)
-        workers = cluster.workers(
-            plan.config.actors, plan.config.gpus_per_actor, segments.num_rows, pairs_worth_a_copy=1
-        )
-        graph = segment_graph(segments, found.failures, plan, workers)
-        run_graph(graph, segments.num_rows, workers, on_progress, "segments")
+        run_to_end(_building(build_segments, segments, destination), on_progress, "segments")
+
+
+def _building(
+    build: Callable[[pa.Table], Built], todo: pa.Table, destination: Destination
+) -> Callable[[], Built | None]:
+    """Return what builds the graph of all pairs at first, and of those without a row whenever it is called again."""
+    is_first = True
+
+    def build_what_is_left() -> Built | None:
+        nonlocal is_first
+        left = todo if is_first else without(todo, destination.finished().ids)
+        is_first = False
+        return build(left) if left.num_rows else None
+
+    return build_what_is_left
 
 
 def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
@@ -186,7 +210,8 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
     graph = begin_with(tasks)
     # Ray closes a block of a task's output as soon as it exceeds this size.
     graph.context.target_max_block_size = BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU
-    loaded = add_tasks(graph, load_sources, plan.config.max_bytes, plan.config.max_pixels, plan.pair_options)
+    limits = plan.config.max_bytes, plan.config.max_pixels
+    loaded = add_tasks(graph, load_sources, *limits, plan.pair_options, workers=workers)
     fused = add_actors(
         loaded,
         FuseActor,
@@ -201,7 +226,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
         tiles=plan.config.tiles,
         keep_b=plan.config.also == "b",
     )
-    return add_tasks(fused, Writer(plan.config, plan.checkpoint.name))
+    return add_tasks(fused, Writer(plan.config, plan.checkpoint.name), workers=workers)
 
 
 def _digest_of_ids(manifest: pa.Table) -> str:

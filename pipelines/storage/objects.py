@@ -12,7 +12,6 @@ import posixpath
 import re
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EFBIG, EINVAL
@@ -25,6 +24,7 @@ from fsspec import AbstractFileSystem
 
 # Errors of a store are redacted before they are logged.
 from pipelines.errors.redaction import redact as redact
+from pipelines.storage.durable import flush_files, put_file
 from pipelines.storage.http import same_host_only
 from pipelines.storage.retry import is_transient, retrying, to_os_error, with_retries
 
@@ -49,6 +49,7 @@ S3_ROUNDS = 1
 
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
+HTTP = ("http://", "https://")
 # S3's response to a range request on an empty object.
 EMPTY_OBJECT = "(InvalidRange)"
 
@@ -62,9 +63,7 @@ def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
     if not is_remote(uri):
         return fsspec.filesystem("file"), absolute(uri)
     if not uri.startswith(("s3://", "s3a://")):
-        filesystem, path = fsspec.url_to_fs(
-            uri, **(same_host_only() if uri.startswith(("http://", "https://")) else {})
-        )
+        filesystem, path = fsspec.url_to_fs(uri, **(same_host_only() if uri.startswith(HTTP) else {}))
         return filesystem, path
     # Not url_to_fs, which reads `::` in a key as a chain of file systems.
     filesystem = fsspec.filesystem("s3", **S3_OPTIONS)
@@ -216,21 +215,21 @@ def _read_local(uri: str, limit: int | None) -> bytes | Exception:
         return error
 
 
-def write_bytes(uri: str, data: bytes) -> None:
-    """Write one object atomically: a reader sees the old bytes or the new ones, never a part."""
+def write_bytes(uri: str, data: bytes, *, flush: bool = True) -> None:
+    """Write one object atomically: a reader sees the old bytes or the new ones, never a part.
+
+    Without `flush`, a local file may be empty after a power failure, until `flush` is called.
+    """
     filesystem, path = open_store(uri)
     if is_remote(uri):
         with_retries(uri, lambda: filesystem.pipe_file(path, data))
         return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A unique name that list_files skips: a process killed here leaves nothing that counts as data.
-    part = target.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    put_file(Path(path), lambda part: part.write_bytes(data), flush=flush)
+
+
+def flush(uris: list[str]) -> None:
+    """Make objects that were written with `flush=False` survive a power failure."""
+    flush_files(absolute(uri) for uri in uris if not is_remote(uri))
 
 
 def move_here(uri: str, file: Path) -> None:
@@ -242,14 +241,15 @@ def move_here(uri: str, file: Path) -> None:
     if is_remote(uri):
         with_retries(uri, lambda: filesystem.put_file(str(file), path))
         return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        shutil.move(file, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    put_file(Path(path), lambda part: shutil.move(file, part))
+
+
+def set_aside(uri: str, folder: str) -> str:
+    """Move one object into a folder, and return its new URI."""
+    place = join(folder, uri.rpartition("/")[2])
+    write_bytes(place, read_bytes(uri))
+    delete(uri)
+    return place
 
 
 def delete(uri: str) -> None:

@@ -27,8 +27,8 @@ from pipelines.archive.rows import size_of
 from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.archive.splits import TRAIN, VAL, split_of
 from pipelines.cluster.dataset import add_tasks, begin_with
-from pipelines.errors.exceptions import UsageError
-from pipelines.errors.failures import FAILURE, Row, fail
+from pipelines.errors.exceptions import JobStoppedError, UsageError
+from pipelines.errors.failures import FAILURE, STORE_LOST, Row, fail
 from pipelines.storage import objects as storage
 from pipelines.train.config import TrainConfig
 
@@ -118,7 +118,16 @@ def check_pairs(found: pa.Table, crop: int, on_progress: Callable[[int, int], No
         assert isinstance(block, pa.Table)
         checked.append(block)
         on_progress(sum(map(len, checked)), found.num_rows)
+        stop_if_lost(block)
     return TrainingPairs(pa.concat_tables(checked).sort_by("pair_id"))
+
+
+def stop_if_lost(checked: pa.Table) -> None:
+    """Raise JobStoppedError if a store was unavailable or rejected the credentials; no pair is to blame."""
+    if lost := [row["error"] for row in checked.to_pylist() if row["error_code"] == STORE_LOST]:
+        raise JobStoppedError(
+            f"{lost[0]}. Nothing is wrong with the pairs; rerun the same command once that is repaired."
+        )
 
 
 def refuse_bad(pairs: TrainingPairs, config: TrainConfig) -> None:

@@ -6,6 +6,7 @@ machine allows that.
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from mlflow.entities import Run
 from PIL import Image
 from s3fs import S3FileSystem
 
+from infra.stack.__main__ import main as stack_command
 from infra.stack.ray_nodes import WORKERS
 from infra.stack.stack import Stack, start_stack
 from jobs.command_line import main
@@ -79,6 +81,7 @@ class Day:
     rows_when_stopped: int
     status_when_stopped: str
     lost: str
+    status_when_lost: Said
     rows_when_lost: int
     fused: Said
     evaluated: Said
@@ -134,16 +137,27 @@ def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
     sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
     wait_for_rows(sent, more_than=rows_when_stopped)
     lost = worker_at_work(stack)
-    stack.kill(lost)
+    lose(stack, lost)
     rows_when_lost = count_rows()
     fused = followed(sent)
+    status_when_lost = status_of(stack)
 
     sets = ["s3://data/night", "--methods", MODEL, "mean", "--limit", "6", "--metrics", "vif", "--no-pictures"]
     words = ["python", "-m", "jobs.evaluate", *sets, "--out", "s3://data/compared", "--actors", "1"]
     checkout = Path(__file__).parents[2]
     evaluated = ray("job", "submit", "--working-dir", str(checkout), "--", *words)
     return Day(
-        stack, ids, trained, stopped, rows_when_stopped, status_when_stopped, lost, rows_when_lost, fused, evaluated
+        stack,
+        ids,
+        trained,
+        stopped,
+        rows_when_stopped,
+        status_when_stopped,
+        lost,
+        status_when_lost,
+        rows_when_lost,
+        fused,
+        evaluated,
     )
 
 
@@ -158,6 +172,12 @@ def ray(*words: str) -> Said:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500, check=False
     )
     return Said(done.returncode, done.stdout)
+
+
+def status_of(stack: Stack) -> Said:
+    """Say what `make stack ARGS=status` does."""
+    result = CliRunner().invoke(stack_command, ["--folder", str(stack.folder), "status"], catch_exceptions=False)
+    return Said(result.exit_code, result.output)
 
 
 def submission_of(said: Said) -> Submission:
@@ -190,6 +210,16 @@ def worker_at_work(stack: Stack) -> str:
         if any("FuseActor" in " ".join(one.cmdline()) for one in host.children(recursive=True)):
             return name
     raise AssertionError("no worker fuses")
+
+
+def lose(stack: Stack, name: str) -> None:
+    """Kill Ray's own process on a host, and with it all that Ray runs there; without hosts, all that was started."""
+    if stack.network is None:
+        stack.kill(name)
+        return
+    host = psutil.Process(stack.processes.started[name]["pid"])
+    (raylet,) = [one for one in host.children(recursive=True) if one.name() == "raylet"]
+    raylet.kill()
 
 
 def rows_of_duckdb(query: str) -> list[Any]:
@@ -246,7 +276,12 @@ def test_a_stopped_job_says_so_and_the_next_submission_resumes(day: Day) -> None
 
 def test_a_lost_host_loses_no_pair_and_doubles_none(day: Day) -> None:
     assert day.fused.code == 0, day.fused.output
-    assert not day.stack.processes.runs(day.lost)
+    # Ray knows, while the host's first process still runs.
+    state = "is dead, says Ray" if day.stack.processes.runs(day.lost) else "has ended"
+    assert day.stack.network is None or "says Ray" in state
+    assert day.status_when_lost.code == 1
+    assert re.search(rf"{day.lost} +{state}", day.status_when_lost.output)
+    assert day.status_when_lost.output.count(" runs\n") == len(day.stack.processes.started) - 1
     COUNTED.update({"kills: a whole host of a cluster": 1})
     filesystem = S3FileSystem()
     rows = ds.dataset("data/fused/pairs", format="parquet", filesystem=filesystem).to_table().to_pylist()

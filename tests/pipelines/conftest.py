@@ -1,6 +1,12 @@
 """What the tests of the stages share."""
 
+from collections.abc import Iterator
+
 import pytest
+from s3fs import S3FileSystem
+
+from tests.fault_proxy import FaultProxy
+from tests.object_store import ObjectStore
 
 from .blocks import MARKER
 
@@ -19,3 +25,13 @@ def bucket(object_store) -> str:
 @pytest.fixture(params=["local", "s3"])
 def place(request, tmp_path) -> str:
     return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+
+
+@pytest.fixture
+def proxy(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A store that breaks when it is told to, and counts its answers; the environment points to it."""
+    with FaultProxy(object_store.port).running() as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        S3FileSystem.clear_instance_cache()
+        yield proxy
+        S3FileSystem.clear_instance_cache()

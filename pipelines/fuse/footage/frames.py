@@ -224,8 +224,6 @@ class FrameFolder(Source):
                         raise data  # the frame may be whole: what a store does not give is not damaged
                     pixels = decode_image(data, self.max_pixels).pixels
                 except ImageError:
-                    pixels = None
-                if pixels is None:
                     self.counts.damaged += 1
                 else:
                     yield Frame(number, self.video.seconds_at(number), _giving(pixels))

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipelines.archive.formats import is_recording
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
-from pipelines.cluster.execute import Progress, run_graph
+from pipelines.cluster.execute import Built, Progress, run_to_end
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import FAILURE, Row
@@ -128,9 +128,15 @@ def join_complete(
     if todo:
         workers = Workers(actors=1, cpus=1.0, gpus=0.0, threads=1)
         cluster()
-        blocks = [pa.Table.from_pylist([row], TO_JOIN) for row in todo]
-        graph = add_tasks(begin_with(blocks), Joiner(config, destination))
-        run_graph(graph, len(todo), workers, on_progress, "recordings")
+
+        def build() -> Built | None:
+            joined = set(storage.list_files(destination.recordings))
+            left = [row for row in todo if about_uri(destination, row["recording"]) not in joined]
+            blocks = [pa.Table.from_pylist([row], TO_JOIN) for row in left]
+            joiner = Joiner(config, destination)
+            return Built(add_tasks(begin_with(blocks), joiner, workers=workers), len(left), workers) if left else None
+
+        run_to_end(build, on_progress, "recordings")
     return [json.loads(storage.read_bytes(about_uri(destination, name))) for name in sorted(complete)]
 
 

@@ -1,5 +1,6 @@
 """Fetching and decoding a block of pairs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from infra.stack.object_store import free_port
 from pipelines.archive import load as sources
 from pipelines.archive.load import decode, fetch, load_sources
 from pipelines.archive.rows import DECODED, unpack_image
 from pipelines.errors.failures import STORE_LOST
 from pipelines.storage import objects as storage
-from pipelines.storage.retry import CredentialsError
+from pipelines.storage import outage as outage_of_store
+from pipelines.storage.retry import CredentialsError, retrying_at_most
+from tests.fault_proxy import outage
 from tests.pipelines.blocks import MARKER, encoded, errors, manifest, noise, raising
 from upfusion.images import decode_image
 
@@ -249,3 +253,47 @@ def test_no_more_pairs_are_held_together_than_their_pixels_allow(tmp_path, monke
 def test_pairs_whose_files_are_gone_are_loaded_too():
     gone = manifest(**{f"{number}": ("/no/a.png", "/no/b.png") for number in range(9)})
     assert pa.concat_tables(load_sources(gone))["error_code"].to_pylist() == ["source_missing"] * 9
+
+
+# Stores that are away
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    outage_of_store._probed.clear()
+    with retrying_at_most(0.5):
+        yield
+    outage_of_store._probed.clear()
+
+
+def put_pair(bucket: str) -> pa.Table:
+    for name in ("vi", "ir"):
+        storage.write_bytes(f"{bucket}/{name}/1.png", encoded(noise(6, 8)))
+    return manifest(x=(f"{bucket}/vi/1.png", f"{bucket}/ir/1.png"))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_store_that_is_away_is_no_pairs_failure(bucket, proxy):
+    pairs = put_pair(bucket)
+    proxy.choose = outage(1000)
+    ((code, sentence),) = errors(fetch(pairs)).values()
+    assert code == STORE_LOST
+    assert sentence.startswith(f"{bucket}/vi/1.png cannot be read: its store does not respond (")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_object_that_a_store_cannot_give_fails_its_own_pair(bucket, proxy):
+    pairs = put_pair(bucket)
+    proxy.choose = lambda request: "slow_down" if "ir/1.png" in request else None
+    ((code, sentence),) = errors(fetch(pairs)).values()
+    assert code == "source_unreadable"
+    assert f"{bucket}/ir/1.png cannot be read" in sentence
+    assert proxy.met["slow_down"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_host_of_http_that_is_away_fails_its_own_pairs(place):
+    storage.write_bytes(f"{place}/1.png", b"1")
+    uri = f"http://127.0.0.1:{free_port()}/1.png"
+    ((code, _),) = errors(fetch(manifest(x=(uri, f"{place}/1.png")))).values()
+    assert code == "source_unreadable"

@@ -37,4 +37,4 @@ def test_a_gpu_is_asked_for_and_may_have_whole_blocks_too():
     stage = graph._logical_plan.dag
     assert stage.batch_size is None
     assert stage.ray_remote_args["num_gpus"] == 0.5
-    assert stage.compute.min_size == stage.compute.max_size == 2
+    assert (stage.compute.min_size, stage.compute.initial_size, stage.compute.max_size) == (1, 2, 2)

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pytest
 import ray
 
-from pipelines.cluster import execute as module
-from pipelines.cluster.execute import Progress, StoreLostError, run_graph
-from pipelines.cluster.ray_cluster import Cluster, Workers
+from pipelines.cluster import graph_watchdog
+from pipelines.cluster.execute import Built, ClusterLostError, Progress, StoreLostError, run_graph, run_to_end
+from pipelines.cluster.graph_watchdog import Diagnosis, GraphStoppedError
+from pipelines.cluster.ray_cluster import Cluster, Workers, why_waiting
 from pipelines.fuse.schemas import WRITTEN
 
 WORKERS = Workers(actors=1, cpus=1, gpus=0, threads=1)
@@ -20,11 +21,14 @@ class Graph:
     def __init__(self, *blocks: list[dict[str, str | None]] | None, quiet: float = 0.3) -> None:
         self.blocks = blocks
         self.quiet = quiet
+        self.context = ray.data.DataContext()
 
     def iter_batches(self, **_: object):
         for block in self.blocks:
             if block is None:
                 time.sleep(self.quiet)
+                for callback in self.context.custom_execution_callback_classes:
+                    callback().on_execution_step(self)
             else:
                 yield pa.Table.from_pylist(block, WRITTEN)
 
@@ -35,7 +39,7 @@ def rows(*errors: str | None, stopped: str | None = None) -> list[dict[str, str 
 
 def run(graph: object, total: int = 4) -> list[Progress]:
     heard = list[Progress]()
-    run_graph(graph, total, WORKERS, heard.append)
+    run_graph(graph, Progress(total), WORKERS, heard.append)
     return heard
 
 
@@ -51,25 +55,75 @@ def test_a_store_that_is_lost_ends_the_graph_with_what_to_do():
         run(graph)
 
 
-def test_a_graph_that_does_not_move_says_why(monkeypatch):
-    monkeypatch.setattr("pipelines.cluster.watchdog.QUIET_SECONDS", 0.2)
-    monkeypatch.setattr(module, "why_waiting", lambda workers: f"{workers.actors} worker waits")
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> list[Diagnosis]:
+    """Diagnoses that a watchdog makes as soon as it looks, one after the other."""
+    diagnoses = list[Diagnosis]()
+    monkeypatch.setattr(graph_watchdog, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(graph_watchdog.GraphWatchdog, "check", lambda _: diagnoses.pop(0) if diagnoses else None)
+    return diagnoses
+
+
+def test_a_graph_that_is_quiet_says_why(monkeypatch):
+    monkeypatch.setattr(graph_watchdog, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(graph_watchdog, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(graph_watchdog, "BUSY_REPORT_SECONDS", 0.2)
     heard = run(Graph(rows(None), None, rows(None)), total=2)
-    assert [progress.stalled for progress in heard if progress.stalled] == ["nothing finished for 0 s: 1 worker waits"]
+    (stalled,) = [progress.stalled for progress in heard if progress.stalled]
+    assert stalled.startswith("nothing finished for 0 s: the workers' heartbeats cannot be read")
     assert heard[-1] == Progress(2, 2, 0)
 
 
+def run_built(*graphs: Graph) -> list[Progress]:
+    """Run graphs one after the other, of four rows together."""
+    heard, waiting = list[Progress](), list(graphs)
+
+    def build() -> Built | None:
+        done = heard[-1].done if heard else 0
+        return Built(waiting.pop(0), 4 - done, WORKERS) if waiting else None
+
+    run_to_end(build, heard.append)
+    return heard
+
+
+def test_a_graph_that_cannot_proceed_is_built_anew_and_rows_are_counted_on(stuck):
+    stuck.append(Diagnosis("all wait", 60))
+    heard = run_built(Graph(rows("empty_file"), None), Graph(rows(None), rows(None, None)))
+    assert [progress.stalled for progress in heard if progress.stalled] == [
+        "all wait: starting anew with what is left to do"
+    ]
+    assert heard[-1] == Progress(4, 4, 1)
+
+
+def test_two_graphs_that_finish_nothing_end_the_job_with_the_reason(stuck):
+    stuck += [Diagnosis("all wait", 60)] * 2
+    with pytest.raises(ClusterLostError, match=r"^all wait\. What is done is kept; rerun the same command to resume"):
+        run_built(Graph(None), Graph(None), Graph(rows(None)))
+
+
+def test_a_cluster_without_a_node_for_a_worker_ends_the_job_at_once(stuck):
+    stuck.append(Diagnosis("no node is left", 150, is_final=True))
+    with pytest.raises(ClusterLostError, match="no node is left"):
+        run_built(Graph(rows(None), None), Graph(rows(None)))
+
+
+def test_a_stopped_graph_says_why(stuck):
+    stuck.append(Diagnosis("all wait", 60))
+    with pytest.raises(GraphStoppedError, match="all wait"):
+        run(Graph(rows(None), None, rows(None)))
+
+
 def test_a_copy_that_fits_on_no_node_is_named(ray_here: Cluster):  # noqa: ARG001
-    said = module.why_waiting(Workers(actors=2, cpus=1, gpus=1, threads=1))
+    said = why_waiting(Workers(actors=2, cpus=1, gpus=1, threads=1))
     assert said.startswith("each of 2 workers needs 1 CPU and 1 GPU on one node, and no node has that much (1 node, ")
     assert "0 of 0 GPUs free" in said
     assert "Ctrl-C stops it, and no progress is lost" in said
 
 
 def test_workers_that_fit_are_not_blamed(ray_here: Cluster):  # noqa: ARG001
-    assert "slow pairs or a slow store" in module.why_waiting(Workers(actors=1, cpus=0.5, gpus=0, threads=1))
+    assert "slow pairs or a slow store" in why_waiting(Workers(actors=1, cpus=0.5, gpus=0, threads=1))
 
 
 def test_a_cluster_whose_resources_are_taken_says_so(ray_here: Cluster, monkeypatch):  # noqa: ARG001
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 0.5})
-    assert module.why_waiting(WORKERS).startswith("no resources are free for another worker (1 node, 0.5 of ")
+    assert why_waiting(WORKERS).startswith("no resources are free for another worker (1 node, 0.5 of ")

@@ -19,16 +19,67 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster()
 
 
-def with_resources(monkeypatch: pytest.MonkeyPatch, **resources: float) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+def with_resources(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float], **resources: float) -> None:
+    """Describe a cluster by its nodes, or of one node by its resources."""
+    nodes = nodes or (resources,)
+    total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {name: amount for name, amount in total.items() if amount})
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}])
 
 
-def test_a_laptop_without_a_gpu_gets_a_copy_a_core_and_leaves_half_of_rays_cpus_free(
+def test_a_laptop_without_a_gpu_gets_a_copy_a_core_and_leaves_room_for_tasks(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_resources(monkeypatch, CPU=8)
-    assert cluster.workers(None, None, pairs=100) == Workers(actors=8, cpus=0.5, gpus=0.0, threads=1)
-    assert cluster.workers(2, None, pairs=100) == Workers(actors=2, cpus=0.9, gpus=0.0, threads=4)
+    assert cluster.workers(None, None, pairs=100) == Workers(8, 0.999, 0.0, threads=1, task_cpus=0.001, tasks=4)
+    assert cluster.workers(2, None, pairs=100) == Workers(2, 0.999, 0.0, threads=4, task_cpus=1.0, tasks=None)
+
+
+NODE_SIZES = [1, 2, 3, 4, 7, 8, 16, 48, 96, 192]
+
+
+@pytest.mark.parametrize("actors", [None, 3, 20, 64])
+def test_whatever_nodes_are_left_actors_that_fill_one_leave_room_for_tasks(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, actors: int | None
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    for size in NODE_SIZES:
+        with_resources(monkeypatch, {"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 4.0}, {"CPU": float(size)})
+        workers = cluster.workers(actors, None, pairs=10_000)
+        assert workers.cpus > 0
+        assert workers.cpus != workers.task_cpus
+        for left in NODE_SIZES if workers.task_cpus < 1 else [4, size]:
+            fill = min(workers.actors, int(left / workers.cpus + 1e-9))
+            # In ten-thousandths, as Ray counts.
+            free = left * 10_000 - fill * round(workers.cpus * 10_000)
+            assert fill >= 1
+            assert free >= round(workers.task_cpus * 10_000), (workers, left)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus_per_actor", "cpus"),
+    [
+        ([(16, 1)], 1, 1.0),
+        ([(8, 8)], 1, 0.875),
+        ([(8, 8), (64, 0)], 1, 0.875),
+        ([(4, 1), (3, 3)], 1, 0.6666),
+        ([(1, 1)], 1, 0.0),
+        ([(4, 2)], 0.25, 0.375),
+    ],
+)
+def test_a_node_full_of_gpu_actors_has_a_cpu_left_for_tasks(
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[tuple[int, int]],
+    gpus_per_actor: float,
+    cpus: float,
+) -> None:
+    with_resources(monkeypatch, *({"CPU": float(c), "GPU": float(g)} for c, g in nodes))
+    workers = cluster.workers(None, gpus_per_actor, pairs=1000)
+    assert workers.cpus == cpus
+    for node_cpus, node_gpus in nodes:
+        assert node_cpus - int(node_gpus / gpus_per_actor) * workers.cpus >= workers.task_cpus == 1.0
 
 
 def test_there_are_never_more_copies_than_are_worth_their_start(
@@ -56,9 +107,7 @@ def test_no_worker_spans_two_nodes_of_a_cluster(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, workers: int, threads: int
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with_resources(monkeypatch, CPU=8)
-    nodes = [{"Alive": True, "Resources": {"CPU": cpus}} for cpus in (0.0, 4.0, 4.0)]
-    monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 64.0}}])
+    with_resources(monkeypatch, {"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 4.0})
     assert cluster.workers(workers, 0, pairs=100).threads == threads
     trainers = cluster.trainers((1, workers), 0)
     assert (trainers.threads, trainers.cpus) == (threads, threads if workers <= 8 else 8 / 9)
@@ -69,6 +118,51 @@ def test_zero_gpus_an_actor_means_the_cpu_even_where_gpus_are(
 ) -> None:
     with_resources(monkeypatch, CPU=32, GPU=4)
     assert cluster.workers(None, 0, pairs=100).gpus == 0
+
+
+@pytest.mark.parametrize(
+    ("resources", "actors", "gpus_per_actor", "said"),
+    [
+        ({}, None, None, "no CPU and no GPU yet.* Give --actors and --gpus-per-actor"),
+        ({}, 4, None, "no CPU and no GPU yet"),
+        ({}, None, 0, "0 CPUs now.* Give --actors as well"),
+        ({"CPU": 4.0}, None, 1, "--gpus-per-actor 1: the cluster has 0 GPUs now.* Give --actors as well"),
+    ],
+)
+def test_a_cluster_that_has_nothing_to_choose_from_is_refused(
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: dict[str, float],
+    actors: int | None,
+    gpus_per_actor: float | None,
+    said: str,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, resources)
+    with pytest.raises(UsageError, match=said):
+        cluster.workers(actors, gpus_per_actor, pairs=100)
+
+
+def test_a_cluster_that_is_to_grow_is_asked_for_what_was_named(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, {"CPU": 0.0})
+    assert cluster.workers(8, 1, pairs=100) == Workers(8, 1.0, 1, 1)
+    assert cluster.workers(8, 0, pairs=100).actors == 8
+    assert "8 GPUs are waited for" in cluster.workers(8, 1, pairs=100).why
+
+
+def test_what_was_chosen_is_told_with_its_reason(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with_resources(monkeypatch, {"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 4.0})
+    there = "3 nodes with 8 CPUs and 0 GPUs"
+    assert cluster.workers(None, None, 100).why == f"8 workers on CPUs, 1 thread each ({there}; no GPU is there now)"
+    assert cluster.workers(1, 0, 100).why == f"1 worker on CPUs, 4 threads each ({there})"
+    with_resources(monkeypatch, {"CPU": 16.0, "GPU": 2.0})
+    assert cluster.workers(None, None, 100).why == "2 workers, each on 1 GPU (1 node with 16 CPUs and 2 GPUs)"
+    said = "8 workers on CPUs, 1 thread each (1 node with 16 CPUs and 2 GPUs; --gpus-per-actor 0)"
+    assert cluster.workers(8, 0, 100).why == said.replace("1 thread ", "2 threads ")
 
 
 def test_gpus_that_are_not_there_are_refused_instead_of_waited_for(

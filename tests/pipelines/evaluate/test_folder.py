@@ -128,3 +128,13 @@ def test_text_that_no_file_can_hold_is_written_all_the_same(folder):
     folder.write_json(folder.success, {"sets": "é"})
     assert storage.read_bytes(folder.page).decode() == "é ?\n"
     assert json.loads(storage.read_bytes(folder.success)) == {"sets": "é"}
+
+
+def test_a_damaged_file_of_rows_is_set_aside_and_what_it_held_is_measured_again(folder):
+    folder.put_rows(rows_of(k1={"vif": 1.0}))
+    (uri,) = storage.list_files(folder.rows)
+    storage.write_bytes(uri.replace(".parquet", "0.parquet"), b"")
+    assert folder.read_rows(METRICS)["key"].to_pylist() == ["k1"]
+    assert storage.list_files(folder.rows) == [uri]
+    (damaged,) = storage.list_files(f"{folder.uri}/damaged")
+    assert storage.read_bytes(damaged) == b""

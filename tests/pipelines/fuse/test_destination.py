@@ -295,14 +295,26 @@ DAMAGED = {
     "cut short": WHOLE[: len(WHOLE) // 2],
     "cut at the start": WHOLE[100:],
     "zeros inside": WHOLE[:4] + bytes(len(WHOLE) - 1000) + WHOLE[len(WHOLE) - 996 :],
-    "other columns": parquet(pa.table({"name": ["x"], "status": ["ok"]})),
 }
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
-def test_a_parquet_file_of_another_writer_is_refused_by_name(destination, data):
+def test_a_damaged_file_of_rows_is_set_aside_and_its_pairs_count_as_not_done(destination, data):
     destination.write_pairs(rows_of(x="ok"))
-    uri = f"{destination.pairs}/theirs.parquet"
+    uri = f"{destination.pairs}/0123.parquet"
+    storage.write_bytes(uri, data)
+    finished = destination.finished()
+    assert finished.ids.to_pylist() == ["x"]
+    assert finished.damaged == (f"{destination.uri}/damaged/0123.parquet",)
+    assert storage.read_bytes(finished.damaged[0]) == data
+    assert uri not in destination.pair_files()
+    assert destination.finished().damaged == ()
+    assert statuses_of(destination) == [("x", "ok")]
+
+
+def test_a_whole_parquet_file_of_another_writer_is_refused_by_name(destination):
+    destination.write_pairs(rows_of(x="ok"))
+    uri, data = f"{destination.pairs}/theirs.parquet", parquet(pa.table({"name": ["x"], "status": ["ok"]}))
     storage.write_bytes(uri, data)
     with pytest.raises(UsageError, match="was not written by an upfusion job") as refused:
         destination.finished()

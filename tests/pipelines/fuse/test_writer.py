@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_png_keeps_every_bit(tmp_path):
 def test_files_are_put_before_the_rows_that_name_them(tmp_path, monkeypatch):
     put = []
     write = storage.write_bytes
-    monkeypatch.setattr(storage, "write_bytes", lambda uri, data: (put.append(uri), write(uri, data)))
+    monkeypatch.setattr(storage, "write_bytes", lambda uri, data, **how: (put.append(uri), write(uri, data, **how)))
     writer(tmp_path, images="files")(fused(x=noise(6, 8), y=noise(6, 8)))
     assert put[:2] == [f"{tmp_path}/images/x.png", f"{tmp_path}/images/y.png"]
     assert put[2].startswith(f"{tmp_path}/pairs/")
@@ -123,11 +124,11 @@ def refusing(monkeypatch: pytest.MonkeyPatch, end: str, error: int, said: str = 
     """Let every write to a name with this end fail; returns the places that were tried."""
     write, tried = storage.write_bytes, list[str]()
 
-    def write_or_refuse(uri: str, data: bytes) -> None:
+    def write_or_refuse(uri: str, data: bytes, **how: bool) -> None:
         tried.append(uri)
         if uri.endswith(end):
             raise OSError(error, said, uri)
-        write(uri, data)
+        write(uri, data, **how)
 
     monkeypatch.setattr(storage, "write_bytes", write_or_refuse)
     return tried
@@ -220,3 +221,23 @@ def test_a_destination_that_is_a_link_itself_is_used(tmp_path, linked):
     writer(tmp_path / "out", images="files")(fused(**{"night/x": noise(6, 8)}))
     assert rows_of(tmp_path / "out")["night/x"]["status"] == "ok"
     assert len(list((tmp_path / "real").rglob("x.png"))) == 1
+
+
+def test_images_are_flushed_to_the_disk_before_the_rows_that_name_them(tmp_path, monkeypatch):
+    flushed, fsync = list[str](), os.fsync
+
+    def record(file: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", record)
+    writer(tmp_path, images="files")(fused(x=noise(6, 8, 3), **{"sub/y": noise(6, 8)}))
+    (rows,) = Destination(str(tmp_path)).pair_files()
+    images, folders = {f"{tmp_path}/images/{name}.png" for name in ("x", "sub/y")}, {"images", "images/sub"}
+    assert set(flushed[:2]) == images
+    assert set(flushed[2:4]) == {f"{tmp_path}/{name}" for name in folders}
+    # The rows' file has another name until it is flushed.
+    part, folder = flushed[4:]
+    assert part.startswith(f"{tmp_path}/pairs/.")
+    assert part != rows
+    assert folder == f"{tmp_path}/pairs"

@@ -1,3 +1,5 @@
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import list_tables, read_as, read_table, write_table
+from tests.fault_proxy import FaultProxy
 
 from .code_in_parquet import hostile_parquet
 
@@ -48,6 +51,38 @@ def test_what_is_no_parquet_is_refused_by_name_with_what_to_do(place, data):
 def test_a_table_that_is_not_there_is_no_damaged_one(place):
     with pytest.raises(FileNotFoundError):
         read_table(storage.join(place, "nowhere.parquet"))
+
+
+# Bytes
+
+
+def test_two_columns_beside_images_cost_neither_the_images_nor_many_requests(bucket: str, proxy: FaultProxy) -> None:
+    uri, rows = storage.join(bucket, "pairs", "1.parquet"), 14
+    images = [{"bytes": os.urandom(500_000), "path": f"{number}.png"} for number in range(rows)]
+    metrics = {f"metric_{number}": [0.5] * rows for number in range(40)}
+    table = pa.table({"pair_id": [f"p{n}" for n in range(rows)], "fused": images, **metrics, "status": ["ok"] * rows})
+    write_table(uri, table)
+    size = len(storage.read_bytes(uri))
+    assert size > 7_000_000
+    proxy.answers.clear()
+    assert read_table(uri, ["pair_id", "status"]).equals(table.select(["pair_id", "status"]))
+    asked = [(request, count) for request, count in proxy.answers if request.startswith("GET")]
+    assert sum(count for _, count in asked) < 120_000
+    assert len(asked) <= 3
+    # All of it, or most of it, is one request.
+    proxy.answers.clear()
+    assert read_table(uri).equals(table)
+    assert [count for request, count in proxy.answers if request.startswith("GET")] == [size]
+
+
+def test_a_manifest_of_many_row_groups_is_read_at_once(bucket: str, proxy: FaultProxy) -> None:
+    uri, rows = storage.join(bucket, "manifest.parquet"), 20_000
+    ids = pa.array([os.urandom(16).hex() for _ in range(rows)])
+    table = pa.table({"pair_id": ids, "a_uri": ids, "other": [0] * rows})
+    write_table(uri, table)
+    proxy.answers.clear()
+    assert read_as(uri, table.select(["pair_id", "a_uri"]).schema).equals(table.select(["pair_id", "a_uri"]))
+    assert len(proxy.answers) <= 4
 
 
 # Code

@@ -1,13 +1,11 @@
 """Reading and writing while the store has a bad day."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from errno import EACCES
 from io import SEEK_END
 
 import pytest
-from s3fs import S3FileSystem
 
 from pipelines.storage import objects as storage
 from pipelines.storage import retry as store_trouble
@@ -17,16 +15,6 @@ from tests.object_store import ObjectStore
 
 PASSING: list[Fault] = ["slow_down", "reset", "lost_answer", "half_body", "slow_body"]
 OBJECTS = 40
-
-
-@pytest.fixture
-def proxy(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """A store that breaks when it is told to; the environment points to it."""
-    with FaultProxy(object_store.port).running() as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        S3FileSystem.clear_instance_cache()
-        yield proxy
-        S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 
 from pipelines.archive.splits import TRAIN, VAL
-from pipelines.errors.exceptions import UsageError
+from pipelines.errors.exceptions import JobStoppedError, UsageError
+from pipelines.errors.failures import STORE_LOST
 from pipelines.train.config import TrainConfig
-from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad
+from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad, stop_if_lost
 from tests.archives import make_archive, make_pair
 
 
@@ -144,6 +145,15 @@ def test_bad_pairs_are_refused_or_skipped_as_asked(checked):
     none = TrainingPairs(pa.Table.from_pylist(pairs.bad, pairs.table.schema))
     with pytest.raises(UsageError, match="none of the pairs to train on can be used"):
         refuse_bad(none, config_of(folder, bad_data="skip"))
+
+
+def test_a_store_that_is_away_is_no_bad_pair_that_could_be_skipped(checked):
+    _, pairs, _ = checked
+    stop_if_lost(pairs.table)
+    lost = pairs.table.to_pylist()[:1]
+    lost[0] |= {"error_code": STORE_LOST, "error": "s3://b/x cannot be read: its store does not respond"}
+    with pytest.raises(JobStoppedError, match=r"does not respond\. Nothing is wrong with the pairs; rerun"):
+        stop_if_lost(pa.Table.from_pylist(lost, pairs.table.schema))
 
 
 def test_the_digest_is_of_what_the_pairs_hold_and_not_of_where_they_lie(checked):

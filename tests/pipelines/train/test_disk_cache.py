@@ -1,4 +1,6 @@
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +14,12 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def kept(folder) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*/*"))
+def own_folder(folder: Path) -> Path:
+    return folder / f"upfusion-images-{os.getuid()}"
+
+
+def kept(folder: Path) -> int:
+    return sum(file.stat().st_size for file in own_folder(folder).iterdir())
 
 
 def test_what_was_read_from_a_store_is_read_from_the_disk_the_next_time(bucket, tmp_path):
@@ -30,7 +36,7 @@ def test_a_damaged_copy_is_fetched_again(bucket, tmp_path):
     uri = f"{bucket}/damaged.png"
     storage.write_bytes(uri, GOOD)
     ImageCache(1, str(tmp_path)).read(uri, sha(GOOD))
-    (copy,) = tmp_path.glob("*/*")
+    (copy,) = own_folder(tmp_path).iterdir()
     copy.write_bytes(GOOD[:50])
     assert ImageCache(1, str(tmp_path)).read(uri, sha(GOOD)) == GOOD
     assert copy.read_bytes() == GOOD
@@ -44,7 +50,7 @@ def test_the_folder_stays_within_its_size_and_what_was_used_last_stays(bucket, t
         cache.read(f"{bucket}/{number}.png", sha(data))
         assert kept(tmp_path) <= 5 * len(GOOD)
     assert kept(tmp_path) == 5 * len(GOOD)
-    assert (tmp_path / sha(contents[-1])[:2] / sha(contents[-1])).exists()
+    assert (own_folder(tmp_path) / sha(contents[-1])).exists()
 
 
 @pytest.mark.parametrize("gigabytes", [0, 1])
@@ -65,3 +71,69 @@ def test_a_folder_that_cannot_be_written_costs_time_and_no_more(bucket, tmp_path
     storage.write_bytes(f"{bucket}/a.png", GOOD)
     (tmp_path / "file").touch()
     assert ImageCache(1, str(tmp_path / "file")).read(f"{bucket}/a.png", sha(GOOD)) == GOOD
+
+
+# Whose files they are
+
+
+def fill(bucket: str, folder: Path, count: int = 6) -> list[bytes]:
+    """Read more files than a cache in a folder may hold."""
+    cache = ImageCache(len(GOOD) / 1e9, str(folder))
+    contents = [bytes([number]) * len(GOOD) for number in range(count)]
+    for number, data in enumerate(contents):
+        storage.write_bytes(f"{bucket}/fill-{number}.png", data)
+        assert cache.read(f"{bucket}/fill-{number}.png", sha(data)) == data
+    return contents
+
+
+def test_other_files_are_never_deleted_whether_they_lie_there_or_are_linked_to(bucket, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    precious = [elsewhere / sha(b"precious"), tmp_path / "cache" / "ab" / "notes.txt"]
+    own_folder(tmp_path / "cache").mkdir(parents=True, mode=0o700)
+    precious += [own_folder(tmp_path / "cache") / "thesis.txt", own_folder(tmp_path / "cache") / "deeper" / sha(b"x")]
+    for file in precious:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"precious" * 1000)
+        os.utime(file, (0, 0))
+    (own_folder(tmp_path / "cache") / "00").symlink_to(elsewhere)
+    (own_folder(tmp_path / "cache") / sha(b"link")).symlink_to(precious[0])
+    contents = fill(bucket, tmp_path / "cache")
+    assert [file.read_bytes() for file in precious] == [b"precious" * 1000] * 4
+    copies = {sha(data) for data in contents} & {file.name for file in own_folder(tmp_path / "cache").iterdir()}
+    assert copies == {sha(contents[-1])}
+
+
+def test_a_copy_that_is_a_link_is_not_followed(bucket, tmp_path):
+    (data,) = fill(bucket, tmp_path / "cache", count=1)
+    secret = tmp_path / "secret"
+    secret.write_bytes(data)
+    copy = own_folder(tmp_path / "cache") / sha(data)
+    copy.unlink()
+    copy.symlink_to(secret)
+    storage.delete(f"{bucket}/fill-0.png")
+    with pytest.raises(FileNotFoundError):
+        ImageCache(1, str(tmp_path / "cache")).read(f"{bucket}/fill-0.png", sha(data))
+
+
+@pytest.mark.parametrize("kind", ["link", "open to others", "file"])
+def test_a_folder_that_others_may_have_made_is_not_used(bucket, tmp_path, caplog, kind):
+    elsewhere, own = tmp_path / "elsewhere", own_folder(tmp_path / "cache")
+    elsewhere.mkdir()
+    own.parent.mkdir()
+    if kind == "link":
+        own.symlink_to(elsewhere)
+    elif kind == "file":
+        own.touch()
+    else:
+        own.mkdir()
+        own.chmod(0o777)
+    fill(bucket, tmp_path / "cache")
+    assert not list(elsewhere.iterdir())
+    assert kind != "open to others" or not list(own.iterdir())
+    assert [record.message for record in caplog.records if "images are not cached on this machine" in record.message]
+
+
+def test_the_folder_is_closed_to_others(bucket, tmp_path):
+    fill(bucket, tmp_path / "cache", count=1)
+    assert own_folder(tmp_path / "cache").stat().st_mode & 0o777 == 0o700

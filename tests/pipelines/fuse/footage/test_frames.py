@@ -6,6 +6,8 @@ from PIL import Image
 
 from pipelines.fuse.footage.container import RecordingError
 from pipelines.fuse.footage.frames import open_source
+from pipelines.storage import objects as storage
+from pipelines.storage.retry import retrying_at_most
 from tests.recordings import heat, visible, write_recording
 
 FOREVER = float("inf")
@@ -96,9 +98,25 @@ def test_a_folder_of_numbered_frames_is_read_by_number(tmp_path):
         read(f"{tmp_path}/none/", frame_rate=5.0)
 
 
+def test_a_frame_that_cannot_be_read_is_not_a_damaged_one(tmp_path, bucket, proxy):
+    folder = f"{bucket}/{tmp_path.name}/"
+    for number in range(3):
+        Image.fromarray(heat(number / 5)).save(tmp_path / "frame.png")
+        storage.write_bytes(f"{folder}frame_{number}.png", (tmp_path / "frame.png").read_bytes())
+    proxy.choose = lambda request: "slow_down" if "frame_1" in request else None
+    with retrying_at_most(0.3), pytest.raises(OSError, match="frame_1"):
+        read(folder, frame_rate=5.0)
+    proxy.choose = lambda _: None
+    storage.delete(f"{folder}frame_1.png")
+    with open_source(folder, 10**8, frame_rate=5.0) as source:
+        source.files[1] = f"{folder}frame_1.png"  # it goes after it was listed
+        with pytest.raises(FileNotFoundError, match="frame_1"):
+            list(source.frames(0, FOREVER))
+    assert source.counts.damaged == 0
+
+
 def test_only_what_is_asked_for_is_read_from_a_store(tmp_path, bucket, monkeypatch):
     from pipelines.fuse.footage import container
-    from pipelines.storage import objects as storage
 
     noise = np.random.default_rng(0)
     images = (noise.integers(0, 255, (96, 128, 3), np.uint8) for _ in range(150))

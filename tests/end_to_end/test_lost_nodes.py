@@ -1,0 +1,66 @@
+"""Jobs on a cluster that loses nodes while they run, down to the last one."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines.fuse.destination import Destination
+from tests.archives import make_archive
+from tests.end_to_end.test_fuse_archive import rows_of
+from tests.ray_nodes import ray_nodes, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+PAIRS = 48
+NODES = 4
+
+
+def test_a_job_that_loses_half_and_three_quarters_of_its_cpus_ends_with_every_row(tmp_path: Path) -> None:
+    ids = make_archive(tmp_path / "in", PAIRS, size=(160, 120))
+    out = tmp_path / "out"
+
+    def has_rows(count: int) -> bool:
+        return Destination(str(out)).finished().rows.num_rows >= count
+
+    with ray_nodes(NODES, cpus=1) as nodes:
+        words = [tmp_path / "in", "--out", out, "--no-tracking", "--metrics", "vif,qp"]
+        job = nodes.start("-m", "jobs.fuse", *words)
+        wait_until(lambda: has_rows(4), job, 240)
+        nodes.lose(2)
+        wait_until(lambda: has_rows(16), job, 240)
+        nodes.lose(1)
+        said = finished(job, 300)
+    assert job.returncode == 0, said
+    rows = rows_of(out)
+    assert [row["pair_id"] for row in rows] == ids
+    assert {row["status"] for row in rows} == {"ok"}
+    assert f"{PAIRS} of {PAIRS} pairs fused" in said
+
+
+def test_a_graph_that_is_stuck_is_built_anew_and_one_without_a_node_left_ends_with_the_reason(tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    written.touch()
+    with ray_nodes(2, cpus=2) as nodes:
+        job = nodes.start("-m", "tests.small_graph", written, 40)
+        wait_until(lambda: len(written.read_text().split()) >= 4, job, 240)
+        nodes.lose(1)
+        wait_until(lambda: len(written.read_text().split()) >= 24, job, 300)
+        nodes.lose(1)
+        said = finished(job, 200)
+    assert job.returncode == 1, said
+    ids = written.read_text().split()
+    assert len(ids) == len(set(ids))
+    assert "wait, and Ray starts nothing that would give them work" in said
+    assert "starting anew with what is left to do" in said
+    assert "ClusterLostError: each of 2 workers needs 0.999 CPU on one node, and no node is left with that much" in said
+    assert "rerun the same command to resume" in said
+
+
+def finished(job: subprocess.Popen[str], seconds: float) -> str:
+    """Wait for a job and return what it printed."""
+    try:
+        return job.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        job.kill()
+        raise AssertionError(f"it did not end within {seconds:.0f} s:\n{job.communicate()[0]}") from None
