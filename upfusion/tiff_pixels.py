@@ -186,8 +186,8 @@ def _segments(data: bytes, header: TiffHeader, per_plane: int, planes: int, row_
     names = (tags.TILE_OFFSETS, tags.TILE_SIZES) if tiled else (tags.STRIP_OFFSETS, tags.STRIP_SIZES)
     offsets, sizes = (header.tags.get(name, np.empty(0, np.uint32)) for name in names)
     parts = per_plane * (header.samples if header.planar else 1)
-    # Strips that lie there as they are have a size without the tag.
-    unsized = not len(sizes) and not tiled and header.compression == tags.UNCOMPRESSED
+    # One strip that lies there as it is has a size without the tag.
+    unsized = not len(sizes) and not tiled and parts == 1 and header.compression == tags.UNCOMPRESSED
     if len(offsets) != parts or (len(sizes) != parts and not unsized):
         raise damaged(f"{parts} strips or tiles have {len(offsets)} places and {len(sizes)} sizes")
     if per_plane * planes > _SEGMENTS + len(data) // _BYTES_A_SEGMENT:

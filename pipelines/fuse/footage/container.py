@@ -34,8 +34,9 @@ TICK_ROUNDING = 1e-3  # of a tick, by which seconds as floats may fall short of 
 # Where the finest grid of timestamps and the average rate differ by more, intervals between frames are looked at.
 RATES_DIFFER = 0.01
 FRAMES_TIMED = 240
-# Sound that goes on for so long after the last frame of a film means that no further frame follows.
-SECONDS_AFTER_FILM = 30.0
+# Audio that continues for so long after the last frame means that no further frame follows.
+SECONDS_AFTER_VIDEO = 30.0
+CUT_SHORT = 0.5  # seconds that a file lacks at its end, from which on it is cut short
 
 
 class RecordingError(ValueError):
@@ -160,18 +161,21 @@ def _seconds(container: InputContainer, stream: VideoStream, zero: int, rate: fl
         return float(stream.duration * time_base)
     if not container.duration:
         return None
-    last = None
+    whole = container.duration / av.time_base
+    last, reached = None, 0.0
     with suppress(av.FFmpegError):
-        container.seek(zero + int(container.duration / av.time_base / time_base), stream=stream)
+        container.seek(zero + int(whole / time_base), stream=stream)
         for packet in container.demux():
-            if packet.stream is stream and packet.pts is not None:
+            if packet.pts is None or packet.time_base is None:
+                continue
+            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream is stream:
                 last = packet.pts if last is None else max(last, packet.pts)
-            elif last is not None and packet.pts is not None and packet.time_base is not None:
-                beyond = float(packet.pts * packet.time_base) - float(last * time_base)
-                if beyond > SECONDS_AFTER_FILM:
-                    break
-    if last is None:
-        return max(0.0, container.duration / av.time_base - float(zero * time_base))
+            elif last is not None and reached > float(last * time_base) + SECONDS_AFTER_VIDEO:
+                reached = whole
+                break
+    if last is None or reached < whole - CUT_SHORT:  # the file itself ends early: what is missing has to be reported
+        return max(0.0, whole - float(zero * time_base))
     return float((last - zero) * time_base) + 1 / rate
 
 

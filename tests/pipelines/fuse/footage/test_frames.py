@@ -94,7 +94,7 @@ def test_a_folder_of_numbered_frames_is_read_by_number(tmp_path):
     assert read(f"{tmp_path}/", 1.0, 1.5, frame_rate=5.0)[0] == pytest.approx([1.2])
     with pytest.raises(RecordingError, match="--frame-rate"):
         read(f"{tmp_path}/")
-    with pytest.raises(RecordingError, match="not there"):
+    with pytest.raises(RecordingError, match="does not exist"):
         read(f"{tmp_path}/none/", frame_rate=5.0)
 
 
