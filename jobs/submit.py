@@ -25,7 +25,9 @@ SUBMITTED = ("fuse", "train", "evaluate", "ablate")
     "--address", help=f"Ray's dashboard; by default RAY_API_SERVER_ADDRESS, RAY_ADDRESS or {DEFAULT_ADDRESS}."
 )
 @click.option("--wait", is_flag=True, help="Stream the job's log until it ends, and exit with its exit code.")
-@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Stored with the Ray job and the MLflow run.")
+@click.option(
+    "--job-metadata", "metadata", multiple=True, metavar="KEY=VALUE", help="Stored with the Ray job and the MLflow run."
+)
 @click.option("--runtime-env", metavar="FILE", help="YAML file of Ray's runtime environment.")
 @click.option(
     "--working-dir",
@@ -57,7 +59,7 @@ def command(job: str, words: tuple[str, ...], wait: bool, metadata: tuple[str, .
 def _pairs(given: tuple[str, ...]) -> dict[str, str]:
     split = [one.partition("=") for one in given]
     if wrong := [name for name, equals, _ in split if not (name and equals)]:
-        raise UsageError(f"--metadata: expected KEY=VALUE, got {wrong[0]!r}")
+        raise UsageError(f"--job-metadata: expected KEY=VALUE, got {wrong[0]!r}")
     return {name: value for name, _, value in split}
 
 

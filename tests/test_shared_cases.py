@@ -113,7 +113,7 @@ def fused(made: Path, name: str, out: Path, **settings: Any) -> list[dict[str, A
     """The rows of a pair of recordings; A's frames stand in for fused ones, which nothing here is about."""
     a, b = (next(file for file in (made / side).iterdir() if file.stem == name) for side in ("visible", "infrared"))
     job = Job(out / name, **{"metrics": "none", "segment_seconds": 10.0, **settings})
-    job.actor.fuse_ready = lambda ready, _: [one.a for one in ready]  # type: ignore[method-assign]
+    job.actor.fuse_ready = lambda ready, *_: [one.a for one in ready]  # type: ignore[method-assign]
     return job.fuse(job.cut(a, b))
 
 
@@ -150,7 +150,7 @@ def test_recording_open_gop(made: Path, tmp_path: Path) -> None:
 
 def test_recording_sar(made: Path, tmp_path: Path) -> None:
     job = Job(tmp_path / "out", metrics="none", segment_seconds=10.0)
-    job.actor.fuse_ready = lambda ready, _: [one.a for one in ready]  # type: ignore[method-assign]
+    job.actor.fuse_ready = lambda ready, *_: [one.a for one in ready]  # type: ignore[method-assign]
     _, about = job.run(made / "visible/pal.mp4", made / "infrared/pal.mp4")
     with av.open(about["uri"]) as container:
         assert str(container.streams.video[0].sample_aspect_ratio) == "16/11"

@@ -69,7 +69,7 @@ def submit(
     command = shlex.join(["python", "-m", f"jobs.{job}", *words])
     told = dict(metadata or {})
     _refuse_secrets("the job's words", [("", command)])
-    _refuse_secrets("--metadata", told.items())
+    _refuse_secrets("--job-metadata", told.items())
     environment = make_runtime_env(runtime_env, working_dir)
     client, address = _connect(address)
     _refuse_second(client, destination, address)

@@ -70,7 +70,7 @@ def read_registered(uri: str, tracking_uri: str | None = None) -> bytes:
         if FILE not in {Path(file.path).name for file in files}:
             raise UsageError(
                 f"no model {uri!r}: version {version} of {name!r} holds no {FOLDER}/{FILE}; choose one registered by "
-                "registered"
+                "upfusion"
             )
         with tempfile.TemporaryDirectory(prefix="upfusion-") as here:
             path = mlflow.artifacts.download_artifacts(

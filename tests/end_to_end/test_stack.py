@@ -127,14 +127,14 @@ def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Day:
 
     # qp costs enough for blocks to be left at any moment.
     fusing = [*FUSE, "--metrics", "vif,qp", "--actors", "1"]
-    sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
+    sent = submission_of(submit(*fusing, "--job-metadata", "team=streets"))
     wait_for_rows(sent, more_than=0)
     submission.JobSubmissionClient(sent.address).stop_job(sent.id)
     stopped = followed(sent)
     rows_when_stopped = count_rows()
     status_when_stopped = run_of("fuse").info.status
 
-    sent = submission_of(submit(*fusing, "--metadata", "team=streets"))
+    sent = submission_of(submit(*fusing, "--job-metadata", "team=streets"))
     wait_for_rows(sent, more_than=rows_when_stopped)
     lost = worker_at_work(stack)
     lose(stack, lost)

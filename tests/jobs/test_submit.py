@@ -43,8 +43,8 @@ def invoke(*words: str) -> Result:
 
 
 def test_a_request_is_sent_as_it_was_typed_whatever_stands_between(sent: list[Sent]) -> None:
-    words = ["--metadata", "team=night shift", *FUSE, "--metrics", "vif,ssim", "--address", "http://head:8265"]
-    result = invoke(*words, "--gpus-per-actor", "0", "--retry-failed", "--metadata", "a=b=c")
+    words = ["--job-metadata", "team=night shift", *FUSE, "--metrics", "vif,ssim", "--address", "http://head:8265"]
+    result = invoke(*words, "--gpus-per-actor", "0", "--retry-failed", "--job-metadata", "a=b=c")
     assert result.exit_code == 0, result.output
     assert sent[0].words == [*FUSE[:2], "--out", "s3://data/out", "--metrics", "vif,ssim", "--gpus-per-actor", "0.0",
                              "--retry-failed"]  # fmt: skip
@@ -83,7 +83,7 @@ def test_words_that_belong_together_stay_so(sent: list[Sent]) -> None:
         ((*FUSE, "--actorss", "2"), "No such option '--actorss'"),
         ((*FUSE, "--max-failed", "2"), "--max-failed: Input should be less than or equal to 1"),
         (("fuse", "s3://data/in"), "--out is missing"),
-        ((*FUSE, "--metadata", "team"), "--metadata: expected KEY=VALUE, got 'team'"),
+        ((*FUSE, "--job-metadata", "team"), "--job-metadata: expected KEY=VALUE, got 'team'"),
         (("fuse", "in", "--out", "s3://data/out"), "SOURCE 'in' is a different folder on every machine"),
         (("fuse", "s3://data/in", "--out", "out"), "--out 'out' is a different folder on every machine"),
         (("train", "pairs=2", "--out", "s3://data/out"), "DATA 'pairs=2' is a different folder"),

@@ -264,5 +264,5 @@ def test_no_file_takes_more_memory_than_the_page_says():
 
 def test_the_page_says_the_same():
     page = (ROOT / "docs" / "failures.md").read_text()
-    for said in (f"- {BYTES_A_PIXEL} bytes a pixel", f"- {BYTES_A_BYTE} bytes a byte of its file", "- 64 MB"):
+    for said in (f"- {BYTES_A_PIXEL} bytes per pixel", f"- {BYTES_A_BYTE} bytes per byte of its file", "- 64 MB"):
         assert said in page

@@ -7,7 +7,6 @@ Its pixels lie near a known curve through colour space, though, and where on it 
 from dataclasses import dataclass
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
@@ -121,6 +120,8 @@ def to_values(pixels: Pixels, palette: str) -> NDArray[np.uint8]:
     candidates, distances = (found[places] for found in _candidates(np.flatnonzero(present), palette))
     values = np.ascontiguousarray(candidates[..., 0])
     for _ in range(_ROUNDS):
+        import cv2
+
         around = cv2.medianBlur(values, _SURROUNDINGS).astype(np.float32)
         cost = distances + _SMOOTHNESS * np.abs(candidates - around[..., None])
         values = np.asarray(np.take_along_axis(candidates, cost.argmin(axis=-1)[..., None], axis=-1)[..., 0], np.uint8)
@@ -148,6 +149,8 @@ def _curve(palette: str, points: int) -> NDArray[np.float64]:
 
 def _to_space(colours: NDArray[np.generic]) -> NDArray[np.float64]:
     """Turn RGB `(N, 3)` into weighted YCbCr."""
+    import cv2  # here: options name the palettes, and --help does not wait for OpenCV
+
     converted = cv2.cvtColor(np.asarray(colours, np.float32)[None] / 255, cv2.COLOR_RGB2YCrCb)[0]
     weighted: NDArray[np.float64] = np.asarray(converted, np.float64) * 255 * _WEIGHTS
     return weighted

@@ -191,11 +191,11 @@ def passes_of(job: Job, monkeypatch: pytest.MonkeyPatch, fits: int = 99) -> list
     job.actor.memory = RoomOnADevice()
     fuse, passes = job.actor.model.fuse_batch, list[int]()
 
-    def noted(a: list[Any], b: list[Any], text: torch.Tensor) -> Any:
+    def noted(a: list[Any], b: list[Any], text: torch.Tensor, *guide: Any) -> Any:
         if len(a) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
         passes.append(len(a))
-        return fuse(a, b, text)
+        return fuse(a, b, text, *guide)
 
     monkeypatch.setattr(job.actor.model, "fuse_batch", noted)
     return passes
