@@ -215,7 +215,7 @@ def test_all_that_is_wrong_is_said_at_once():
     [
         (
             b"formats: png\nout: x\n",
-            "unknown option 'formats'; known options: source, a, b, task, ",
+            "unknown option 'formats'; known options: source, a, b, ",
         ),
         (
             b"limit: many\n",

@@ -68,7 +68,7 @@ def test_the_same_command_again_has_an_id_of_its_own_once_the_first_has_ended(cl
     assert first.id.startswith("fuse-out-put-")
     assert first.dashboard == f"{ADDRESS}/#/jobs/{first.id}"
 
-    with pytest.raises(UsageError, match=f"{first.id} is already running on s3://data/out put already"):
+    with pytest.raises(UsageError, match=f"{first.id} is already running on s3://data/out put"):
         submit("fuse", words, "s3://data/out put", address=ADDRESS)
     job.status = SimpleNamespace(is_terminal=lambda: True)
     assert submit("fuse", words, "s3://data/out put", address=ADDRESS).id != first.id
