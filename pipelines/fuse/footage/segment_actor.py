@@ -337,8 +337,8 @@ class SegmentRun:
             raise RecordingError(
                 "size_mismatch",
                 f"frames of A are {width}x{height}, those of B {b_width}x{b_height} pixels. Where both show the same "
-                "part of the scene, --resize b-to-a scales B's; otherwise estimate a rig with `upfusion align` and give "
-                "it as --rig",
+                "part of the scene, --resize b-to-a scales B's; otherwise estimate a rig with `upfusion align` and "
+                "give it as --rig",
             )
         shrinks = width < b_width
         return cv2.resize(b, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]

@@ -65,7 +65,7 @@ def test_without_a_rig_it_is_noted_or_fails(films: tuple[Path, Path], tmp_path: 
     (row,), _ = job(tmp_path / "noted", Register()).run(*films)
     assert row["alignment"] < 0.45
     assert row["note"].startswith("A and B unaligned by about ")
-    failing = job(tmp_path / "failed", Register(), misaligned="fail")
+    failing = job(tmp_path / "failed", Register(misaligned="fail"))
     (row,) = failing.fuse(failing.cut(*films))
     assert row["error_code"] == "misaligned"
 
