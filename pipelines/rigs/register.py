@@ -60,7 +60,7 @@ class Register:
             return
         said = found.describe()
         if self.misaligned == "fail":
-            fail(row, "misaligned", f"A and B are not registered ({said}); {MISALIGNED_ADVICE}")
+            fail(row, "not_registered", f"A and B are not registered ({said}); {MISALIGNED_ADVICE}")
         add_note(row, note_of(found))
 
     def warp_for(self, pair_id: str, task: str) -> tuple[str, RigWarp] | None:

@@ -44,4 +44,6 @@ class SegmentAlignment:
     def check(self) -> None:
         """Raise RecordingError where A and B are not registered and that is to fail."""
         if self._fails and (found := misaligned(self._scores)) is not None:
-            raise RecordingError("misaligned", f"A and B are not registered ({found.describe()}); {MISALIGNED_ADVICE}")
+            raise RecordingError(
+                "not_registered", f"A and B are not registered ({found.describe()}); {MISALIGNED_ADVICE}"
+            )

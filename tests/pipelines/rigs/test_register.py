@@ -39,7 +39,7 @@ def test_an_unregistered_pair_is_noted() -> None:
 def test_an_unregistered_pair_fails_where_that_was_asked_for() -> None:
     one, (a, b) = row(), scene(0)
     Register(misaligned="fail")(one, a, seen_through(translation(12, 0), b))
-    assert one["error_code"] == "misaligned"
+    assert one["error_code"] == "not_registered"
     assert "unaligned by about 12 px" in one["error"]
     assert "upfusion align" in one["error"]
 

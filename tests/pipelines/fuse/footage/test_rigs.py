@@ -67,7 +67,7 @@ def test_without_a_rig_it_is_noted_or_fails(films: tuple[Path, Path], tmp_path: 
     assert row["note"].startswith("A and B unaligned by about ")
     failing = job(tmp_path / "failed", Register(misaligned="fail"))
     (row,) = failing.fuse(failing.cut(*films))
-    assert row["error_code"] == "misaligned"
+    assert row["error_code"] == "not_registered"
 
 
 def test_a_rig_is_estimated_from_frames_spread_over_time(films: tuple[Path, Path], tmp_path: Path) -> None:
