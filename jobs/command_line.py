@@ -23,7 +23,10 @@ from upfusion.version import __version__
 
 Config = TypeVar("Config", bound=BaseModel)
 
-JOBS = ("fuse", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info", "convert", "create", "submit")
+JOBS = (
+    *("fuse", "align", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info", "convert", "create"),
+    "submit",
+)
 """The subcommands, each `command` in the module of its name."""
 
 

@@ -5,9 +5,10 @@ import sys
 from rich.table import Table
 
 from jobs.command_line import job_command
-from jobs.console.fuse import print_unpaired
+from jobs.console.fuse import describe_alignment, print_unpaired
 from jobs.terminal import Terminal
 from pipelines.archive.config import ArchiveConfig
+from upfusion.image_guard import MAX_PIXELS
 from upfusion.prompts import TASKS
 
 SIZES_SHOWN = 20
@@ -20,9 +21,11 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     console = Terminal(soft_wrap=True)
     with Terminal(stderr=True).status("looking for pairs"):
         from pipelines.archive.discover import count_sizes, discover
+        from pipelines.rigs.estimate import judge_archive
 
         found = discover(config, recordings=True)
         sizes = count_sizes(found.pairs)
+        verdict = judge_archive(found.pairs, MAX_PIXELS)
     table = Table("task", "A", "B", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
     for (task, size_a, size_b), count in sizes.counts.most_common(SIZES_SHOWN):
         table.add_row(f"{task} [dim]({TASKS[task]})[/]", size_a, size_b, str(count))
@@ -32,10 +35,12 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     if sizes.differing:
         console.print(
             f"[yellow]{sizes.differing} of {sizes.looked_at} pairs differ in size.[/] Where both show the same part of "
-            "the scene, --resize b-to-a scales B; otherwise register them first."
+            "the scene, --resize b-to-a scales B; otherwise `upfusion align` estimates a rig."
         )
     if sizes.looked_at < found.pairs.num_rows:
         console.print(f"Sizes are of {sizes.looked_at} pairs, evenly spread.")
+    if verdict is not None:
+        console.print(describe_alignment(verdict, config.source), highlight=False, soft_wrap=True)
     print_unpaired(console, found)
     if found.ignored:
         console.print(f"{found.ignored} other files are ignored.")

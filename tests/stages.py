@@ -17,5 +17,5 @@ def run_stages(plan: Plan) -> None:
         plan.checkpoint_bytes, plan.texts, config.metrics, threads=1, on_gpu=False, keep_b=config.also == "b"
     )
     write = Writer(config, plan.checkpoint.name)
-    for block in load_sources(plan.found.pairs, config.max_bytes, config.max_pixels, plan.pair_options):
+    for block in load_sources(plan.found.pairs, config.max_bytes, config.max_pixels, plan.pair_options, plan.register):
         write(actor(block))

@@ -31,9 +31,11 @@ FLOORS = {
     "tracking": 3,
     "checkpoints": 4,
     "measure": 4,
+    "rigs": 4,
     "fuse": 5,
     "train": 5,
     "evaluate": 6,
+    "align": 6,
     "ablate": 7,
 }
 """The packages of pipelines/; each imports lower floors only, and none on its own."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pipelines.archive.schema import Discovery
     from pipelines.fuse import job as fuse
     from upfusion.checkpoint import Checkpoint
+    from upfusion.registration.verdict import Verdict
 
 
 NAMES_SHOWN = 5
@@ -35,6 +36,14 @@ def warn_of_idle_prompt(console: Console, prompt: str | None, checkpoint: "Check
         )
 
 
+def describe_alignment(verdict: "Verdict", source: str) -> str:
+    """Say whether an archive is registered, and what to do if it is not."""
+    if verdict.unaligned:
+        command = escape(f"upfusion align {source} --out rig.json")
+        return f"[yellow]A and B are {verdict.describe()}[/]; estimate a rig with: {command}"
+    return f"Registration: {verdict.describe()}."
+
+
 def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     """Print the outcome of a job. Paths stay on one line, so that they can be copied."""
     if outcome.aggregates:
@@ -54,6 +63,8 @@ def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
         )
     if outcome.fused_now:
         lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit}/s, start included"
+    if outcome.alignment:
+        lines["Alignment"] = f"[yellow]{escape(outcome.alignment)}[/]"
     lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
     if outcome.tracked:
         lines["MLflow"] = escape(outcome.tracked)

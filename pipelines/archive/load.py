@@ -1,11 +1,11 @@
 """The stages before the network: fetch the source files of a block of pairs and decode them to arrays of one size."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from pipelines.archive.rows import DECODED, milliseconds_since, pack_image, size_of
+from pipelines.archive.rows import DECODED, milliseconds_since, pack_image
 from pipelines.errors.failures import STORE_LOST, Row, Rows, fail
 from pipelines.storage import objects as storage
 from pipelines.storage.outage import is_outage
@@ -14,6 +14,7 @@ from upfusion.cameras.metadata import read_metadata, read_shot
 from upfusion.cameras.pair_options import PairOptions
 from upfusion.cameras.radiometric import radiometric_kind
 from upfusion.cameras.sources import SideImage, SourceImage, read_radiometric_pair, read_source, resize_to, to_side
+from upfusion.color import Pixels
 from upfusion.image_guard import quiet_pillow
 from upfusion.images import MAX_PIXELS, ImageError
 
@@ -23,18 +24,37 @@ BYTES_TOGETHER = 32 << 20
 
 
 AS_STORED = PairOptions()
+Register = Callable[[Row, Pixels, Pixels], tuple[Pixels, Pixels]]
+"""Brings the sources of a pair onto one canvas, or fails its row."""
+
+
+def check_sizes(row: Row, a: Pixels, b: Pixels) -> tuple[Pixels, Pixels]:
+    """Fail a pair whose sources differ in size, and return them as they are."""
+    if a.shape[:2] != b.shape[:2]:
+        sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (a, b)]
+        fail(
+            row,
+            "size_mismatch",
+            f"sources differ in size: A is {sizes[0]}, B is {sizes[1]} pixels. Where both show the same part of the "
+            "scene, --resize b-to-a scales B; otherwise estimate a rig with `upfusion align` and give it as --rig",
+        )
+    return a, b
 
 
 def load_sources(
-    pairs: pa.Table, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS, options: PairOptions = AS_STORED
+    pairs: pa.Table,
+    max_bytes: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    options: PairOptions = AS_STORED,
+    register: Register = check_sizes,
 ) -> Iterator[pa.Table]:
-    """Fetch and decode pairs in small groups, which bounds memory.
+    """Fetch, decode and register pairs in small groups, which bounds memory.
 
     The grouping depends on the files only, so a retried task yields the same blocks.
     """
     start, size = 0, FEWEST_TOGETHER
     while start < pairs.num_rows:
-        loaded = decode(fetch(pairs.slice(start, size), max_bytes), max_pixels, options)
+        loaded = decode(fetch(pairs.slice(start, size), max_bytes), max_pixels, options, register)
         start += loaded.num_rows
         fitting = BYTES_TOGETHER * loaded.num_rows // loaded.nbytes
         size = max(FEWEST_TOGETHER, min(MOST_TOGETHER, 2 * size, fitting))
@@ -57,7 +77,12 @@ def fetch(pairs: pa.Table, max_bytes: int | None = None) -> Rows:
     return rows
 
 
-def decode(rows: Rows, max_pixels: int = MAX_PIXELS, options: PairOptions = AS_STORED) -> pa.Table:
+def decode(
+    rows: Rows,
+    max_pixels: int = MAX_PIXELS,
+    options: PairOptions = AS_STORED,
+    register: Register = check_sizes,
+) -> pa.Table:
     """Decode source files of at most `max_pixels` to arrays of one size, and free the files.
 
     Without `options`, pixels are taken as stored, on their full scale.
@@ -66,7 +91,7 @@ def decode(rows: Rows, max_pixels: int = MAX_PIXELS, options: PairOptions = AS_S
         for row in rows:
             started = time.perf_counter()
             if row["error_code"] is None:
-                _decode_pair(row, max_pixels, options)
+                _decode_pair(row, max_pixels, options, register)
             if row["error_code"] is not None:
                 row |= {"a": None, "b": None}  # unused pixels
             row["decode_ms"] = milliseconds_since(started)
@@ -89,10 +114,10 @@ def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
     return "source_unreadable", f"{uri} cannot be read: {said}"
 
 
-def _decode_pair(row: Row, max_pixels: int, options: PairOptions) -> None:
+def _decode_pair(row: Row, max_pixels: int, options: PairOptions, register: Register) -> None:
     try:
-        _read_pair(row, max_pixels, options)
-    except _SourceError as failure:
+        _read_pair(row, max_pixels, options, register)
+    except SourceError as failure:
         error = failure.error
         # Nothing but ImageError is raised; if something were, its pair alone would fail.
         code = "out_of_memory" if isinstance(error, MemoryError) else "damaged_image"
@@ -102,7 +127,7 @@ def _decode_pair(row: Row, max_pixels: int, options: PairOptions) -> None:
             fail(row, code, f"{failure.uri}: {type(error).__name__}: {error}")
 
 
-class _SourceError(Exception):
+class SourceError(Exception):
     """What was wrong with which source."""
 
     def __init__(self, uri: str, error: Exception) -> None:
@@ -110,36 +135,32 @@ class _SourceError(Exception):
         self.uri, self.error = uri, error
 
 
-def _read_pair(row: Row, max_pixels: int, options: PairOptions) -> None:
+def _read_pair(row: Row, max_pixels: int, options: PairOptions, register: Register) -> None:
     file_a = row["a_file"]
     notes: list[str] = []
     sides: dict[str, SideImage] = {}
-    for side, source in zip("ab", _sources(row, max_pixels), strict=True):
+    for side, source in zip("ab", read_sources(row, max_pixels), strict=True):
         try:
             sides[side] = to_side(source, side.upper(), getattr(options, side))
         except Exception as error:
-            raise _SourceError(row[f"{side}_uri"], error) from error
+            raise SourceError(row[f"{side}_uri"], error) from error
         notes += sides[side].notes
     a, b = sides["a"].pixels, sides["b"].pixels
     if options.resize_b and a.shape[:2] != b.shape[:2]:
         b = resize_to(b, (a.shape[0], a.shape[1]))
-    row |= {"a": pack_image(a), "b": pack_image(b), "a_file": None, "b_file": None}
-    if a.shape[:2] != b.shape[:2]:
-        sentence = f"sources differ in size: A is {size_of(row['a'])}, B is {size_of(row['b'])} pixels"
-        fail(
-            row,
-            "size_mismatch",
-            f"{sentence}. Where both show the same part of the scene, --resize b-to-a scales B; otherwise register "
-            "them first",
-        )
     row |= {"range_a": sides["a"].range, "range_b": sides["b"].range, "palette": sides["b"].palette}
     row["note"] = "; ".join(notes) or None
+    try:
+        a, b = register(row, a, b)
+    except MemoryError as error:
+        raise SourceError(row["b_uri"], error) from error
+    row |= {"a": pack_image(a), "b": pack_image(b), "a_file": None, "b_file": None}
     if options.metadata:
         _keep_metadata(row, file_a)
 
 
-def _sources(row: Row, max_pixels: int) -> Iterator[SourceImage]:
-    """Decode A, then B; of one FLIR radiometric JPEG both at once."""
+def read_sources(row: Row, max_pixels: int) -> Iterator[SourceImage]:
+    """Decode `a_file`, then `b_file`; of one FLIR radiometric JPEG both at once. Raises SourceError."""
     a_uri, b_uri = row["a_uri"], row["b_uri"]
     try:
         if a_uri == b_uri and radiometric_kind(row["a_file"]) == "flir":
@@ -147,11 +168,11 @@ def _sources(row: Row, max_pixels: int) -> Iterator[SourceImage]:
             return
         yield read_source(row["a_file"], "A", max_pixels)
     except Exception as error:
-        raise _SourceError(a_uri, error) from error
+        raise SourceError(a_uri, error) from error
     try:
         yield read_source(row["b_file"], "B", max_pixels)
     except Exception as error:
-        raise _SourceError(b_uri, error) from error
+        raise SourceError(b_uri, error) from error
 
 
 def _keep_metadata(row: Row, file: bytes) -> None:

@@ -44,6 +44,8 @@ DECODED = pa.schema(
         pa.field("note", pa.string()),
         pa.field("a", IMAGE),
         pa.field("b", IMAGE),
+        pa.field("rig", pa.string()),
+        pa.field("alignment", pa.float64()),
         *CAMERA,
         pa.field("metadata", METADATA),
         pa.field("fetch_ms", pa.float64()),

@@ -23,6 +23,8 @@ ERROR_CODES: dict[str, str] = {
     "unsupported_image": "a source image is whole, but of a kind that is not read",
     "too_large": "a source image has more pixels, or its file more bytes, than is safe to read",
     "size_mismatch": "the sources of a pair differ in size",
+    "rig_mismatch": "the rig is for images of other sizes, or there is none for the pair's camera",
+    "not_registered": "A and B are not registered, and --misaligned fail was given",
     "out_of_memory": "the pair is too large for the memory of the device",
     "fuse_failed": "the network or a metric failed on the pair",
     "write_failed": "the fused image could not be encoded or written",

@@ -13,13 +13,14 @@ from pipelines.config.metrics import MetricNames
 from pipelines.fuse.camera_config import CameraConfig
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.guide import Guide
+from pipelines.rigs.config import RigFields
 from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 
 if TYPE_CHECKING:
     from upfusion.tiles import Tiles
 
 
-class FuseConfig(CameraConfig, FootageConfig, ArchiveConfig):
+class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
     """All options of a fuse job."""
 
     out: RuntimeOnly[str] = Field(description="Folder or s3:// prefix for the results.")

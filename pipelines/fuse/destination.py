@@ -87,6 +87,7 @@ class Destination:
         self.frames = storage.join(self.uri, "frames")
         self.recordings = storage.join(self.uri, "recordings")
         self.success = storage.join(self.uri, "_SUCCESS.json")
+        self.rig = storage.join(self.uri, "rig.json")
         self.report = storage.join(self.uri, "report.html")
 
     def claim(self, run: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
@@ -103,6 +104,11 @@ class Destination:
             write_claim(self.uri, run)
         except OSError as error:
             raise UsageError(f"--out {self.uri} cannot be used: {error}") from error
+
+    def keep_rigs(self, text: str) -> None:
+        """Write rig.json, by which B is warped; it is the same in every run of this destination."""
+        if not storage.exists(self.rig):
+            storage.write_bytes(self.rig, text.encode())
 
     def read_manifest(self) -> pa.Table:
         """Read the manifest (JOB_MANIFEST); empty if there is none yet."""

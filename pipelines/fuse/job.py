@@ -32,6 +32,7 @@ from pipelines.cluster.execute import Built, Progress, run_to_end
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.actor import FuseActor
+from pipelines.fuse.alignment import sum_up_alignment
 from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, without
 from pipelines.fuse.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
 from pipelines.fuse.plan import Plan
@@ -66,6 +67,8 @@ class Outcome:
     """Where to view the MLflow run."""
     recordings: list[dict[str, Any]] = field(default_factory=list)
     """The description of each joined recording (`recordings/*.json`)."""
+    alignment: str | None = None
+    """What there is to say about pairs that are not registered."""
     unit: str = "pairs"
     """What the manifest lists: pairs (of images), segments (of recordings), or both."""
     damaged: tuple[str, ...] = ()
@@ -91,6 +94,8 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
             Destination(config.out).claim(plan.run_of_all_shards, defaults)
             plan = plan.with_ranges(agree_on_ranges(storage.absolute(config.out), plan.ranges))
         destination.claim(plan.run, defaults)
+        if plan.rigs is not None:
+            destination.keep_rigs(plan.rigs.to_json())
         plan = plan.with_ranges(agree_on_ranges(destination.uri, plan.ranges))
         finished = destination.finished()
     except OSError as error:
@@ -211,7 +216,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
     # Ray closes a block of a task's output as soon as it exceeds this size.
     graph.context.target_max_block_size = BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU
     limits = plan.config.max_bytes, plan.config.max_pixels
-    loaded = add_tasks(graph, load_sources, *limits, plan.pair_options, workers=workers)
+    loaded = add_tasks(graph, load_sources, *limits, plan.pair_options, plan.register, workers=workers)
     fused = add_actors(
         loaded,
         FuseActor,
@@ -262,6 +267,10 @@ def _close(
     }
     if recordings:
         counts |= {"recordings": len(recordings), "recordings_with_gaps": sum(bool(r["missing"]) for r in recordings)}
+    alignment = sum_up_alignment(destination, plan)
+    if alignment is not None:
+        counts |= {"scored": alignment.scored, "misaligned": alignment.flagged}
+        counts |= {"alignment": alignment.describe(plan.config.source)}
     if not len(missing) and not len(surplus):
         destination.succeed(counts)
     elif plan.config.limit is None:
@@ -285,6 +294,7 @@ def _close(
         tracked=tracked.where,
         recordings=recordings,
         unit=_unit_of(manifest),
+        alignment=counts.get("alignment"),
     )
 
 

@@ -14,8 +14,14 @@ from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.redaction import redact_values
 from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.footage.rig_frames import sample_pairs
 from pipelines.fuse.guide import Guide
 from pipelines.fuse.ranges import Ranges, pair_options, settle_ranges, with_ranges
+from pipelines.rigs.config import AUTO
+from pipelines.rigs.estimate import PAIRS, estimate_rigs
+from pipelines.rigs.load import read_rigs
+from pipelines.rigs.register import Register
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
@@ -25,6 +31,7 @@ from upfusion.checkpoint import Checkpoint
 from upfusion.guidance import Guidance, check_balance
 from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
+from upfusion.registration.rig_set import RigSet
 from upfusion.version import __version__
 
 MADE_WITH = ("torch", "ray", "pyarrow", "pillow", "opencv-python-headless", "numpy", "av")
@@ -44,6 +51,8 @@ class Plan:
     found: Discovery
     texts: Texts
     """Text embeddings for the pairs of SOURCE."""
+    rigs: RigSet | None
+    """How B is warped; None where pairs are registered."""
     run: dict[str, Any]
     """The content of `run.json`."""
 
@@ -60,7 +69,14 @@ class Plan:
     @property
     def pair_options(self) -> PairOptions:
         """How the files of a pair become arrays."""
-        return pair_options(self.config, self.ranges)
+        options = pair_options(self.config, self.ranges)
+        return options if self.rigs is None else replace(options, resize_b=False)
+
+    @property
+    def register(self) -> Register:
+        """What the decode stage does with the sources of a pair."""
+        config, text = self.config, None if self.rigs is None else self.rigs.to_json()
+        return Register(text, config.canvas, config.refine, config.misaligned)
 
     @property
     def run_of_all_shards(self) -> dict[str, Any]:
@@ -93,6 +109,8 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
     _check_balances(config, checkpoint, found.pairs)
     result = config.result_settings() | {"model": checkpoint.digest, "metrics_version": METRICS_VERSION}
     result |= _colors_of_tasks(config.guide, found.pairs)
+    rigs = find_rigs(config, found.pairs)
+    result |= {} if rigs is None else {"rig": rigs.digest()}
     run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,
@@ -105,7 +123,24 @@ def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
         ranges = settle_ranges(found.pairs, config)
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
-    return Plan(config, checkpoint, data, found, texts, with_ranges(redact_values(run), ranges))
+    return Plan(config, checkpoint, data, found, texts, rigs, with_ranges(redact_values(run), ranges))
+
+
+def find_rigs(config: FuseConfig, pairs: pa.Table) -> RigSet | None:
+    """Read the rigs, or estimate them: once per destination, which keeps them. Raises UsageError."""
+    if config.rig is None:
+        return None
+    if config.rig != AUTO:
+        return read_rigs(config.rig, pairs)
+    if config.shard:
+        raise UsageError("--rig auto would estimate a rig per shard; run `upfusion align` once and give its file")
+    kept = Destination(config.destination).rig
+    try:
+        if storage.exists(kept):
+            return read_rigs(kept, pairs)
+    except OSError as error:
+        raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
+    return estimate_rigs(sample_pairs(pairs, config, PAIRS), config.per).rigs
 
 
 def _colors_of_tasks(guide: Guide, pairs: pa.Table) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def track(
     import mlflow
 
     values = {name: float(counts[name]) for name in ("pairs", "ok", "failed", "unpaired")}
+    values |= {name: float(counts[name]) for name in ("misaligned", "scored") if name in counts}
     if fused_now:
         values |= {"pairs_per_second": fused_now / seconds, "seconds": seconds}
     for metric, numbers in aggregates.items():

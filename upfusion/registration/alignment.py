@@ -6,6 +6,7 @@ standard deviations of what chance gives, because a weak best among many always 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from upfusion.registration.cells import Volumes, pooled_volumes
 from upfusion.registration.coordinates import Size, fitted, middle
 from upfusion.registration.gradient_field import gradient_field, to_grey
 
-THRESHOLD = 0.5
+THRESHOLD = 0.45
 """Scores below it are reported. Of 246 registered infrared, NIR and SAR pairs 2 % lie below it."""
 UNJUDGED = frozenset({"ct_mri", "pet_mri", "spect_mri"})
 """Tasks whose sources have too few edges in common: half of their registered pairs would be reported."""
@@ -36,7 +37,7 @@ class AlignmentScore:
     """How well a pair is registered, as far as can be told."""
 
     score: float
-    """0 to 1; registered pairs have about 1, displaced ones less than 0.5."""
+    """0 to 1; registered pairs have about 1, displaced ones less than 0.45."""
     displacement: float | None
     """Mean displacement that makes A and B agree best, in pixels of A; None where no displacement stands out."""
 
@@ -74,6 +75,14 @@ def alignment_score(a: NDArray[Any], b: NDArray[Any]) -> AlignmentScore | None:
     if not len(volumes.at):
         return None
     return _judge(volumes, small, max(size) / _LONGEST)
+
+
+def misaligned(scores: Sequence[AlignmentScore]) -> AlignmentScore | None:
+    """Return the median of several pairs' scores if it says that they are not registered, None otherwise."""
+    if not scores:
+        return None
+    middle_one = sorted(scores, key=lambda one: one.score)[len(scores) // 2]
+    return middle_one if middle_one.misaligned else None
 
 
 def _small_grey(image: NDArray[Any], size: Size) -> NDArray[np.float32]:

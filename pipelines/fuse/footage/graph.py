@@ -88,6 +88,7 @@ def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, work
         config=plan.config,
         model=plan.checkpoint.name,
         options=plan.pair_options,
+        register=plan.register,
         checkpoint=plan.checkpoint_bytes,
         texts=plan.texts_of(todo),
         threads=workers.threads,

@@ -21,6 +21,7 @@ from pipelines.errors.failures import Row, fail, mark_store_unavailable, write_r
 from pipelines.fuse.actor import FuseActor, is_out_of_memory
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
+from pipelines.fuse.footage.alignment import SegmentAlignment
 from pipelines.fuse.footage.concat import frames_uri, segment_uri
 from pipelines.fuse.footage.container import RecordingError
 from pipelines.fuse.footage.encode import CONTAINERS, Encoder
@@ -29,6 +30,7 @@ from pipelines.fuse.footage.prefetch import BackgroundConsumer, in_groups, prefe
 from pipelines.fuse.footage.schemas import STABILITY, frame_schema
 from pipelines.fuse.footage.sync import Paired, choose_frames, pair_by_time, tolerance
 from pipelines.fuse.schemas import SEGMENT_COUNTS, STAGES, WRITTEN, output_schema
+from pipelines.rigs.register import Register, onto_canvas
 from pipelines.storage import objects as storage
 from pipelines.storage.names import check_inside
 from pipelines.storage.parquet import write_table
@@ -40,6 +42,8 @@ from upfusion.color import ColorRule, Pixels
 from upfusion.flicker import change_ratio, flicker
 from upfusion.images import ImageError
 from upfusion.metrics import METRICS_VERSION, measure
+from upfusion.registration.rig import RigError
+from upfusion.registration.warp import RigWarp
 
 # Pixels of one pass: three frames of 1280x1024, dozens of a surveillance camera's.
 PIXELS_A_PASS_GPU = 4_000_000
@@ -66,12 +70,20 @@ class _StoreError(Exception):
 class SegmentActor(FuseActor):
     """One copy of the network: fuses one segment after the other, holding a few frames at a time."""
 
-    def __init__(self, config: FuseConfig, model: str, options: PairOptions = AS_STORED, **network: Any) -> None:
+    def __init__(
+        self,
+        config: FuseConfig,
+        model: str,
+        options: PairOptions = AS_STORED,
+        register: Register | None = None,
+        **network: Any,
+    ) -> None:
         super().__init__(
             metrics=config.metrics, precision=config.precision, tiles=config.tiles, guide=config.guide, **network
         )
         self.config = config
         self.options = options
+        self.register = register or Register(misaligned=config.misaligned)
         self.model_name = model
         self.destination = Destination(config.destination)
 
@@ -93,6 +105,8 @@ class SegmentActor(FuseActor):
                 mark_store_unavailable(row, self.destination.uri, error.error)
             except (RecordingError, ImageError) as error:
                 fail(row, error.code, str(error))
+            except RigError as error:
+                fail(row, "rig_mismatch", str(error))
             except av.FFmpegError as error:  # errors of reading are handled where frames are read
                 fail(row, "write_failed", f"the fused frames cannot be encoded: {error}")
             except OSError as error:
@@ -114,6 +128,7 @@ class SegmentActor(FuseActor):
             frames = run.stream()
             if not frames:
                 raise RecordingError(*run.why_nothing())
+            run.alignments.check()
             row = row | run.result(frames)
         started = time.perf_counter()
         uri = segment_uri(self.destination, row["pair_id"], self.config)
@@ -169,12 +184,17 @@ class SegmentRun:
         self.a_seen: float | None = None
         self.options = {"a": actor.options.a, "b": actor.options.b}
         self.levels: dict[str, SideImage] = {}
+        named = actor.register.warp_for(row["recording"], row["task"])
+        self.rig: str | None = named[0] if named else None
+        self.warp: RigWarp | None = named[1] if named else None
+        self.size = (a.video.height, a.video.width) if self.warp is None else (self.warp.height, self.warp.width)
+        self.alignments = SegmentAlignment(row["task"], actor.register.misaligned)
         self.none: dict[str, int] = defaultdict(int)
 
     def stream(self) -> list[Row]:
         """Fuse and encode all frames and return a row of each."""
         rows: list[Row] = []
-        size = self.actor.frames_a_pass(self.a.video.height, self.a.video.width)
+        size = self.actor.frames_a_pass(*self.size)
         try:
             with (
                 BackgroundConsumer(self._encode, 2 * size) as encoding,
@@ -217,7 +237,8 @@ class SegmentRun:
         means = {name: _mean(frames, name) for name in (*self.actor.metrics, *STABILITY)}
         end = frames[-1]["seconds"] + video.interval if self.end == float("inf") else self.end
         return (
-            {"width": video.width, "height": video.height, "model": self.actor.model_name}
+            {"width": self.size[1], "height": self.size[0], "model": self.actor.model_name}
+            | {"rig": self.rig, "alignment": self.alignments.score}
             | counts
             | means
             | {"start_s": self.start, "end_s": end, "time_base": str(video.time_base), "rate": video.rate}
@@ -254,6 +275,7 @@ class SegmentRun:
         if aspect != 1 and self.config.video_codec == "ffv1":  # PyAV cannot write it into mkv
             yield f"pixels of A are {aspect.numerator}:{aspect.denominator}, which the mkv does not say"
         yield from (f"{side} ends early: the file is damaged or cut short" for side in self._cut_short())
+        yield from self.alignments.notes()
         if self.config.metrics_every and self.none:
             yield f"no {', '.join(self.none)} on some frames"
 
@@ -290,8 +312,11 @@ class SegmentRun:
                 return
             a, b = pair
             pixels_a, pixels_b = self._levels("a", a.read()), self._levels("b", b.read())
-            if pixels_a.shape[:2] != pixels_b.shape[:2]:
+            if self.warp is not None:
+                pixels_a, pixels_b = onto_canvas(self.warp, pixels_a, pixels_b)
+            elif pixels_a.shape[:2] != pixels_b.shape[:2]:
                 pixels_b = self._resized(pixels_b, pixels_a)
+            self.alignments.see(pixels_a, pixels_b)
             self.milliseconds["decode"] += milliseconds_since(started)
             yield Ready(a.pts, a.seconds, b.seconds, pixels_a, pixels_b)
 
@@ -312,14 +337,15 @@ class SegmentRun:
             raise RecordingError(
                 "size_mismatch",
                 f"frames of A are {width}x{height}, those of B {b_width}x{b_height} pixels. Where both show the same "
-                "part of the scene, --resize b-to-a scales B's; otherwise register them first",
+                "part of the scene, --resize b-to-a scales B's; otherwise estimate a rig with `upfusion align` and "
+                "give it as --rig",
             )
         shrinks = width < b_width
         return cv2.resize(b, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
 
     def _fuse(self, ready: list[Ready], position: int) -> Iterator[tuple[Row, Pixels]]:
         video = self.a.video
-        if other := next((one for one in ready if one.a.shape[:2] != (video.height, video.width)), None):
+        if other := next((one for one in ready if one.a.shape[:2] != self.size), None):
             sizes = f"from {video.width}x{video.height} to {other.a.shape[1]}x{other.a.shape[0]}"
             raise RecordingError("size_mismatch", f"frames of A change size, {sizes} at {other.seconds:.2f} s")
         started = time.perf_counter()

@@ -35,16 +35,20 @@ from upfusion.image_guard import PILLOWS_LIMIT
 from upfusion.images import decode_image, to_8_bits
 from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
+from upfusion.registration.alignment import THRESHOLD
 
 HEADLINES = ("vif_balanced", "vif")  # in order of preference; copying a source raises only the second
 EXTREMES = 3  # pairs shown from each end of the headline metric
 FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
 SIZES_LISTED = 6
+WORST_ALIGNED = 10
 LONG_SIDE = 960  # pixels
 # Missing columns are read as null, so one schema covers every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
 NARROW_NAMES = [
+    "alignment",
+    "note",
     "pair_id",
     "task",
     "balance",
@@ -97,6 +101,7 @@ def write_report(dest: str, may_read: MayRead = allow_all) -> str:
         stages=_stages(rows),
         failures=_failures(rows, ok),
         unpaired=_unpaired(dest),
+        alignment=_alignment(dest, rows),
         tasks=TASKS,
         nonce=secrets.token_urlsafe(16),
     )
@@ -116,11 +121,27 @@ def _read_run(dest: str) -> dict[str, Any]:
 
 
 def _unpaired(dest: str) -> dict[str, Any]:
-    try:
-        counts = json.loads(storage.read_bytes(storage.join(dest, "_SUCCESS.json")))
-    except FileNotFoundError:  # an incomplete job, or one with --limit
-        counts = {}
+    counts = _counts(dest)
     return {"count": counts.get("unpaired", 0), "files": counts.get("unpaired_files", [])[:UNPAIRED_LISTED]}
+
+
+def _counts(dest: str) -> dict[str, Any]:
+    try:
+        counts: dict[str, Any] = json.loads(storage.read_bytes(storage.join(dest, "_SUCCESS.json")))
+    except FileNotFoundError:  # an incomplete job, or one with --limit
+        return {}
+    return counts
+
+
+def _alignment(dest: str, rows: pa.Table) -> dict[str, Any] | None:
+    """Return how many pairs are registered, and the worst of them; None where no pair has a score."""
+    scored = rows.filter(pc.is_valid(rows["alignment"])).sort_by("alignment")
+    if not scored.num_rows:
+        return None
+    below = pc.sum(pc.less(scored["alignment"], THRESHOLD)).as_py()
+    worst = scored.slice(0, min(below, WORST_ALIGNED)).select(["pair_id", "alignment", "note"]).to_pylist()
+    said = _counts(dest).get("alignment")
+    return {"said": said, "pairs": scored.num_rows, "below": below, "worst": worst, "threshold": THRESHOLD}
 
 
 def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:

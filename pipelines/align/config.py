@@ -1,0 +1,22 @@
+"""The configuration of `upfusion align`."""
+
+from pydantic import Field
+
+from pipelines.archive.config import ArchiveConfig
+from pipelines.rigs.config import PerCamera
+from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
+
+
+class AlignConfig(PerCamera, ArchiveConfig):
+    """Everything the align job is told."""
+
+    out: str = Field("rig.json", description="File for the rig; a page that shows it is written beside it (.html).")
+    pairs: int = Field(
+        32, ge=1, le=512, description="Pairs per camera, spread over the archive, that a rig is estimated from."
+    )
+    offset: str = Field(
+        "0", description="Of recordings: seconds that B's clock began after A's, or 'auto' (see `upfusion fuse`)."
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, le=PILLOWS_LIMIT, description="Pixels of the largest source image; larger ones are left out."
+    )

@@ -1,0 +1,66 @@
+"""The page of a rig: what it does, how sure it is, and pictures that show it; one self-contained file."""
+
+import functools
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from pipelines.align.pictures import as_jpeg, checkerboards, residuals
+from pipelines.errors.escaping import printable
+from pipelines.rigs.estimate import Estimated
+from pipelines.rigs.load import Viewed
+from pipelines.storage import objects as storage
+from upfusion.registration.estimate import pooled_score
+from upfusion.registration.rig import Rig
+
+_SHOWN = 3
+_WORST = 3
+_FOR_RESIDUALS = 16
+
+
+def write_page(uri: str, source: str, estimated: Estimated) -> None:
+    """Write the page of an archive's rigs."""
+    cameras = [camera_of_page(name, rig, list(estimated.pairs[name])) for name, rig in estimated.rigs.rigs.items()]
+    page = _template().render(
+        source=source, cameras=cameras, refused=dict(estimated.refused), written=datetime.now(UTC)
+    )
+    storage.write_bytes(uri, page.encode("utf-8", "replace"))
+
+
+def camera_of_page(name: str, rig: Rig, pairs: list[Viewed]) -> dict[str, Any]:
+    """Return what the page shows of one rig."""
+    scored = sorted(((pooled_score([one.views], rig.matrix, rig.field), one) for one in pairs), key=lambda s: s[0])
+    best = [one for _, one in reversed(scored)][:_SHOWN]
+    image, cells = residuals(rig, [one.views for one in pairs][:_FOR_RESIDUALS])
+    lengths = np.hypot(cells.displacement[:, 0], cells.displacement[:, 1])
+    return {
+        "name": name,
+        "rig": rig,
+        "said": rig.describe(),
+        "pairs": [_shown(rig, one) for one in best],
+        "worst": [(score, _shown(rig, one)) for score, one in scored[:_WORST]] if len(pairs) > _SHOWN else [],
+        "residual": as_jpeg(image),
+        "median": float(np.median(lengths)) if len(lengths) else None,
+        "cells": len(lengths),
+    }
+
+
+def _shown(rig: Rig, one: Viewed) -> dict[str, Any]:
+    before, after = checkerboards(rig, one.views)
+    return {"pair_id": one.pair_id, "before": as_jpeg(before), "after": as_jpeg(after)}
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_finalize,
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template("rig.html.jinja")
+
+
+def _finalize(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value

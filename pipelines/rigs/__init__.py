@@ -1,0 +1,1 @@
+"""Rigs in the jobs: read from files, estimated from an archive, applied to the pairs of a block."""
