@@ -7,6 +7,7 @@ from upfusion.registration.cells import Round
 from upfusion.registration.coordinates import concentric, corner_distance
 from upfusion.registration.estimate import (
     FINISHING,
+    LEAST_SCORES,
     Estimate,
     find_start,
     least_score,
@@ -20,6 +21,9 @@ PAIRS = 8
 """Pairs, spread over an archive, that a verdict needs."""
 LEAST_GAIN = 1.12
 """Aligned archives gain 0.99 to 1.11 by being aligned again, those displaced by 8 px 1.23 and more."""
+
+_LEAST_OF_MANY = 0.18
+"""Of four different pairs or more: from where the pairs lie, those of other scenes do not reach it. A rig needs 0.25."""
 
 _ROUNDS = (
     Round(320, 96, 48, 18, "similarity"),
@@ -79,7 +83,7 @@ def archive_verdict(views: Sequence[PairOfViews], search: bool = True) -> Verdic
         far = refine(pairs, find_start(pairs), FINISHING)
         far = replace(far, score=pooled_score(pairs, far.matrix))
         found = max(found, far, key=lambda estimate: estimate.score)
-    if found.score < least:
+    if found.score < (_LEAST_OF_MANY if least == LEAST_SCORES[0][1] else least):
         return Verdict("unknown", before, found.score, None, len(pairs))
     away = found.score >= LEAST_GAIN * before
     displaced = corner_distance(start, found.matrix, a.size) if away else 0.0
