@@ -23,7 +23,7 @@ LEAST_GAIN = 1.12
 """Aligned archives gain 0.99 to 1.11 by being aligned again, those displaced by 8 px 1.23 and more."""
 
 _LEAST_OF_MANY = 0.18
-"""Of four different pairs or more: from where the pairs lie, those of other scenes do not reach it. A rig needs 0.25."""
+"""Of four different pairs or more: started where they lie, other scenes stay below it. A rig needs 0.25."""
 
 _ROUNDS = (
     Round(320, 96, 48, 18, "similarity"),
