@@ -12,7 +12,7 @@ from pipelines.align.config import AlignConfig
 
 @job_command(AlignConfig, name="align", positional=("source",))
 def command(config: AlignConfig, verbose: bool) -> int:  # noqa: ARG001
-    """Estimate the transform from B's pixels to A's for two cameras mounted together, from pairs of images or films.
+    """Estimate the transform from B's pixels to A's for two cameras of one rig, from images or recordings.
 
     Writes the rig as JSON, and a page that shows A and B before and after. Refuses pairs that do not show the same
     scene. `upfusion fuse --rig FILE` then warps B. Exit codes: 0 every camera has a rig, 3 some have none, 2 a wrong

@@ -177,7 +177,7 @@ def to_array(image: Image.Image) -> Pixels:
     Raises ImageError (`unsupported_image`).
     """
     image.load()
-    return _upright(_stored_pixels(image), orientation_of(image))
+    return upright(_stored_pixels(image), orientation_of(image))
 
 
 def _decode(data: bytes, max_pixels: int) -> DecodedImage:
@@ -189,7 +189,7 @@ def _decode(data: bytes, max_pixels: int) -> DecodedImage:
         pixels = _decode_deep_png(data, image) if _is_deep_png(data) else _stored_pixels(image)
         if image.format == "PNG":
             check_png_data(data, pixels)
-        pixels = _upright(pixels, orientation)
+        pixels = upright(pixels, orientation)
         declared(data, orientation).check(pixels)
         return DecodedImage(pixels, alpha_dropped, frames)
 
@@ -198,7 +198,7 @@ def _decode_tiff(data: bytes, max_pixels: int) -> DecodedImage:
     header = read_tiff_header(data)
     check_size((header.width, header.height), max_pixels)
     if is_read_here(header):
-        pixels = _upright(read_tiff_pixels(data, header, max_pixels), header.orientation)
+        pixels = upright(read_tiff_pixels(data, header, max_pixels), header.orientation)
     elif is_read_by_pillow(header):
         check_size(header.segment, max_pixels)  # a tile is decoded whole, however little of it is the image's
         with open_image(data, max_pixels) as image:
@@ -236,7 +236,8 @@ def _sixteen_bits(image: Image.Image) -> Pixels:
     return 65535 - pixels if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else pixels
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror pixels as an EXIF orientation (1 to 8) says; others leave them."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

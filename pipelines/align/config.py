@@ -8,7 +8,7 @@ from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
 
 
 class AlignConfig(PerCamera, ArchiveConfig):
-    """Everything the align job is told."""
+    """Configuration of the align job."""
 
     out: str = Field("rig.json", description="File for the rig; a page that shows it is written beside it (.html).")
     pairs: int = Field(

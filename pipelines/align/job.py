@@ -34,7 +34,7 @@ def align(config: AlignConfig, on_progress: Callable[[str], None] = lambda _: No
     on_progress("looking for pairs")
     found = discover(config, recordings=True)
     on_progress(f"reading up to {config.pairs} pairs per camera of {found.pairs.num_rows}")
-    # What a fuse job is told about recordings.
+    # Recordings need the settings of a fuse job.
     settings = {name: getattr(config, name) for name in ("source", "frame_rate", "per", "offset", "max_pixels")}
     sampled = sample_pairs(found.pairs, FuseConfig(out=config.out, **settings), config.pairs)
     estimated = estimate_rigs(sampled, config.per, on_progress)

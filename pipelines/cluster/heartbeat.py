@@ -123,7 +123,7 @@ class Heart:
             since, worked = self.since, self.worked
             self.worked = since is not None
             busy = time.monotonic() - since if since is not None else 0.0 if worked else None
-            with suppress(Exception):  # the board may be gone, and the work goes on without it
+            with suppress(Exception):  # the board may be gone, and the work continues without it
                 if self.board is not None:
                     self.board.put.remote(process, Beat(self.stage, busy, self.is_actor))
             time.sleep(BEAT_SECONDS)

@@ -49,7 +49,7 @@ def _parsed(ranges: Mapping[str, str | None]) -> dict[str, ValueRange | None]:
 def settle_ranges(pairs: pa.Table, config: FuseConfig) -> Ranges:
     """Return the ranges of an archive: those that DEST has, and for kinds of values it has none for, sampled ones.
 
-    A DEST of an earlier version has none, and goes on with full scales.
+    A DEST of an earlier version has none and resumes with full scales.
     """
     claims = (read_claim(storage.absolute(uri)) for uri in (config.out, config.destination))
     there = next((claim for claim in claims if claim is not None), None)
@@ -116,7 +116,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _may_be_deep(uri: str) -> bool:
-    """Tell by its head whether an image may have more than 8 bits; a damaged one is somebody else's to report."""
+    """Tell by its header whether an image may have more than 8 bits; damage is reported where it is decoded."""
     try:
         head = storage.read_head(uri, _HEAD)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a job is told about rigs; every field is a flag."""
+"""Options about rigs that several jobs share; every field is a flag."""
 
 from typing import Literal
 

@@ -122,7 +122,7 @@ def add_note(row: Row, note: str) -> None:
 
 
 def _filled(a: Pixels, b: Pixels, seen: NDArray[np.bool_]) -> Pixels:
-    # Two equal images are fused to themselves, so that A goes on where B ends.
+    # Two equal images are fused to themselves, so that A continues where B ends.
     weight = np.clip(cv2.distanceTransform(seen.astype(np.uint8), cv2.DIST_L2, 3) / _FEATHER, 0, 1)
     top = np.iinfo(b.dtype).max
     shown: NDArray[Any] = luma(a) * np.float32(top)

@@ -28,7 +28,7 @@ from upfusion.cameras.ranges import (
 from upfusion.cameras.values import decode_values, is_value_tiff
 from upfusion.color import Pixels
 from upfusion.image_guard import MAX_PIXELS, ImageError
-from upfusion.images import DecodedImage, _upright, decode_image
+from upfusion.images import DecodedImage, decode_image, upright
 
 _ORIENTATION = 274
 _ZERO_CELSIUS = 273.15
@@ -222,7 +222,7 @@ def _turned(values: Values, data: bytes) -> Values:
         if marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
             entry = read_directories(data[start + 6 : end])[0].get(_ORIENTATION)
             orientation = entry.numbers() if entry else ()
-            return _upright(values, int(orientation[0])) if orientation else values
+            return upright(values, int(orientation[0])) if orientation else values
     return values
 
 

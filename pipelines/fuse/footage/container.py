@@ -152,7 +152,7 @@ def _rate(container: InputContainer, stream: VideoStream) -> float:
 
 
 def _seconds(container: InputContainer, stream: VideoStream, zero: int, rate: float) -> float | None:
-    """Return how long a film is from its first frame on, where that can be said.
+    """Return the length of a video stream from its first frame on, where it is known.
 
     mkv says only how long the longest of its streams is, sound included, and counts from the time 0 of its clock.
     """
@@ -189,7 +189,7 @@ def _rotation(container: InputContainer, stream: VideoStream) -> int:
 
 
 def _packets(container: InputContainer, stream: VideoStream, start: int) -> Iterator[Packet]:
-    """Yield some packets of a film from its beginning on; whoever reads on has to seek first."""
+    """Yield some packets from the beginning of a video stream; seek before reading on."""
     with suppress(av.FFmpegError):
         container.seek(start, stream=stream)
         yield from islice(container.demux(stream), FRAMES_TIMED)

@@ -211,10 +211,11 @@ class SegmentRun:
 
     def why_nothing(self) -> tuple[str, str]:
         """Return the error code and message for a segment without a fused frame."""
-        film_a, film_b = self.a.video, self.b.video
+        video_a, video_b = self.a.video, self.b.video
         if self.pairing.unpaired:
-            apart = 1000 * tolerance(film_a, film_b)
-            ends = "" if film_b.seconds is None else f"; with the offset B ends at {film_b.seconds + self.offset:.2f} s"
+            apart = 1000 * tolerance(video_a, video_b)
+            ended = video_b.seconds
+            ends = "" if ended is None else f"; with the offset B ends at {ended + self.offset:.2f} s"
             return "no_partner", (
                 f"none of {self.pairing.unpaired} frames of A from {self.start:.2f} s on has a frame of B within "
                 f"{apart:.0f} ms{ends}. Give the clock offset of B with --offset"

@@ -153,7 +153,7 @@ def _is_agreement(a: Signal, b: Signal, lag: int, frame: int) -> bool:
     Chance: the best of thousands of lags of two independent signals reaches a correlation of about four over the root
     of how many independent values they have; few, where either repeats itself or changes slowly (Bartlett, 1935,
     doi:10.2307/2983819). Single moments: key frames of an encoder and steps of an exposure make one large change in an
-    otherwise still film, so the parts of the overlap have to agree each by itself.
+    otherwise still recording, so the parts of the overlap have to agree each by itself.
     """
     x, y = _overlap(a, b, lag)
     x, y = x[::frame], y[::frame]  # between frames values are interpolated
