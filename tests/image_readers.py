@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from upfusion.image_metadata import orientation_of
-from upfusion.images import _upright
+from upfusion.images import upright
 from upfusion.tiff_header import TiffHeader, is_tiff, read_tiff_header
 
 Read = tuple[np.ndarray, int]
@@ -75,7 +75,7 @@ def by_opencv(data: bytes) -> Read | None:
     if not is_tiff(data):
         with Image.open(io.BytesIO(data)) as image:
             turned = orientation_of(image)
-    return np.ascontiguousarray(_upright(pixels, turned)), 8 * pixels.dtype.itemsize
+    return np.ascontiguousarray(upright(pixels, turned)), 8 * pixels.dtype.itemsize
 
 
 def _opencv_honours(header: TiffHeader) -> bool:
@@ -139,7 +139,7 @@ def _meant(
 
 
 def _turned(pixels: np.ndarray, header: TiffHeader) -> np.ndarray:
-    return np.ascontiguousarray(_upright(pixels, header.orientation))
+    return np.ascontiguousarray(upright(pixels, header.orientation))
 
 
 READERS: dict[str, Callable[[bytes], Read | None]] = {"Pillow": by_pillow, "OpenCV": by_opencv, "tifffile": by_tifffile}
