@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors.exceptions import UsageError
-from pipelines.fuse.schemas import JOB_MANIFEST
+from pipelines.fuse.schemas import JOB_MANIFEST, output_schema
 from pipelines.measure.summary import summarise
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import is_claimed, run_file, write_claim
@@ -150,11 +150,14 @@ class Destination:
         return Finished(rows, {uri: table.num_rows for uri, table in tables.items()}, tuple(damaged))
 
     def read_columns(self, columns: list[str], uris: list[str] | None = None) -> pa.Table:
-        """Read some columns of all rows, or of the rows in some files."""
+        """Read some columns of all rows, or of the rows in some files; null where an earlier version wrote none."""
         if uris is None:
             uris = self.pair_files()
+        metrics = [name for name in columns if name not in output_schema(()).names]
+        schema = output_schema(tuple(metrics))
+        schema = pa.schema([schema.field(name) for name in columns])
         with ThreadPoolExecutor(max_workers=16) as pool:
-            return pa.concat_tables(pool.map(lambda uri: read_table(uri, columns), uris))
+            return pa.concat_tables([schema.empty_table(), *pool.map(lambda uri: read_as(uri, schema), uris)])
 
     def pair_files(self) -> list[str]:
         """List the files of rows."""

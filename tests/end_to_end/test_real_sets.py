@@ -19,7 +19,7 @@ from pipelines.storage import objects as storage
 from tests.archives import real_set
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.object_store import ObjectStore
-from upfusion.color import Pixels, luma8
+from upfusion.color import Pixels, color_rule, luma8
 from upfusion.images import decode_image
 from upfusion.metrics import measure
 
@@ -84,7 +84,12 @@ def test_every_pair_is_fused_with_its_size_and_the_colour_of_a(fused_sets: Any, 
         source = decode_image(storage.read_bytes(row["a_uri"])).pixels
         fused = decode_image(row["fused"]["bytes"]).pixels
         assert fused.shape == source.shape
-        assert np.abs(chroma(source) - chroma(fused)).mean() < 1.5, row["pair_id"]
+        before, after = chroma(source), chroma(fused)
+        if color_rule(row["task"]) == "keep-luma":  # which keeps the hue, and may make a colour paler
+            paler = np.linalg.norm(after, axis=-1) / np.linalg.norm(before, axis=-1).clip(4)
+            assert paler.max() < 1.2
+            before *= paler[..., None]
+        assert np.abs(before - after).mean() < 1.5, row["pair_id"]
 
 
 @pytest.mark.parametrize("name", ["llvip", "msrs"])
