@@ -56,10 +56,9 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Provenance":
-        """Build from the JSON form; raises ValueError for a field that this version lacks."""
-        if unknown := sorted(set(values) - {known.name for known in fields(cls)}):
-            raise ValueError(f"provenance has fields this version does not know: {', '.join(unknown)}")
-        return cls(**{**values, "notes": tuple(values.get("notes", ()))})
+        """Build from the JSON form; fields that a later version added say nothing to this one, and are left out."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**{**known, "notes": tuple(values.get("notes", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +71,18 @@ class Checkpoint:
     prompts: dict[str, Prompt]
     """The prompt bank: texts by name, embedded by `config.text_encoder`. It may be empty."""
     provenance: Provenance
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Checkpoint":
+        """Read a checkpoint file; raises OSError, and ValueError as `parse_checkpoint` does."""
+        return parse_checkpoint(Path(path).read_bytes(), str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint file, whole or not at all; raises OSError."""
+        path = Path(path)
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        unfinished.write_bytes(self.to_bytes())
+        unfinished.replace(path)
 
     @cached_property
     def digest(self) -> str:
@@ -93,7 +104,8 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """Serialise to the bytes of a checkpoint file."""
-        header = self._header() | {"digest": self.digest}
+        # A checkpoint that an earlier or later version wrote has that file's digest, and is written as of this version.
+        header = self._header() | {"digest": _digest(self._header(), self._tensors())}
         return dump_tensors(self._tensors(), metadata={"upfusion": json.dumps(header)})
 
     def _header(self) -> dict[str, Any]:

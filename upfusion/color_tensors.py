@@ -12,7 +12,7 @@ from upfusion.color import LUMA_WEIGHTS, ColorRule, Pixels
 THOUSANDTHS = tuple(round(1000 * float(weight)) for weight in LUMA_WEIGHTS)
 
 
-def send(image: Pixels, device: torch.device) -> Tensor:
+def to_device(image: Pixels, device: torch.device) -> Tensor:
     """Put an image onto a device; to a GPU the copy is made while this process goes on."""
     if device.type != "cuda":
         return torch.from_numpy(np.array(image, np.int32 if image.dtype == np.uint16 else image.dtype))
@@ -21,7 +21,7 @@ def send(image: Pixels, device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
-def top_of(image: Tensor) -> int:
+def white_level(image: Tensor) -> int:
     """Return the value of white."""
     return 255 if image.dtype == torch.uint8 else 65535
 
@@ -31,12 +31,12 @@ def luma(image: Tensor) -> Tensor:
     scaled = image.float()
     if image.ndim == 3:
         scaled = _weigh(scaled, [float(weight) for weight in LUMA_WEIGHTS])
-    return scaled * (1 / top_of(image))
+    return scaled * (1 / white_level(image))
 
 
 def luma8(image: Tensor) -> Tensor:
     """Return luma on the 0..255 scale, rounded half up to whole levels, as float32 `(H, W)`."""
-    step = top_of(image) // 255
+    step = white_level(image) // 255
     levels = image.int()
     if image.ndim == 2:
         return torch.div(levels + step // 2, step, rounding_mode="floor").float()
@@ -51,7 +51,7 @@ def exchange_luma(image: Tensor, fused: Tensor, top: int, rule: ColorRule = "kee
     """
     exchanged = fused * top
     if image.ndim == 3:
-        scaled = image.float() * (top / top_of(image))
+        scaled = image.float() * (top / white_level(image))
         before = luma(image) * top
         if rule == "keep-chroma":
             room_down, room_up = -scaled.amin(-1), top - scaled.amax(-1)
@@ -65,7 +65,7 @@ def exchange_luma(image: Tensor, fused: Tensor, top: int, rule: ColorRule = "kee
     return exchanged.clamp(0, top).round().to(torch.uint8 if top == 255 else torch.int32)
 
 
-def receive(image: Tensor) -> Pixels:
+def to_array(image: Tensor) -> Pixels:
     """Take an image from its device, waiting until it is computed."""
     pixels = image.cpu().numpy()
     return pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16)

@@ -5,25 +5,24 @@ model = upfusion.load("tiny")
 fused = model.fuse("visible.png", "infrared.png", task="ir_visible")
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
 from upfusion.color import ColorRule, Pixels, color_rule
-from upfusion.color_tensors import exchange_luma, luma, receive, send, top_of
+from upfusion.color_tensors import exchange_luma, luma, to_array, to_device, white_level
 from upfusion.create import create_checkpoint
 from upfusion.guidance import Guidance, check_balance
-from upfusion.images import read_image, to_array
+from upfusion.image_sources import Array, ImageSource, as_given, to_pixels
 from upfusion.presets import PRESETS
 from upfusion.tiles import Tiles, fuse_in_tiles
 
-ImageSource = str | Path | Image.Image | Pixels
 Precision = Literal["fp32", "bf16"]
 
 _TRAINED_ONES = "use tiny, train it with `upfusion train`, or convert the authors' checkpoint with `upfusion convert`"
@@ -81,6 +80,45 @@ class FusionModel:
         self.guidance = Guidance(checkpoint, text_encoder)
         self.network = checkpoint.build_network().to(self.device)
 
+    def __repr__(self) -> str:
+        weights = sum(weight.numel() for weight in self.network.parameters()) / 1e6
+        state = "" if self.checkpoint.provenance.trained else "untrained, "
+        return f"FusionModel({self.checkpoint.name}, {state}{weights:.2f} M weights, {self.precision} on {self.device})"
+
+    def to(self, device: str | torch.device) -> "FusionModel":
+        """Move the network to another device; returns this model."""
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint, which `load` reads again; raises OSError."""
+        self.checkpoint.save(path)
+
+    @overload
+    def fuse(
+        self,
+        a: Tensor,
+        b: ImageSource,
+        *,
+        task: str = ...,
+        prompt: str | None = ...,
+        balance: float = ...,
+        color: ColorRule | None = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def fuse(
+        self,
+        a: str | Path | Image.Image | Array,
+        b: ImageSource,
+        *,
+        task: str = ...,
+        prompt: str | None = ...,
+        balance: float = ...,
+        color: ColorRule | None = ...,
+    ) -> NDArray[Any]: ...
+
     def fuse(
         self,
         a: ImageSource,
@@ -90,22 +128,41 @@ class FusionModel:
         prompt: str | None = None,
         balance: float = 0.0,
         color: ColorRule | None = None,
-    ) -> Pixels:
+    ) -> NDArray[Any] | Tensor:
         """Fuse source A, whose colour is kept, with source B, used as luminance.
 
-        Sources are paths, PIL images or arrays `(H, W)` or `(H, W, 3)` of 8 or 16 bits. `prompt` is a text, or the
+        Sources are paths, PIL images, arrays `(H, W)` or `(H, W, 3)` or tensors `(H, W)`, `(1, H, W)` or `(3, H, W)`,
+        of 8 or 16 bits or of floats in [0, 1]. `prompt` is a text, or the
         name of a built-in one (`general`), instead of the task's. `balance` is how much of A and of B the result keeps,
         from -1 (A) through 0 (both) to 1 (B). `color` says what gives way where a saturated colour leaves no room for
-        the fused luma, by default as suits the task. Returns an array of A's shape; 8 bits, or 16
-        where a source has 16. Raises ValueError when the sizes differ or the model is untrained, and as
-        `Guidance.embed` does.
+        the fused luma, by default as suits the task. Returns an array of A's shape, of 8 bits, or 16 where a source
+        has 16; where A is a tensor or has floats, so has the result. Raises ValueError when the sizes differ or the
+        model is untrained, and as `to_pixels` and `Guidance.embed` do.
         """
-        pixels_a, pixels_b = _to_pixels(a), _to_pixels(b)
-        if pixels_a.shape[:2] != pixels_b.shape[:2]:
-            raise ValueError(f"sources differ in size: A is {_size(pixels_a)}, B is {_size(pixels_b)} pixels")
+        return next(self.fuse_many([(a, b)], task=task, prompt=prompt, balance=balance, color=color))
+
+    def fuse_many(
+        self,
+        pairs: Iterable[tuple[ImageSource, ImageSource]],
+        *,
+        task: str = "ir_visible",
+        prompt: str | None = None,
+        balance: float = 0.0,
+        color: ColorRule | None = None,
+        batch: int = 8,
+    ) -> Iterator[NDArray[Any] | Tensor]:
+        """Fuse pairs one after the other, as `fuse` does, whatever their sizes; gives the results in their order.
+
+        Pairs in succession that have one size go through the network together, up to `batch` of them. `pairs` may be
+        a generator: at most `batch` + 1 pairs are in memory. Raises what `fuse` raises, at the pair that is wrong.
+        """
         check_balance(balance, self.checkpoint)
-        text_BT = self.guidance.embed(task, prompt)[None]
-        return self.fuse_batch([pixels_a], [pixels_b], text_BT, [balance], [color or color_rule(task)])[0]
+        text_T, color = self.guidance.embed(task, prompt), color or color_rule(task)
+        for group in _in_batches(pairs, batch):
+            given, a, b = zip(*group, strict=True)
+            count = len(group)
+            fused = self.fuse_batch(a, b, text_T.expand(count, -1), [balance] * count, [color] * count)
+            yield from map(as_given, fused, given)
 
     def fuse_batch(
         self,
@@ -134,16 +191,16 @@ class FusionModel:
         balance_B: Tensor,
         colors: Sequence[ColorRule],
     ) -> list[Pixels]:
-        pixels_a, pixels_b = ([send(image, self.device) for image in images] for images in (a, b))
+        pixels_a, pixels_b = ([to_device(image, self.device) for image in images] for images in (a, b))
         a_B1HW, b_B1HW = (torch.stack([luma(one) for one in pixels])[:, None] for pixels in (pixels_a, pixels_b))
         fused_BHW = self.fuse_lumas(a_B1HW, b_B1HW, text_BT, balance_B)[:, 0].float()
         images = [
-            exchange_luma(one_a, one, max(top_of(one_a), top_of(one_b)), color)
+            exchange_luma(one_a, one, max(white_level(one_a), white_level(one_b)), color)
             for one_a, one_b, one, color in zip(pixels_a, pixels_b, fused_BHW, colors, strict=True)
         ]
         if not fused_BHW.isfinite().all():
             raise FloatingPointError("the network gave values that are no numbers")
-        return [receive(image) for image in images]
+        return [to_array(image) for image in images]
 
     @torch.inference_mode()
     def fuse_lumas(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, balance_B: Tensor | None = None) -> Tensor:
@@ -157,18 +214,22 @@ class FusionModel:
             return fused_B1HW
 
 
-def _to_pixels(source: ImageSource) -> Pixels:
-    if isinstance(source, str | Path):
-        return read_image(source)
-    if isinstance(source, Image.Image):
-        return to_array(source)
-    native = source.dtype.newbyteorder("=")
-    if native not in (np.uint8, np.uint16) or not (source.ndim == 2 or source.shape[2:] == (3,)):
-        raise ValueError(
-            f"expected an 8 or 16 bit array (H, W) or (H, W, 3), got {source.dtype} with shape {source.shape}"
-        )
-    # torch takes one byte order, and neither views that run backwards nor those that cannot be written.
-    return np.require(source, native, ("C", "W", "E"))
+def _in_batches(
+    pairs: Iterable[tuple[ImageSource, ImageSource]], most: int
+) -> Iterator[list[tuple[ImageSource, Pixels, Pixels]]]:
+    """Group pairs in succession that have one size; each as A as given, A's pixels, B's pixels."""
+    group: list[tuple[ImageSource, Pixels, Pixels]] = []
+    for a, b in pairs:
+        pixels_a, pixels_b = to_pixels(a), to_pixels(b)
+        if pixels_a.shape[:2] != pixels_b.shape[:2]:
+            yield from [group] * bool(group)
+            raise ValueError(f"sources differ in size: A is {_size(pixels_a)}, B is {_size(pixels_b)} pixels")
+        if group and (len(group) == most or pixels_a.shape[:2] != group[0][1].shape[:2]):
+            yield group
+            group = []
+        group.append((a, pixels_a, pixels_b))
+    if group:
+        yield group
 
 
 def _size(pixels: Pixels) -> str:

@@ -63,7 +63,7 @@ def status(folder: Path) -> None:
         click.echo(f"{name:12s} {state}")
     ended = [name for name, state in states.items() if state != RUNS]
     _say(stack)
-    sys.exit(bool(ended))
+    sys.exit(1 if ended else 0)
 
 
 @main.command()

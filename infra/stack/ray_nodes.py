@@ -76,7 +76,7 @@ class RayNodes:
             # Not with --block, which ends a node when a part of it starts too slowly that nobody needs here.
             # What a start that failed has left would fail the next one. The host's first process waits, so that none
             # that has lost its parent stays as a zombie.
-            script = f"{_until_it_works(command, 'kill -9 -1; ')}; sleep infinity & wait"
+            script = f"{until_it_works(command, 'kill -9 -1; ')}; sleep infinity & wait"
             self._network.serve(number, name, script, folder, self._processes, env)
             return
         command += ["--block"]
@@ -85,7 +85,7 @@ class RayNodes:
             command += ["--temp-dir", str(self._folder), "--ray-client-server-port", str(free_port())]
         for port in ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port"):
             command += [f"--{port}", str(free_port())]
-        self._processes.serve(name, "sh", "-c", _until_it_works(command), environment=env)
+        self._processes.serve(name, "sh", "-c", until_it_works(command), environment=env)
 
     def _address_of(self, number: int) -> str:
         return self._network.address_of(number) if self._network else "127.0.0.1"
@@ -109,6 +109,6 @@ def alive_nodes(environment: Mapping[str, str]) -> set[str]:
     return {raylet["nodeName"] for raylet in raylets if raylet.get("state") == "ALIVE"}
 
 
-def _until_it_works(command: list[str], clean_up: str = "") -> str:
+def until_it_works(command: list[str], clean_up: str = "") -> str:
     """Repeat a command of the shell: a worker gives up on a head that takes long, a node on itself after 30 seconds."""
     return f"until {shlex.join(command)}; do {clean_up}sleep 1; done"

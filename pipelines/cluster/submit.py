@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import tenacity
 import yaml
 from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
@@ -33,6 +34,8 @@ TALKATIVE = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.module
 INTERRUPTED, LOST = 130, 1
 SECONDS_TO_ANSWER = 600
 UNKNOWN = "status code 404"
+# A dashboard answers some seconds before the agent that starts jobs.
+STARTING, SECONDS_TO_START = "No available agent", 60
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def submit(
     name = re.sub(r"[^\w-]+", "-", destination.rstrip("/").rpartition("/")[2]).strip("-")[:40]
     submission_id = "-".join(part for part in (job, name, secrets.token_hex(4)) if part)
     try:
-        client.submit_job(
+        _once_it_can(
+            client.submit_job,
             # In the shell's place, which ends at once when the job is stopped: where nobody then waits for its child,
             # as in a container without an init process, Ray would take the job for running until time is up.
             entrypoint=f"exec {command}",
@@ -88,6 +92,17 @@ def submit(
     except (RuntimeError, ValueError, OSError) as error:
         raise UsageError(f"the cluster at {address} refused the job: {redact(str(error))}") from error
     return Submission(submission_id, address, command)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: STARTING in str(error)),
+    stop=tenacity.stop_after_delay(SECONDS_TO_START),
+    wait=tenacity.wait_fixed(2),
+    reraise=True,
+)
+def _once_it_can(submit_job: Callable[..., str], **job: Any) -> str:
+    """Submit a job, to a cluster that has just been started as soon as it takes jobs."""
+    return submit_job(**job)
 
 
 def follow(submission: Submission, write: Callable[[str], None]) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from pipelines.fuse.guide import Guide
 from pipelines.fuse.schemas import fused_schema
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels
-from upfusion.color_tensors import luma8, send
+from upfusion.color_tensors import luma8, to_device
 from upfusion.metrics import METRICS_VERSION, explain_undefined, measure
 from upfusion.model import FusionModel, Precision
 from upfusion.tiles import Tiles
@@ -160,7 +160,7 @@ class FuseActor:
 
     def luma8_of(self, images: Iterable[Pixels]) -> torch.Tensor:
         """Return the luma `(N, 1, H, W)` of some images of one size, 0..255, on this copy's device."""
-        return torch.stack([luma8(send(image, self.model.device)) for image in images])[:, None]
+        return torch.stack([luma8(to_device(image, self.model.device)) for image in images])[:, None]
 
 
 def _choose_stream(threads: int) -> None:

@@ -31,8 +31,11 @@ def test_what_was_written_down_is_ended_by_another_process_and_nothing_else_is(p
     processes.serve("sleep", "sleep", "60")
     later = Processes(processes.logs, bound=False)
     later.started = {name: dict(one) for name, one in processes.started.items()}
-    # An id that is somebody else's by now.
+    # The clock was set by a second.
     later.started["sleep"]["began"] -= 1
+    assert later.runs("sleep")
+    # An id that is somebody else's by now.
+    later.started["sleep"]["began"] -= 60
     assert not later.runs("sleep")
     later.stop()
     assert processes.runs("sleep")

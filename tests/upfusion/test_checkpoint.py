@@ -163,10 +163,25 @@ def test_a_configuration_of_a_later_version_is_refused(checkpoint: Checkpoint) -
         parse_checkpoint(_with_header(checkpoint, config=config), "mine")
 
 
-def test_a_provenance_of_a_later_version_is_refused(checkpoint: Checkpoint) -> None:
-    provenance = asdict(PROVENANCE) | {"mood": "good"}
-    with pytest.raises(ValueError, match="mood"):
-        parse_checkpoint(_with_header(checkpoint, provenance=provenance), "mine")
+def test_what_a_later_version_says_of_the_provenance_is_left_out(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    data = _with_header(checkpoint, provenance=asdict(PROVENANCE) | {"mood": "good"})
+    read = parse_checkpoint(data, "mine")
+    assert read.provenance == PROVENANCE
+    assert read.digest != checkpoint.digest
+    read.save(tmp_path / "mine.safetensors")
+    assert Checkpoint.load(tmp_path / "mine.safetensors").digest == checkpoint.digest
+
+
+def test_a_configuration_of_an_earlier_version_is_read_and_written_as_of_this_one(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    earlier = asdict(CONFIG)
+    del earlier["text_gate"]  # at its default in CONFIG
+    read = parse_checkpoint(_with_header(checkpoint, config=earlier), "mine")
+    assert read.config == CONFIG
+    read.save(tmp_path / "mine.safetensors")
+    assert Checkpoint.load(tmp_path / "mine.safetensors").config == CONFIG
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
 
 
 def test_weights_of_another_configuration_are_refused_with_what_differs(checkpoint: Checkpoint) -> None:

@@ -1,4 +1,4 @@
-"""What is told to a cluster, and what is not; tests/end_to_end/test_stack.py has the cluster."""
+"""What is told to a cluster, and what is not; tests/chaos/test_stack.py has the cluster."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -10,7 +10,7 @@ from tests.archives import make_archive
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.ray_nodes import ray_nodes, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(900)]
 
 PAIRS = 48
 NODES = 4

@@ -1,0 +1,73 @@
+"""`upfusion submit` on a Ray whose dashboard answers; tests/chaos/test_stack.py has the whole day of a cluster."""
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.stack.object_store import free_port
+from infra.stack.processes import Processes
+from infra.stack.ray_nodes import alive_nodes, until_it_works
+from tests.archives import make_archive
+from tests.end_to_end.test_fuse_archive import rows_of
+from tests.processes import start_job
+from tests.ray_nodes import ENVIRONMENT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a Ray with two logical CPUs."""
+    folder = Path(tempfile.mkdtemp(prefix="upf-"))  # short, for sockets lie in it
+    gcs, dashboard, client = free_port(), free_port(), free_port()
+    options = ["--head", "--block", "--disable-usage-stats", "--temp-dir", str(folder), "--num-cpus", "2"]
+    options += ["--port", str(gcs), "--dashboard-port", str(dashboard), "--ray-client-server-port", str(client)]
+    options += ["--include-dashboard", "true", "--object-store-memory", "200000000"]
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    # Others of this machine have the ports that Ray takes by default.
+    for port in ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port"):
+        options += [f"--{port}", str(free_port())]
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    # `python -m jobs.fuse` is to be this Python.
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    processes = Processes(folder, bound=True)
+    # A node ends when a part of it starts too slowly, as on a busy machine.
+    command = until_it_works([sys.executable, "-m", "ray.scripts.scripts", "start", *options])
+    processes.serve("ray", "sh", "-c", command)
+    address = f"http://127.0.0.1:{dashboard}"
+    environment = {**os.environ, "RAY_API_SERVER_ADDRESS": address}
+    try:
+        processes.wait("Ray", lambda: bool(alive_nodes(environment)), 300)
+        yield address
+    finally:
+        processes.kill("ray")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_submitted_job_ends_with_its_rows_and_its_exit_code(dashboard: str, tmp_path: Path) -> None:
+    ids = make_archive(tmp_path / "in", 3, size=(48, 40))
+    out = tmp_path / "out"
+
+    def submit(source: Path) -> tuple[int, str]:
+        words = ["--address", dashboard, "--wait", "fuse", source, "--out", out, "--no-tracking"]
+        # In a process of its own: whether there is a token Ray decides when it is imported.
+        job = start_job("submit", *words, "--metrics", "ssim")
+        said, _ = job.communicate(timeout=400)
+        return job.returncode, said
+
+    code, said = submit(tmp_path / "in")
+    assert code == 0, said
+    assert [(row["pair_id"], row["status"]) for row in rows_of(out)] == [(one, "ok") for one in ids]
+    code, said = submit(tmp_path / "nowhere")
+    assert code == 2, said
