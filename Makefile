@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # literal.py is what forward.py times ours against, steady.py what pipeline.py and gpu.py share; results.py is what
 # `make results` runs.
-BENCHMARKS := $(filter-out $(addprefix benchmarks/,literal.py steady.py results.py),$(sort $(wildcard benchmarks/*.py)))
+BENCHMARKS := $(filter-out $(addprefix benchmarks/,literal.py steady.py results.py steering.py steering_pictures.py steering_tables.py),$(sort $(wildcard benchmarks/*.py)))
 
 # A Python that was asked for gets its own stamp, so that an environment made with another one is made again.
 MADE := $(VENV)/.made$(if $(filter-out file default undefined,$(origin PYTHON)),-with-$(notdir $(PYTHON)))

@@ -77,6 +77,9 @@ def main() -> None:
         for picture in ("differences_vif_balanced", "cost_vif_balanced"):
             data = Path(evaluation.folder.pictures, f"{picture}.png").read_bytes()
             (PICTURES / f"{name}_{picture}.png").write_bytes(data)
+    from steering import write_into_page  # here, as it imports this module
+
+    write_into_page("tiny")
     sys.stdout.write(f"wrote {PAGE}\n")
 
 
