@@ -39,10 +39,14 @@ class EvaluationFolder:
 
     def claim(self, run: dict[str, Any]) -> None:
         """Write the configuration to run.json; raises UsageError if the folder belongs to a different job."""
+        self.check(run)
+        write_claim(self.uri, run)
+
+    def check(self, run: dict[str, Any]) -> None:
+        """Raise UsageError if the folder belongs to a different job."""
         there = read_claim(self.uri)
         if there is not None and there["result"].get("kind") != run["result"]["kind"]:
             raise UsageError(f"{self.uri} belongs to a different job; choose another --out")
-        write_claim(self.uri, run)
 
     def read_rows(self, metrics: tuple[str, ...]) -> pa.Table:
         """Read every row (`measured_schema`), one per key, preferably an `ok` one."""

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
-from pipelines.cluster.execute import Built, run_to_end
+from pipelines.cluster.destination_lock import own_destination
+from pipelines.cluster.execute import Built, Progress, run_to_end
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
@@ -38,12 +39,27 @@ PAIRS_A_BLOCK = 2
 def evaluate(plan: EvaluationPlan, listener: Listener | None = None, *, verbose: bool = False) -> Evaluation:
     """Execute a plan: fuse, measure what has no value yet, compare, draw, and write the results.
 
-    Raises UsageError if DIR belongs to a different job.
+    Raises UsageError if DIR belongs to a different job, or another one is writing it.
     """
+    say = listener or (lambda _what, _progress: None)
+    folder = EvaluationFolder(plan.config.out)
+    folder.check(plan.run)  # no lock is left in a folder that is refused
+
+    def on_wait(sentence: str) -> None:
+        say("waiting", Progress(0, notice=sentence))
+
+    with own_destination(folder.uri, "evaluation", on_wait) as lock:
+
+        def report(what: str, progress: Progress) -> None:
+            lock.check()
+            say(what, progress)
+
+        return _evaluate(plan, folder, report, verbose=verbose)
+
+
+def _evaluate(plan: EvaluationPlan, folder: EvaluationFolder, on_progress: Listener, *, verbose: bool) -> Evaluation:
     from pipelines.evaluate.output import write_output  # imports matplotlib
 
-    on_progress = listener or (lambda _what, _progress: None)
-    folder = EvaluationFolder(plan.config.out)
     _claim(folder, plan)
     data = InputData("manifest", folder.manifest, plan.run["digest"])
     with open_run(plan.config, plan.run, kind="evaluate", uri=folder.uri, data=data) as tracked:

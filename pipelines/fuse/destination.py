@@ -96,14 +96,23 @@ class Destination:
         `run["result"]` holds every setting that affects the result. Raises UsageError, listing the settings
         that differ, if DEST was made with other ones.
         """
+        if self.is_claimed(run, defaults):
+            return
         try:
-            if is_claimed(self.uri, run, defaults):
-                return
-            if storage.list_files(self.pairs):
-                raise UsageError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
             write_claim(self.uri, run)
         except OSError as error:
             raise UsageError(f"--out {self.uri} cannot be used: {error}") from error
+
+    def is_claimed(self, run: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
+        """Tell whether DEST was made with these settings, False if it is new; raises UsageError as `claim` does."""
+        try:
+            if is_claimed(self.uri, run, defaults):
+                return True
+            if storage.list_files(self.pairs):
+                raise UsageError(f"{self.uri} holds pairs/ but no run.json; choose another --out")
+        except OSError as error:
+            raise UsageError(f"--out {self.uri} cannot be used: {error}") from error
+        return False
 
     def keep_rigs(self, text: str) -> None:
         """Write rig.json, by which B is warped; it is the same in every run of this destination."""

@@ -28,6 +28,7 @@ from pipelines.archive.allowlist import (
 )
 from pipelines.archive.load import load_sources
 from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
+from pipelines.cluster.destination_lock import SHARD_PATIENCE, own_destination
 from pipelines.cluster.execute import Built, Progress, run_to_end
 from pipelines.cluster.ray_cluster import Cluster, Workers
 from pipelines.errors.exceptions import UsageError
@@ -41,6 +42,7 @@ from pipelines.fuse.report.page import write_report
 from pipelines.fuse.tracking import track
 from pipelines.fuse.writer import Writer
 from pipelines.storage import objects as storage
+from pipelines.storage.lock import Lock
 from pipelines.tracking.run import InputData, TrackedRun, open_run
 
 # Pairs per fetch-and-decode task; a task has an overhead of tens of milliseconds of CPU. It yields
@@ -83,20 +85,41 @@ class Outcome:
 def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, verbose: bool = False) -> Outcome:
     """Execute a plan: every pair of the manifest ends as exactly one row, whatever existed before.
 
-    Raises UsageError if DEST was made with other settings or from another archive, and StoreLostError if a store can no
-    longer be read or written.
+    Raises UsageError if DEST was made with other settings or from another archive, or if another job is writing it, and
+    StoreLostError if a store can no longer be read or written.
     """
+    say = on_progress or (lambda _: None)
+    destination = Destination(plan.config.destination)
+    _check_claims(plan, destination)  # no lock is left in a folder that is refused
+    with own_destination(destination.uri, "fuse job", _notice(say)) as lock:
+
+        def report(progress: Progress) -> None:
+            lock.check()
+            say(progress)
+
+        return _fuse(plan, destination, report, lock, verbose=verbose)
+
+
+def _check_claims(plan: Plan, destination: Destination) -> None:
+    defaults = plan.config.result_defaults()
+    destination.is_claimed(plan.run, defaults)
+    if plan.config.shard:
+        Destination(plan.config.out).is_claimed(plan.run_of_all_shards, defaults)
+
+
+def _notice(say: Callable[[Progress], None]) -> Callable[[str], None]:
+    return lambda sentence: say(Progress(0, notice=sentence))
+
+
+def _fuse(
+    plan: Plan, destination: Destination, say: Callable[[Progress], None], lock: Lock, *, verbose: bool
+) -> Outcome:
     started = time.monotonic()
-    config, destination = plan.config, Destination(plan.config.destination)
-    defaults = config.result_defaults()
+    config = plan.config
     try:
-        if config.shard:
-            Destination(config.out).claim(plan.run_of_all_shards, defaults)
-            plan = plan.with_ranges(agree_on_ranges(storage.absolute(config.out), plan.ranges))
-        destination.claim(plan.run, defaults)
+        plan = _claim(plan, destination, say)
         if plan.rigs is not None:
             destination.keep_rigs(plan.rigs.to_json())
-        plan = plan.with_ranges(agree_on_ranges(destination.uri, plan.ranges))
         finished = destination.finished()
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
@@ -114,7 +137,6 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
     check_others(todo, plan, destination)
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
-        say = on_progress or (lambda _: None)
         with ExitStack() as stack:
             cluster = _connecting(stack, tracked, verbose=verbose)
             if todo.num_rows:
@@ -123,8 +145,22 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
                 _run_graphs(todo, found, plan, destination, cluster(), say)
             recordings = join_complete(manifest, config, destination, cluster, say)
+        lock.check()
         outcome = _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
         return replace(outcome, damaged=damaged)
+
+
+def _claim(plan: Plan, destination: Destination, say: Callable[[Progress], None]) -> Plan:
+    """Claim DEST, and return the plan with its ranges: those of all shards, which agree on them one after the other."""
+    defaults = plan.config.result_defaults()
+    if plan.config.shard:
+        of_all = Destination(plan.config.out)
+        kind = f"fuse job that starts shard {plan.config.part}"
+        with own_destination(of_all.uri, kind, _notice(say), patience=SHARD_PATIENCE):
+            of_all.claim(plan.run_of_all_shards, defaults)
+            plan = plan.with_ranges(agree_on_ranges(of_all.uri, plan.ranges))
+    destination.claim(plan.run, defaults)
+    return plan.with_ranges(agree_on_ranges(destination.uri, plan.ranges))
 
 
 def _connecting(stack: ExitStack, tracked: TrackedRun, *, verbose: bool) -> Callable[[], Cluster]:

@@ -18,6 +18,7 @@ import torch
 
 from pipelines.archive.splits import TRAIN, VAL
 from pipelines.checkpoints.read import local_copy, read_model
+from pipelines.cluster.destination_lock import own_destination
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.ray_cluster import Cluster
 from pipelines.cluster.shared_paths import check_shared_paths
@@ -121,15 +122,18 @@ def plan_train(config: TrainConfig) -> TrainPlan:
 def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:
     """Execute a plan, or the rest of it.
 
-    Raises UsageError if pairs are unusable or DEST was made with other settings, and TrainingStoppedError if the
-    run cannot continue by itself.
+    Raises UsageError if pairs are unusable, DEST was made with other settings or another job is writing it, and
+    TrainingStoppedError if the run cannot continue by itself.
     """
     began = time.monotonic()
     listener = listener or Listener()
     config, folder = plan.config, RunFolder(plan.config.out)
     if storage.exists(folder.success):
         return _finished_before(folder)
-    with Cluster(verbose=verbose) as cluster:
+    with (
+        own_destination(folder.uri, "training run", lambda text: listener.on_report({"warning": text})) as lock,
+        Cluster(verbose=verbose) as cluster,
+    ):
         pairs = _claim(plan, folder, listener)
         steps = math.ceil(config.epochs * len(pairs.of(TRAIN)) / config.batch)
         listener.on_pairs(pairs, steps)
@@ -139,7 +143,13 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
             workers = cluster.trainers(config.worker_range, config.gpus_per_worker)
             job = _job(plan, folder, pairs, steps, config.threads or workers.threads)
             target = _target(tracked)
-            run_workers(job, folder, workers, target, listener.on_report)
+
+            def report(numbers: Report) -> None:
+                lock.check()
+                listener.on_report(numbers)
+
+            run_workers(job, folder, workers, target, report)
+            lock.check()
             log = read_log(folder.log)
             if target:
                 _complete(target, log)

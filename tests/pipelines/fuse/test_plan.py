@@ -1,5 +1,6 @@
 """What is found out about a fuse job before anything is started."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.cluster.execute import Progress
 from pipelines.cluster.ray_cluster import Cluster
 from pipelines.errors.exceptions import UsageError
+from pipelines.fuse import job as fuse_job
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import check_others, fuse
 from pipelines.fuse.plan import Plan, plan_fuse
+from pipelines.storage.lock import DestinationBusyError, locked
 from tests.archives import make_archive
 from tests.upfusion.small_priors import CLIP, TEXT_DIM, encode_by, make_clip, write_clip
 from upfusion.checkpoint import EMBEDDED, Checkpoint, Prompt, parse_checkpoint
@@ -146,3 +149,19 @@ def test_shards_and_the_whole_archive_are_not_mixed_in_one_destination(tmp_path)
     with pytest.raises(UsageError, match="shards: 2 there, 3 now"):
         fuse(replace(half, config=config.model_copy(update={"shard": "1/3"})))
     assert {path.name for path in (tmp_path / "shards").iterdir()} == {"run.json"}
+
+
+def test_a_destination_that_another_job_writes_is_left_alone(tmp_path):
+    planned = plan(tmp_path)
+    with locked(f"{tmp_path}/out", "fuse job"), pytest.raises(DestinationBusyError, match=f"process {os.getpid()} "):
+        fuse(planned)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"_lock"}
+
+
+def test_a_shard_waits_while_another_one_agrees_on_the_settings_of_all(tmp_path, monkeypatch):
+    half = plan(tmp_path, shard="1/2")
+    monkeypatch.setattr(fuse_job, "SHARD_PATIENCE", 0.1)
+    with locked(f"{tmp_path}/out", "fuse job that starts shard 2/2"), pytest.raises(DestinationBusyError, match="2/2"):
+        fuse(half)
+    with locked(f"{tmp_path}/out/shard-2-of-2", "fuse job"):
+        assert fuse_job._claim(half, Destination(half.config.destination), print).ranges == half.ranges

@@ -17,6 +17,7 @@ import pytest
 from pipelines.checkpoints.read import read_model
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
+from pipelines.storage.lock import DestinationBusyError, locked
 from pipelines.train.callback import Report
 from pipelines.train.folder import RunFolder
 from pipelines.train.log import read_log
@@ -208,3 +209,9 @@ def test_losses_that_are_no_numbers_stop_the_run_with_the_last_good_checkpoint(f
     settings = {"learning_rate": 1e18, "clip": None, "warm_up": 0, "checkpoint_every": 1, "val_share": 0.0}
     with pytest.raises(TrainingStoppedError, match=r"is no number\. The last good checkpoint is .*/step_000000\d"):
         train_mini(folder / "pairs", folder / "nan", start=start_of(folder), **settings)
+
+
+def test_a_run_that_another_job_writes_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    with locked(str(tmp_path / "out"), "training run"), pytest.raises(DestinationBusyError, match="training run"):
+        train_mini(folder / "pairs", tmp_path / "out", start=start_of(folder))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"_lock"}
