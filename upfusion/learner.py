@@ -87,6 +87,7 @@ class Learner:
             self.parameters, lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True
         )
         self.average = {name: tensor.clone() for name, tensor in network.state_dict().items()} if recipe.ema else None
+        self.frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
         self.step = 0
 
     def learn(self, batches: Sequence[Batch], share: float | None = None) -> dict[str, Tensor]:
@@ -121,20 +122,24 @@ class Learner:
         return {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that the next step depends on, by name, as `load_state` takes it."""
+        """Return everything that a step changes, by name, as `load_state` takes it.
+
+        Frozen weights, such as those of a prior, are not in it: they are those of the network that training began with.
+        """
         moments = self.optimizer.state_dict()["state"]
+        kept = {"network": self.network.state_dict(), "average": self.average or {}}
         return {
             "step": torch.tensor(self.step),
-            **{f"network.{name}": tensor for name, tensor in self.network.state_dict().items()},
-            **{f"average.{name}": tensor for name, tensor in (self.average or {}).items()},
+            **{f"{of}.{name}": each[name] for of, each in kept.items() for name in each if name not in self.frozen},
             **{f"adam.{number}.{name}": value for number, of in moments.items() for name, value in of.items()},
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where a state was taken, on whatever device it lies."""
-        self.network.load_state_dict(_below("network.", state))
+        """Resume where a state was taken, on whatever device it lies; it may hold frozen weights, too."""
+        frozen = {name: tensor for name, tensor in self.network.state_dict().items() if name in self.frozen}
+        self.network.load_state_dict(frozen | _below("network.", state))
         for name, tensor in (self.average or {}).items():
-            tensor.copy_(state[f"average.{name}"])
+            tensor.copy_(state.get(f"average.{name}", tensor))
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in _below("adam.", state).items():
             number, name = key.split(".")

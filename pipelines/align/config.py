@@ -3,8 +3,9 @@
 from pydantic import Field
 
 from pipelines.archive.config import ArchiveConfig
+from pipelines.config.fields import MaxPixels
 from pipelines.rigs.config import PerCamera
-from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
+from upfusion.image_guard import MAX_PIXELS
 
 
 class AlignConfig(PerCamera, ArchiveConfig):
@@ -17,6 +18,4 @@ class AlignConfig(PerCamera, ArchiveConfig):
     offset: str = Field(
         "0", description="Of recordings: seconds that B's clock began after A's, or 'auto' (see `upfusion fuse`)."
     )
-    max_pixels: int = Field(
-        MAX_PIXELS, ge=1, le=PILLOWS_LIMIT, description="Pixels of the largest source image; larger ones are left out."
-    )
+    max_pixels: MaxPixels = MAX_PIXELS

@@ -4,6 +4,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field
 
+from upfusion.image_guard import PILLOWS_LIMIT
+
 Value = TypeVar("Value")
 
 
@@ -42,3 +44,23 @@ TrackingUri = Annotated[
     RUNTIME_ONLY,
 ]
 NoTracking = Annotated[bool, Field(description="Do not track the run in MLflow."), RUNTIME_ONLY]
+
+MaxPixels = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=PILLOWS_LIMIT,
+        description="Most pixels of an image; a larger one is not decoded and its pair fails. Decoding takes up to 24 "
+        "bytes of memory per pixel.",
+    ),
+    RUNTIME_ONLY,
+]
+MAX_FILE_MB = 1000
+MaxFileMB = Annotated[
+    int, Field(ge=1, description="Largest image file in megabytes; the pair of a larger one fails."), RUNTIME_ONLY
+]
+
+
+def to_bytes(megabytes: int) -> int:
+    """Convert a limit in megabytes."""
+    return megabytes * 1_000_000

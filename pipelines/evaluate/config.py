@@ -6,8 +6,19 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow, Experiment, NoTracking, TrackingUri, Words
+from pipelines.config.fields import (
+    MAX_FILE_MB,
+    Allow,
+    Experiment,
+    MaxFileMB,
+    MaxPixels,
+    NoTracking,
+    TrackingUri,
+    Words,
+    to_bytes,
+)
 from pipelines.config.metrics import MetricNames
+from upfusion.image_guard import MAX_PIXELS
 
 # The part before = is a name, optionally with a task, unless it looks like a path.
 NAMED = re.compile(r"(?P<name>[^=:/.~][^=:]*)(?::(?P<task>\w+))?=(?P<place>.+)", re.DOTALL)
@@ -34,6 +45,8 @@ class EvaluationSettings(JobConfig):
     )
     limit: int | None = Field(None, ge=1, description="Take only the first N pairs of each set, in order of their ids.")
     allow: Allow = ()
+    max_pixels: MaxPixels = MAX_PIXELS
+    max_file_mb: MaxFileMB = MAX_FILE_MB
     sheet_pairs: int = Field(
         3, ge=0, description="Pairs on the contact sheet of each set: those that the methods differ most on."
     )
@@ -54,6 +67,11 @@ class EvaluationSettings(JobConfig):
     experiment: Experiment = "upfusion"
     tracking_uri: TrackingUri = None
     no_tracking: NoTracking = False
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of the largest image file."""
+        return to_bytes(self.max_file_mb)
 
     def shared_paths(self) -> list[tuple[str, str]]:
         return [*(("SET", place_of(given)) for given in self.sets), ("--out", self.out)]

@@ -17,6 +17,17 @@ from pipelines.fuse.plan import plan_fuse
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 
+SHARED_WITH_FUSE = (
+    "actors",
+    "gpus_per_actor",
+    "precision",
+    "text_encoder",
+    "allow",
+    "max_pixels",
+    "max_file_mb",
+)
+"""Options of an evaluation that its fuse jobs get."""
+
 Listener = Callable[[str, Progress], None]
 """Called with the current stage and its progress."""
 
@@ -59,9 +70,7 @@ def _fuse_with(
     checkpoint = f"{out}.safetensors"
     if not storage.exists(checkpoint):
         storage.write_bytes(checkpoint, method.data)
-    settings = {
-        name: getattr(plan.config, name) for name in ("actors", "gpus_per_actor", "precision", "text_encoder", "allow")
-    }
+    settings = {name: getattr(plan.config, name) for name in SHARED_WITH_FUSE}
     fuse_config = FuseConfig(
         source=folder.manifest,
         out=out,

@@ -159,13 +159,14 @@ def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, work
     """Build the graph that returns the outcome of each fusion (WRITTEN)."""
     blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
     measured = add_actors(
-        add_tasks(begin_with(blocks), fetch_fusions, workers=workers),
+        add_tasks(begin_with(blocks), fetch_fusions, plan.config.max_bytes, workers=workers),
         MeasureActor,
         workers,
         metrics=plan.config.metrics,
         threads=workers.threads,
         on_gpu=workers.gpus > 0,
         detector=plan.detection and (plan.detection.config, plan.detection.weights),
+        max_pixels=plan.config.max_pixels,
     )
     return add_tasks(measured, folder.put_rows, workers=workers)
 

@@ -16,16 +16,16 @@ from pipelines.storage import objects as storage
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from upfusion.baselines import BASELINES, COPIES
 from upfusion.color import Pixels, color_rule, exchange_luma, luma8
-from upfusion.images import ImageError, decode_image, is_named_as
+from upfusion.images import MAX_PIXELS, ImageError, decode_image, is_named_as
 from upfusion.metrics import METRICS_VERSION, explain_undefined, measure
 
 
-def fetch_fusions(work: pa.Table) -> pa.Table:
-    """Read the files of a block concurrently: both sources and every fused image."""
+def fetch_fusions(work: pa.Table, max_bytes: int | None = None) -> pa.Table:
+    """Read the files of a block concurrently, none of more than `max_bytes`: both sources and every fused image."""
     rows = work.to_pylist()
     named = [_files_of(row) for row in rows]
     distinct = list(dict.fromkeys(uri for uris in named for uri in uris))
-    contents = dict(zip(distinct, storage.read_many(distinct), strict=True))
+    contents = dict(zip(distinct, storage.read_many(distinct, max_bytes), strict=True))
     for row, uris in zip(rows, named, strict=True):
         row["files"] = [_file(uri, contents[uri]) for uri in uris]
     return pa.Table.from_pylist(rows, FETCHED)
@@ -40,9 +40,11 @@ class MeasureActor:
         threads: int,
         on_gpu: bool,
         detector: tuple[DetectorConfig, bytes] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         torch.set_num_threads(threads)
         self.metrics = metrics
+        self.max_pixels = max_pixels
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.detector: Detector | None = None
         if detector:
@@ -57,7 +59,7 @@ class MeasureActor:
     def _measure_pair(self, pair: Row) -> list[Row]:
         files = {file["uri"]: file for file in pair["files"]}
         common = {name: pair[name] for name in ("set", "pair_id", "task")} | {"error_code": None, "error": None}
-        a, b = (_decode(files[pair[side]], common) for side in ("a_uri", "b_uri"))
+        a, b = (_decode(files[pair[side]], common, self.max_pixels) for side in ("a_uri", "b_uri"))
         if a is not None and b is not None:
             _check_sizes(common, pair["b_uri"], b, a)
         return [self._row(common | fusion, files, a, b, detect=pair["detect"]) for fusion in pair["fusions"]]
@@ -81,7 +83,7 @@ class MeasureActor:
             fused: Pixels | None = fuse_by_baseline(row["baseline"], a, b, row["task"])
             row["fuse_ms"] = None if row["baseline"] in COPIES else milliseconds_since(started)
         else:
-            fused = _decode(files[row["uri"]], row)
+            fused = _decode(files[row["uri"]], row, self.max_pixels)
             if fused is None or not _check_sizes(row, row["uri"], fused, a):
                 return None
             row["note"] = _note(row["uri"], files[row["uri"]]["data"], fused, a)
@@ -119,13 +121,13 @@ def _file(uri: str, content: bytes | Exception) -> Row:
     return {"uri": uri, "data": content, "error_code": None, "error": None}
 
 
-def _decode(file: Row, row: Row) -> Pixels | None:
+def _decode(file: Row, row: Row, max_pixels: int) -> Pixels | None:
     """Decode a fetched file; on failure the row gets the error."""
     if file["error_code"]:
         fail(row, file["error_code"], file["error"])
         return None
     try:
-        return decode_image(file["data"]).pixels
+        return decode_image(file["data"], max_pixels).pixels
     except ImageError as error:
         fail(row, error.code, f"{file['uri']}: {error}")
     except Exception as error:  # noqa: BLE001  # whatever a decoder raises is its row's failure

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.archive.config import ArchiveConfig
-from pipelines.config.fields import Experiment, NoTracking, RuntimeOnly, TrackingUri
+from pipelines.config.fields import (
+    MAX_FILE_MB,
+    Experiment,
+    MaxFileMB,
+    MaxPixels,
+    NoTracking,
+    RuntimeOnly,
+    TrackingUri,
+    to_bytes,
+)
 from pipelines.config.metrics import MetricNames
 from pipelines.fuse.camera_config import CameraConfig
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.guide import Guide
 from pipelines.rigs.config import RigFields
-from upfusion.image_guard import MAX_PIXELS, PILLOWS_LIMIT
+from upfusion.image_guard import MAX_PIXELS
 
 if TYPE_CHECKING:
     from upfusion.tiles import Tiles
@@ -83,18 +92,8 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         "not fit into memory. It changes the result: attention and gates see a tile instead of the whole image.",
     )
     tile_overlap: int = Field(64, ge=0, description="Pixels by which neighbouring tiles overlap and are blended.")
-    max_pixels: RuntimeOnly[int] = Field(
-        MAX_PIXELS,
-        ge=1,
-        le=PILLOWS_LIMIT,
-        description="Most pixels of a source image; a larger one is not decoded and its pair fails. "
-        "Decoding takes up to 24 bytes of memory per pixel.",
-    )
-    max_file_mb: RuntimeOnly[int] = Field(
-        1000,
-        ge=1,
-        description="Largest source file in megabytes; the pair of a larger one fails.",
-    )
+    max_pixels: MaxPixels = MAX_PIXELS
+    max_file_mb: MaxFileMB = MAX_FILE_MB
     max_failed: RuntimeOnly[float] = Field(
         1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still succeeds."
     )
@@ -122,7 +121,7 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
     @property
     def max_bytes(self) -> int:
         """Bytes of the largest source file."""
-        return self.max_file_mb * 1_000_000
+        return to_bytes(self.max_file_mb)
 
     @property
     def tiles(self) -> "Tiles | None":

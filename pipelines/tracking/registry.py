@@ -1,14 +1,17 @@
 """Checkpoints in MLflow's model registry: a version of a registered model is one checkpoint.
 
-It holds the safetensors file and a copy of `pyfunc_model.py`, the code that fuses with it; nothing is pickled.
+It holds the safetensors file, a copy of `pyfunc_model.py`, the code that fuses with it, and one of the package
+`upfusion`, which that imports and no package index has to provide. Nothing is pickled.
 """
 
 import os
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import mlflow
@@ -17,15 +20,30 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
+import upfusion
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.tracking.mlflow_client import ONE_MINUTE, SHORT, mlflow_retry_limits, quiet_mlflow, reason_of
 from upfusion.checkpoint import Checkpoint, parse_checkpoint
-from upfusion.version import __version__
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
 # MLflow stores the files of Python models under "artifacts".
 FOLDER, FILE = "artifacts", "checkpoint.safetensors"
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip_torch",
+    "numpy",
+    "scipy",
+    "pillow",
+    "opencv-python-headless",
+    "safetensors",
+    "huggingface_hub",
+    "pyyaml",
+    "mlflow",
+)
+"""What the package and `pyfunc_model.py` import."""
 DIGEST_TAG = "upfusion.digest"
 MODEL_URI = re.compile(r"models:/(?P<name>[^/:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 
@@ -104,10 +122,18 @@ def _log_model(client: mlflow.MlflowClient, data: bytes, name: str, run_id: str)
             python_model=str(CODE),
             artifacts={"checkpoint": str(file)},
             signature=_signature(),
-            # Given explicitly; otherwise MLflow loads the model to infer them.
-            pip_requirements=[f"upfusion=={__version__}"],
+            code_paths=[str(_copy_package(Path(here)))],
+            # Given explicitly; otherwise MLflow loads the model to infer them. No index has local versions (+cpu).
+            pip_requirements=[f"{name}=={version_of(name).partition('+')[0]}" for name in PACKAGES],
         )
     return f"models:/{model.model_id}"
+
+
+def _copy_package(folder: Path) -> Path:
+    """Copy the package `upfusion` without the checkpoints that ship with it: a registered model has its own."""
+    package = Path(upfusion.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__", "checkpoints")
+    return Path(shutil.copytree(package, folder / package.name, ignore=ignored))
 
 
 def _signature() -> ModelSignature:

@@ -122,13 +122,14 @@ def open_run(
         started = mlflow.start_run(
             run_id=known[0].info.run_id if known else None,
             run_name=f"{kind} {uri.rstrip('/').rsplit('/', 1)[-1]}",
+            # With the run itself: a job that is killed between the two would never find its run again.
+            tags=None if known else _tags(run, uri, job),
             log_system_metrics=system_metrics,
         )
     tracked = MLflowRun(_where(experiment, started.info.run_id), started.info.run_id)
     try:
         with mlflow_retry_limits(ONE_MINUTE):
-            if not known:
-                _describe(run, uri, job)
+            _describe(run, set(known[0].data.params) if known else set())
             mlflow.log_input(_dataset(data), context=kind)
         yield tracked
         with mlflow_retry_limits(ONE_MINUTE):
@@ -169,16 +170,22 @@ def _open_experiment(name: str) -> str:
     return str(mlflow.set_experiment(name).experiment_id)
 
 
-def _describe(run: dict[str, Any], uri: str, job: str) -> None:
+def _tags(run: dict[str, Any], uri: str, job: str) -> dict[str, str]:
+    tags = {"upfusion.job": job, "upfusion.digest": run["digest"], "destination": uri}
+    return tags | ({"mlflow.source.git.commit": run["git_commit"]} if run["git_commit"] else {})
+
+
+def _describe(run: dict[str, Any], known: set[str]) -> None:
+    """Log the parameters that a run began with, unless that is done; a job may have been killed before it was."""
+    if "version.upfusion" in known:
+        return
     import mlflow
 
-    mlflow.set_tags({"upfusion.job": job, "upfusion.digest": run["digest"], "destination": uri})
-    if run["git_commit"]:
-        mlflow.set_tag("mlflow.source.git.commit", run["git_commit"])
-    mlflow.log_params({name: value for name, value in run["config"].items() if value is not None})
-    mlflow.log_params({f"version.{name}": value for name, value in run["versions"].items()})
+    params = {name: value for name, value in run["config"].items() if value is not None}
+    params |= {f"version.{name}": value for name, value in run["versions"].items()}
     if "model" in run:
-        mlflow.log_params({"model.digest": run["model"]["digest"]})
+        params["model.digest"] = run["model"]["digest"]
+    mlflow.log_params({name: value for name, value in params.items() if name not in known})
 
 
 def _dataset(data: InputData) -> "MetaDataset":

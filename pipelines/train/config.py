@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import JobConfig
-from pipelines.config.fields import Allow, Experiment, NoTracking, RuntimeOnly, TrackingUri, Words
+from pipelines.config.fields import (
+    MAX_FILE_MB,
+    Allow,
+    Experiment,
+    MaxFileMB,
+    MaxPixels,
+    NoTracking,
+    RuntimeOnly,
+    TrackingUri,
+    Words,
+    to_bytes,
+)
 from upfusion.augmentation import AUGMENTATIONS
+from upfusion.image_guard import MAX_PIXELS
 from upfusion.presets import PARTS, PRESETS
 
 if TYPE_CHECKING:
@@ -66,6 +78,8 @@ class TrainConfig(JobConfig):
         "refuse", description="Whether unusable pairs stop the run or are skipped; they are listed either way."
     )
     allow: Allow = ()
+    max_pixels: MaxPixels = MAX_PIXELS
+    max_file_mb: MaxFileMB = MAX_FILE_MB
     terms: str = Field("", description="Terms of the training data, for the model's card.")
 
     epochs: float = Field(100, gt=0, description="Passes over the pairs, one crop per pair" + LIKE_THE_PAPER + ".")
@@ -176,6 +190,11 @@ class TrainConfig(JobConfig):
         # A weight, as in ROOT=2, follows the path.
         paths = [("DATA", given) for given in self.data] + [("--out", self.out)]
         return [*paths, ("--val", self.val)] if self.val else paths
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of the largest image file."""
+        return to_bytes(self.max_file_mb)
 
     @property
     def worker_range(self) -> tuple[int, int]:

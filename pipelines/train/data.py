@@ -108,10 +108,11 @@ def check_known(pairs: TrainingPairs, data: str, config: TrainConfig) -> Trainin
     return pairs
 
 
-def check_pairs(found: pa.Table, crop: int, on_progress: Callable[[int, int], None]) -> TrainingPairs:
+def check_pairs(found: pa.Table, config: TrainConfig, on_progress: Callable[[int, int], None]) -> TrainingPairs:
     """Read and decode every pair on the cluster, so that none fails hours into the run."""
     blocks = [found.slice(start, PAIRS_A_BLOCK) for start in range(0, found.num_rows, PAIRS_A_BLOCK)]
-    graph = add_tasks(begin_with(blocks), partial(_check, crop=crop))
+    check = partial(_check, crop=config.crop, max_bytes=config.max_bytes, max_pixels=config.max_pixels)
+    graph = add_tasks(begin_with(blocks), check)
     checked = []
     on_progress(0, found.num_rows)
     for block in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -145,12 +146,12 @@ def refuse_bad(pairs: TrainingPairs, config: TrainConfig) -> None:
         raise UsageError(f"none of the pairs to train on can be used:\n{named}")
 
 
-def _check(pairs: pa.Table, crop: int) -> pa.Table:
+def _check(pairs: pa.Table, crop: int, max_bytes: int, max_pixels: int) -> pa.Table:
     """Return the size and SHA-256s of every pair in a block, or why it is unusable."""
-    fetched = fetch(pairs.select(MANIFEST_SCHEMA.names))
+    fetched = fetch(pairs.select(MANIFEST_SCHEMA.names), max_bytes)
     digests = [[_sha256(row["a_file"]), _sha256(row["b_file"])] for row in fetched]
     rows = pairs.to_pylist()
-    for row, seen, (a_sha256, b_sha256) in zip(rows, decode(fetched).to_pylist(), digests, strict=True):
+    for row, seen, (a_sha256, b_sha256) in zip(rows, decode(fetched, max_pixels).to_pylist(), digests, strict=True):
         row |= {name: seen[name] for name in ("error_code", "error")}
         row |= {"a_sha256": a_sha256, "b_sha256": b_sha256, "width": None, "height": None}
         if seen["a"]:

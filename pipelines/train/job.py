@@ -182,7 +182,7 @@ def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPa
     """Read the pairs of a resumed run, or check those of a new one and claim its folder."""
     if storage.exists(folder.data):
         return check_known(TrainingPairs(read_table(folder.data)), folder.data, plan.config)
-    pairs = check_pairs(plan.found, plan.config.crop, listener.on_check)
+    pairs = check_pairs(plan.found, plan.config, listener.on_check)
     refuse_bad(pairs, plan.config)
     try:
         write_claim(folder.uri, plan.run)

@@ -16,7 +16,7 @@ from pipelines.errors.failures import Row
 from pipelines.train.crops import Crop, CropRules, EpochSampler
 from pipelines.train.disk_cache import GIGABYTE, ImageCache
 from upfusion.color import luma
-from upfusion.images import decode_image
+from upfusion.images import MAX_PIXELS, decode_image
 
 STEPS_AHEAD = 4
 
@@ -37,8 +37,9 @@ class Sample:
 class LumaCache:
     """An LRU cache of decoded pairs in memory, with a size limit."""
 
-    def __init__(self, files: ImageCache, gigabytes: float) -> None:
+    def __init__(self, files: ImageCache, gigabytes: float, max_pixels: int = MAX_PIXELS) -> None:
         self._files = files
+        self._max_pixels = max_pixels
         self._limit = int(gigabytes * GIGABYTE)
         self._held: OrderedDict[str, Lumas] = OrderedDict()
         self._size = 0
@@ -62,7 +63,7 @@ class LumaCache:
 
     def _decode(self, pair: Row, side: str) -> NDArray[np.float16]:
         data = self._files.read(pair[f"{side}_uri"], pair[f"{side}_sha256"])
-        return luma(decode_image(data).pixels).astype(np.float16)
+        return luma(decode_image(data, self._max_pixels).pixels).astype(np.float16)
 
 
 class CropLoader:

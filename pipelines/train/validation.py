@@ -15,7 +15,7 @@ from pipelines.errors.failures import Row
 from pipelines.train.disk_cache import ImageCache
 from upfusion.checkpoint import Checkpoint
 from upfusion.color import Pixels, luma8
-from upfusion.images import decode_image
+from upfusion.images import MAX_PIXELS, decode_image
 from upfusion.metrics import measure
 from upfusion.model import FusionModel, Precision
 from upfusion.panels import join_panels
@@ -33,12 +33,18 @@ class Validator:
     """Validates one worker's share of the pairs; those in `drawn` also give pictures."""
 
     def __init__(
-        self, pairs: Sequence[Row], texts: dict[tuple[str, str | None], Tensor], files: ImageCache, precision: Precision
+        self,
+        pairs: Sequence[Row],
+        texts: dict[tuple[str, str | None], Tensor],
+        files: ImageCache,
+        precision: Precision,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._pairs = pairs
         self._texts = texts
         self._files = files
         self._precision: Precision = precision
+        self._max_pixels = max_pixels
 
     def validate(
         self, checkpoint: Checkpoint, device: torch.device, drawn: frozenset[str]
@@ -49,7 +55,7 @@ class Validator:
         pictures: dict[str, bytes] = {}
         for pair in self._pairs:
             a, b = (
-                decode_image(self._files.read(pair[f"{side}_uri"], pair[f"{side}_sha256"])).pixels
+                decode_image(self._files.read(pair[f"{side}_uri"], pair[f"{side}_sha256"]), self._max_pixels).pixels
                 for side in ("a", "b")
             )
             fused = model.fuse_batch([a], [b], self._texts[pair["task"], pair["prompt"]][None])[0]

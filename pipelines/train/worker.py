@@ -69,9 +69,10 @@ class Worker:
         )
         self.guides = GuideRules(phrases=config.phrases, wishes=config.random_wishes, seed=config.seed)
         self.phrases = load_phrase_bank(self.start.config.text_encoder or "") if config.phrases else None
-        lumas = LumaCache(files, config.memory_cache)
+        lumas = LumaCache(files, config.memory_cache, config.max_pixels)
         self.loader = CropLoader(job.train_pairs, rules, config.batch, lumas, config.loaders)
-        self.validator = Validator(job.val_pairs[self.rank :: self.workers], self.texts, files, config.precision)
+        mine = job.val_pairs[self.rank :: self.workers]
+        self.validator = Validator(mine, self.texts, files, config.precision, config.max_pixels)
         self.drawn = frozenset(pair["pair_id"] for pair in job.val_pairs[:TRIPTYCHS])
         self.best: Best | None = None
         self.log: list[dict[str, Any]] = []

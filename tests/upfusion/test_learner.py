@@ -144,6 +144,28 @@ def test_frozen_weights_stay() -> None:
     assert not any(name.startswith("scpm.prior.") for name in changed)
 
 
+def test_a_state_leaves_frozen_weights_to_the_network_that_training_began_with() -> None:
+    def begin() -> Learner:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return Learner(UPFusion(NETWORK), replace(RECIPE, ema=0.9))
+
+    through = begin()
+    through.learn([batch_of(2)])
+    state = {name: tensor.clone() for name, tensor in through.state().items()}
+    frozen = {name for name, p in through.network.named_parameters() if not p.requires_grad}
+    assert frozen
+    assert not [name for name in state if name.partition(".")[2] in frozen]
+    earlier = {f"{of}.{name}": through.weights()[name] for of in ("network", "average") for name in frozen}
+    through.learn([batch_of(2, seed=1)])
+    for there in (state, state | earlier):
+        resumed = begin()
+        resumed.load_state(there)
+        resumed.learn([batch_of(2, seed=1)])
+        assert are_equal(resumed.weights(), through.weights())
+        assert are_equal(dict(resumed.network.state_dict()), dict(through.network.state_dict()))
+
+
 def test_bfloat16_takes_about_the_same_step() -> None:
     exact, rough = learner_of(), learner_of(replace(RECIPE, precision="bf16"))
     losses = [float(learner.learn([batch_of(2)])["loss"]) for learner in (exact, rough)]

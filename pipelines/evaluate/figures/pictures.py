@@ -122,7 +122,8 @@ def _spread(evaluation: Evaluation, one: EvaluationSet) -> dict[str, float]:
 
 
 def _images(evaluation: Evaluation, one: EvaluationSet, pair: Row) -> dict[str, Pixels]:
-    a, b = _read(pair["a_uri"]), _read(pair["b_uri"])
+    most = evaluation.plan.config.max_pixels
+    a, b = _read(pair["a_uri"], most), _read(pair["b_uri"], most)
     if a is None or b is None or a.shape[:2] != b.shape[:2]:
         return {}
     images = {"A": a, "B": b}
@@ -131,14 +132,14 @@ def _images(evaluation: Evaluation, one: EvaluationSet, pair: Row) -> dict[str, 
             image: Pixels | None = None if method.what in COPIES else fuse_by_baseline(method.what, a, b, pair["task"])
         else:
             found = evaluation.fusions.files.get((method.name, one.name, pair["pair_id"]))
-            image = _read(found["uri"]) if found else None
+            image = _read(found["uri"], most) if found else None
         if image is not None and image.shape[:2] == a.shape[:2]:
             images[method.name] = image
     return images
 
 
-def _read(uri: str) -> Pixels | None:
+def _read(uri: str, max_pixels: int) -> Pixels | None:
     try:
-        return decode_image(storage.read_bytes(uri)).pixels
+        return decode_image(storage.read_bytes(uri), max_pixels).pixels
     except (OSError, ImageError):
         return None

@@ -210,10 +210,10 @@ def test_a_decoder_that_breaks_fails_its_file_alone(images, monkeypatch):
     decode, bad = measure_actor.decode_image, put(f"{images}/bad.png", noise(48, 60, seed=9))
     broken = storage.read_bytes(bad)
 
-    def break_on_one(data: bytes) -> object:
+    def break_on_one(data: bytes, max_pixels: int) -> object:
         if data == broken:
             raise KeyError("a decoder's own mistake")
-        return decode(data)
+        return decode(data, max_pixels)
 
     monkeypatch.setattr(measure_actor, "decode_image", break_on_one)
     rows = measured(work(images, "bad", "fused"))
@@ -225,7 +225,7 @@ def test_a_decoder_that_breaks_fails_its_file_alone(images, monkeypatch):
 def test_no_secret_gets_into_a_row(images, monkeypatch, secret):
     monkeypatch.setattr(measure_actor, "measure", raising(RuntimeError(f"got {secret}")))
     assert measured(work(images, "mean"))["mean"]["error"] == "mean: RuntimeError: got ***"
-    monkeypatch.setattr(storage, "read_many", lambda uris: [OSError(5, f"signed with {secret}")] * len(uris))
+    monkeypatch.setattr(storage, "read_many", lambda uris, _: [OSError(5, f"signed with {secret}")] * len(uris))
     row = measured(work(images, "mean"))["mean"]
     assert (row["error_code"], row["error"]) == (
         "source_unreadable",
@@ -286,3 +286,13 @@ def test_baselines_are_shown_in_the_colour_of_a_and_the_copies_as_they_are():
     assert difference.max() <= 1
     colour = (shown.astype(int) - shown[..., :1])[inside]
     assert np.abs(colour - (a.astype(int) - a[..., :1])[inside]).max() <= 1
+
+
+def test_files_and_images_larger_than_the_limits_are_not_measured(images):
+    block = work(images, "fused", "mean")
+    rows = MeasureActor(CHOSEN, 1, on_gpu=False)(fetch_fusions(block, max_bytes=100)).to_pylist()
+    assert {row["error_code"] for row in rows} == {"too_large"}
+    rows = MeasureActor(CHOSEN, 1, on_gpu=False, max_pixels=48 * 60 - 1)(fetch_fusions(block)).to_pylist()
+    assert {row["error_code"] for row in rows} == {"too_large"}
+    rows = MeasureActor(CHOSEN, 1, on_gpu=False, max_pixels=48 * 60)(fetch_fusions(block, 10_000_000)).to_pylist()
+    assert {row["error_code"] for row in rows} == {None}

@@ -1,11 +1,14 @@
 """MLflow's model registry, a real one in an SQLite file."""
 
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -23,10 +26,21 @@ from pipelines.tracking.registry import read_registered, register_model
 from tests.archives import make_archive
 from upfusion import FusionModel
 from upfusion.checkpoint import EMBEDDED, Provenance, parse_checkpoint
-from upfusion.version import __version__
 
+ROOT = Path(__file__).parents[3]
 TINY_BYTES = (EMBEDDED / "tiny.safetensors").read_bytes()
 TINY = parse_checkpoint(TINY_BYTES, "tiny")
+LOAD = f"""
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(finder)]
+sys.path = [place for place in sys.path if place not in ("", {str(ROOT)!r}) and "editable" not in place]
+import mlflow, numpy as np
+model = mlflow.pyfunc.load_model(sys.argv[1])
+luma = np.full((1, 16, 24), 0.5, np.float32)
+print(str(model.predict({{"a": luma, "b": luma}}).shape).replace(" ", ""))
+ours = ("upfusion", "pipelines", "jobs")
+print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in ours))
+"""
 OTHER_BYTES = replace(TINY, name="other").to_bytes()
 
 
@@ -85,14 +99,14 @@ def test_a_version_says_what_it_is_and_where_it_comes_from(run_id: str, client: 
     measured = {"MSRS": {"vif": 0.5, "qabf": 0.68254}, "PET + MRI (16)": {"vif": 1.0}}
     checkpoint = replace(TINY, provenance=Provenance(metrics=measured))
     register_model(checkpoint.to_bytes(), "described", run_id=run_id)
-    version = client.get_model_version("described", "1")
-    assert version.tags == {
+    registered = client.get_model_version("described", "1")
+    assert registered.tags == {
         "upfusion.digest": checkpoint.digest,
         "upfusion.model": "tiny",
         "upfusion.metrics.MSRS": "vif 0.5, qabf 0.6825",
         "upfusion.metrics.PET_MRI_16": "vif 1",
     }
-    assert version.run_id == run_id
+    assert registered.run_id == run_id
     run = client.get_run(run_id)
     (model,) = mlflow.search_logged_models(
         [run.info.experiment_id], f"source_run_id = '{run_id}'", output_format="list"
@@ -106,8 +120,24 @@ def test_nothing_in_a_version_is_pickled(run_id: str, client: mlflow.MlflowClien
     folder = Path(client.get_model_version_download_uri("plain", "1").removeprefix("file://"))
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"MLmodel", "pyfunc_model.py", "artifacts/checkpoint.safetensors"} <= files
-    assert {Path(file).suffix for file in files} == {"", ".py", ".safetensors", ".txt", ".yaml"}
-    assert f"upfusion=={__version__}" in (folder / "requirements.txt").read_text().splitlines()
+    assert {Path(file).suffix for file in files} == {"", ".py", ".safetensors", ".tsv", ".txt", ".typed", ".yaml"}
+
+
+def test_no_index_has_to_provide_upfusion(run_id: str, client: mlflow.MlflowClient) -> None:
+    register_model(TINY_BYTES, "whole", run_id=run_id)
+    folder = Path(client.get_model_version_download_uri("whole", "1").removeprefix("file://"))
+    required = (folder / "requirements.txt").read_text().splitlines()
+    assert {f"torch=={version('torch').partition('+')[0]}", f"scipy=={version('scipy')}"} <= set(required)
+    assert not [line for line in required if "upfusion" in line]
+    for named in ("python_env.yaml", "conda.yaml"):
+        assert "upfusion" not in (folder / named).read_text()
+    # Whoever loads it has MLflow and what is required, and nothing of this checkout.
+    said = subprocess.run([sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, cwd=folder.parent)
+    assert said.returncode == 0, said.stderr
+    shape, *imported = said.stdout.split()
+    assert shape == "(1,16,24)"
+    assert imported
+    assert not [file for file in imported if not file.startswith(str(folder / "code" / "upfusion"))]
 
 
 def test_an_untrained_checkpoint_is_not_registered(run_id: str, client: mlflow.MlflowClient) -> None:

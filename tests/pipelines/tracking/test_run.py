@@ -163,6 +163,33 @@ def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_resumes
     assert run.data.params == {"model": "tiny"}
 
 
+@pytest.mark.usefixtures("tracking_uri_kept")
+def test_a_job_that_is_killed_before_its_run_is_described_finds_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = FuseConfig(source="in", out="out", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    told = {"digest": "1", "config": {"model": "tiny"}, "versions": {"upfusion": "1"}, "git_commit": "abc"}
+    of = {"kind": "fuse", "uri": "/data/out", "data": InputData("manifest", "/data/out/manifest.parquet", "2")}
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing:
+        for name in ("set_tag", "set_tags", "log_params"):
+            killing.setattr(mlflow, name, kill)
+        with pytest.raises(KeyboardInterrupt), open_run(config, told, **of):
+            pass
+    assert only_run(tmp_path).data.params == {}
+    with open_run(config, told, **of):
+        pass
+    run = only_run(tmp_path)
+    assert run.data.params == {"model": "tiny", "version.upfusion": "1"}
+    assert (run.data.tags["destination"], run.data.tags["mlflow.source.git.commit"]) == ("/data/out", "abc")
+    with open_run(config, told | {"config": {"model": "base"}}, **of):
+        pass
+    assert only_run(tmp_path).data.params == run.data.params
+
+
 def test_no_secret_reaches_a_tracked_run_or_the_destination(tracked: Tracked) -> None:
     for path in tracked.folder.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path

@@ -8,7 +8,7 @@ from pipelines.archive.splits import TRAIN, VAL
 from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.errors.failures import STORE_LOST
 from pipelines.train.config import TrainConfig
-from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_pairs, refuse_bad, stop_if_lost
+from pipelines.train.data import TrainingPairs, _check, check_known, check_pairs, find_pairs, refuse_bad, stop_if_lost
 from tests.archives import make_archive, make_pair
 
 
@@ -112,7 +112,7 @@ def checked(tmp_path_factory, ray_here) -> tuple[Path, TrainingPairs, list[tuple
         (folder / sensor / "other.png").unlink()
     heard: list[tuple[int, int]] = []
     config = config_of(folder, val_share=0, crop=32)
-    pairs = check_pairs(find_pairs(config), config.crop, lambda done, total: heard.append((done, total)))
+    pairs = check_pairs(find_pairs(config), config, lambda done, total: heard.append((done, total)))
     return folder, pairs, heard
 
 
@@ -188,3 +188,13 @@ def test_a_run_resumes_with_pairs_that_lie_where_it_was_told_alone(uri, settings
             check_known(pairs, "s3://bucket/run/data.parquet", config)
     else:
         assert check_known(pairs, "s3://bucket/run/data.parquet", config) is pairs
+
+
+@pytest.mark.parametrize("limit", [{"max_pixels": 64 * 48 - 1}, {"max_bytes": 100}])
+def test_images_larger_than_the_limits_cannot_be_used(tmp_path, limit):
+    make_archive(tmp_path / "set", 1)
+    config = config_of(tmp_path / "set", val_share=0, crop=32)
+    limits = {"max_pixels": config.max_pixels, "max_bytes": config.max_bytes}
+    found = find_pairs(config)
+    assert _check(found, 32, **limits)["error_code"].to_pylist() == [None]
+    assert _check(found, 32, **limits | limit)["error_code"].to_pylist() == ["too_large"]
