@@ -203,7 +203,8 @@ def test_shards_side_by_side_are_the_whole_archive_in_blocks_of_so_many_bytes(
     shards = [tmp_path / "out" / f"shard-{number}-of-2" for number in (1, 2)]
     assert sorted(row["pair_id"] for shard in shards for row in rows_of(shard)) == ids
     assert all((shard / name).exists() for shard in shards for name in ("_SUCCESS.json", "manifest.parquet"))
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.json", *(shard.name for shard in shards)}
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"run.json", "_lock", *(shard.name for shard in shards)}
     sizes = [pq.read_metadata(file).num_rows for shard in shards for file in (shard / "pairs").iterdir()]
     assert max(sizes) == 4
     assert len(sizes) <= 8
