@@ -70,7 +70,8 @@ class Owner:
     released: bool = False
 
     def __str__(self) -> str:
-        return f"a {self.job}, process {self.pid} on {self.host}, since {self.since}"
+        article = "an" if self.job[0] in "aeiou" else "a"
+        return f"{article} {self.job}, process {self.pid} on {self.host}, since {self.since}"
 
     def to_bytes(self) -> bytes:
         """Return the content of its file."""
