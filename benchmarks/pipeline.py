@@ -27,8 +27,9 @@ import pyarrow as pa
 import torch
 from steady import Timeline, cpu_seconds, make_archive, plan_job
 
-from pipelines.cluster.execute import Progress, run_graph
-from pipelines.cluster.ray_cluster import Cluster, Workers
+from pipelines.cluster.execute import run_graph
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.runner import Progress, Workers
 from pipelines.fuse import job as fuse_job
 from pipelines.fuse.job import fuse, fuse_graph
 from pipelines.fuse.schemas import fused_schema
@@ -96,12 +97,13 @@ def measure_model(folder: Path) -> None:
     pairs = f"{MODEL_PAIRS} pairs ({BARE_PAIRS} in loops) of {width}x{height}"
     print(f"tiny, {pairs}, no metrics, one thread per copy, {CORES} cores")
     print(f"  bare loop: {alone:.2f} pairs/s in one process, {together:.2f} in {CORES}; {cpu:.0f} ms of CPU per pair")
-    with Cluster():
+    with Cluster() as cluster:
         for copies in (1, 2, 4):
             plan = plan_job(source, folder / f"out{copies}")
             workers = Workers(copies, cpus=min(0.9, CORES / 2 / copies), gpus=0.0, threads=1)
             timeline = Timeline()
-            run_graph(fuse_graph(plan.found.pairs, plan, workers), Progress(MODEL_PAIRS), workers, timeline.hear)
+            graph = fuse_graph(plan.found.pairs, plan, workers, cluster)
+            run_graph(graph, Progress(MODEL_PAIRS), workers, timeline.hear)
             rate, ideal = timeline.rate(), min(copies, CORES) * alone
             line = f"  job, {copies} copies: {rate:.2f} pairs/s, {rate / ideal:.0%} of {min(copies, CORES)} x one"
             print(line + (f", {rate / together:.0%} of the bare loops" if copies == CORES else ""), flush=True)

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 from pipelines.demo.street import draw_pair
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.plan import Plan, plan_fuse

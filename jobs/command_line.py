@@ -29,6 +29,18 @@ JOBS = (
 )
 """The subcommands, each `command` in the module of its name."""
 
+EXAMPLES = {
+    "fuse": "upfusion fuse visible.jpg infrared.png -o fused.png, or upfusion fuse ARCHIVE -o DEST",
+    "align": "upfusion align ARCHIVE --out rig.json",
+    "pairs": "upfusion pairs ARCHIVE",
+    "measure": "upfusion measure visible.jpg infrared.png fused.png, or upfusion measure DEST",
+    "evaluate": "upfusion evaluate ARCHIVE --methods tiny mean laplacian --out DEST",
+    "train": "upfusion train ARCHIVE --out DEST",
+    "info": "upfusion info tiny",
+    "convert": "upfusion convert Fuse.pth --out paper.safetensors",
+}
+"""Shown where an argument is missing."""
+
 
 def job_command(
     config: type[Config], *, name: str, positional: tuple[str, ...] = (), several: tuple[str, ...] = ()
@@ -81,19 +93,20 @@ def _argument(field: str, info: FieldInfo) -> click.Argument:
 
 def _option(field: str, info: FieldInfo) -> click.Option:
     flag = _flag(info.alias or field)
+    flags = [flag, *(["-o"] if field == "out" else []), field]
     kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not NoneType]
     shown: dict[str, Any] = {"help": info.description}
     if info.annotation is bool:
-        return click.Option([flag, field], is_flag=True, **shown)
+        return click.Option(flags, is_flag=True, **shown)
     if get_origin(info.annotation) is Literal:
         choice = click.Choice(get_args(info.annotation))
-        return click.Option([flag, field], type=choice, default=info.default, show_default=True, **shown)
+        return click.Option(flags, type=choice, default=info.default, show_default=True, **shown)
     kind = str if get_origin(info.annotation) is tuple else kinds[0]
     default = None if info.is_required() else info.default
     if isinstance(default, tuple):
         default = ",".join(default)
     # The configuration checks ranges and names; click only distinguishes numbers from text.
-    return click.Option([flag, field], type=kind, default=default, show_default=default not in (None, ""), **shown)
+    return click.Option(flags, type=kind, default=default, show_default=default not in (None, ""), **shown)
 
 
 def _flag(field: str) -> str:
@@ -117,11 +130,14 @@ def _read_yaml(path: str | None) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
-def _validate(config: type[BaseModel], values: dict[str, Any], positional: tuple[str, ...]) -> BaseModel:
+def _validate(config: type[BaseModel], values: dict[str, Any], positional: tuple[str, ...], example: str) -> BaseModel:
     try:
         return config.model_validate(values)
     except ValidationError as error:
-        raise UsageError("; ".join(_sentence(config, found, positional) for found in error.errors())) from error
+        sentence = "; ".join(_sentence(config, found, positional) for found in error.errors())
+        if example and any(found["type"] == "missing" for found in error.errors()):
+            sentence += f"\nExample: {example}"
+        raise UsageError(sentence) from error
 
 
 def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) -> str:
@@ -166,7 +182,7 @@ class JobCommand(click.Command):
             if name in fields and source_of(name) != ParameterSource.DEFAULT
         }
         said = {**_read_yaml(context.params["config"]), **flags}
-        return _validate(self.config, said, self.positional), said
+        return _validate(self.config, said, self.positional, EXAMPLES.get(self.name or "", "")), said
 
     def request(self, words: Sequence[str]) -> tuple[Any, list[str]]:
         """Check the arguments of a command; return the configuration, and equivalent arguments without a file.
@@ -231,4 +247,10 @@ class Jobs(click.Group):
 @click.group(cls=Jobs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="upfusion")
 def main() -> None:
-    """Fuse archives of registered image pairs: infrared + visible, CT / PET / SPECT + MRI."""
+    r"""Fuse registered image pairs: infrared + visible, CT / PET / SPECT + MRI.
+
+    \b
+    upfusion demo                                         draws and fuses a small archive
+    upfusion fuse visible.jpg infrared.png -o fused.png   two images
+    upfusion fuse ARCHIVE -o DEST                         an archive of pairs
+    """

@@ -3,31 +3,48 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console.fuse import print_outcome, print_unpaired, warn_of_idle_prompt
-from jobs.console.progress import ProgressLine
+from jobs.console.fuse import print_image_pair, print_outcome, print_unpaired, warn_of_idle_prompt
+from jobs.console.progress import Activity, ProgressLine
 from jobs.exit_codes import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, exit_on_failure
 from jobs.terminal import Terminal, quiet
 from pipelines.fuse.config import FuseConfig
 
 
-@job_command(FuseConfig, name="fuse", positional=("source",))
+@job_command(FuseConfig, name="fuse", positional=("source", "source_b"))
 def command(config: FuseConfig, verbose: bool) -> int:
-    """Fuse an archive of image pairs into Parquet rows, images, metrics and a report.
+    """Fuse two images, or an archive of image pairs into images, Parquet rows, metrics and a report.
 
-    Rerun the same command to resume where the last one stopped. Exit codes: 0 all pairs fused, 3 some
-    failed, 2 invalid arguments, 1 a crash.
+    Two files are fused into a third: `upfusion fuse visible.jpg infrared.png -o fused.png`. An archive is fused into
+    a folder: `upfusion fuse ARCHIVE -o DEST`, or `upfusion fuse VISIBLE INFRARED -o DEST` where each sensor has a
+    folder of its own.
+
+    Rerun the same command to resume where the last one stopped. Exit codes: 0 all pairs fused, 3 some failed,
+    2 invalid arguments, 1 a crash.
     """
-    return run_fuse(config, verbose=verbose)
+    return run_image_pair(config) if config.is_image_pair else run_fuse(config, verbose=verbose)
+
+
+def run_image_pair(config: FuseConfig) -> int:
+    """Fuse two files into a third, and return the exit code."""
+    console = Terminal(stderr=True)
+    with Activity(console) as activity:
+        activity.show("loading PyTorch")
+        from pipelines.fuse.image_pair import fuse_image_pair
+
+        fused = fuse_image_pair(config, activity.show)
+    print_image_pair(console, Terminal(), fused)
+    return EXIT_SOME_FAILED if fused.row["error_code"] else EXIT_OK
 
 
 def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     """Fuse, show progress and outcome, and return the exit code."""
     console = Terminal(stderr=True)
-    with console.status("getting ready"):
+    with Activity(console) as activity:
+        activity.show("loading PyTorch")
         from pipelines.fuse.job import fuse
         from pipelines.fuse.plan import plan_fuse
 
-        plan = plan_fuse(config)
+        plan = plan_fuse(config, on_activity=activity.show)
     print_unpaired(console, plan.found)
     warn_of_idle_prompt(console, config.prompt, plan.checkpoint)
     with (

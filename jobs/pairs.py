@@ -14,7 +14,7 @@ from upfusion.prompts import TASKS
 SIZES_SHOWN = 20
 
 
-@job_command(ArchiveConfig, name="pairs", positional=("source",))
+@job_command(ArchiveConfig, name="pairs", positional=("source", "source_b"))
 def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     """List the pairs of an archive: counts by task and size, and files without a partner. Starts nothing."""
     # Long URIs stay on one line for copying and piping.

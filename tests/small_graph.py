@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from pipelines.cluster import graph_watchdog
 from pipelines.cluster.dataset import add_actors, add_tasks, begin_with
-from pipelines.cluster.execute import Built, Progress, run_to_end
+from pipelines.cluster.execute import run_to_end
 from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.runner import Built, Progress
 
 OUTCOME = pa.schema([(name, pa.string()) for name in ("pair_id", "error_code", "stopped")])
 

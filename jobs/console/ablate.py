@@ -7,7 +7,7 @@ from rich.table import Table
 from jobs.console.evaluate import EvaluationLine
 from jobs.console.train import TrainingLine
 from pipelines.ablate.outcome import Ablation
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 from upfusion.prompt_exchange import EXCHANGES
 
 

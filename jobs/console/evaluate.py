@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.console.progress import ProgressLine
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 from pipelines.evaluate.comparison import Comparison, best_and_second
 from pipelines.evaluate.findings import KINDS, group_findings
 from pipelines.evaluate.outcome import Evaluation

@@ -9,6 +9,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pipelines.archive.schema import Discovery
     from pipelines.fuse import job as fuse
+    from pipelines.fuse.image_pair import FusedPair
     from upfusion.checkpoint import Checkpoint
     from upfusion.registration.verdict import Verdict
 
@@ -42,6 +43,20 @@ def describe_alignment(verdict: "Verdict", source: str) -> str:
         command = escape(f"upfusion align {source} --out rig.json")
         return f"[yellow]A and B are {verdict.describe()}[/]; estimate a rig with: {command}"
     return f"Registration: {verdict.describe()}."
+
+
+def print_image_pair(console: Console, output: Console, fused: "FusedPair") -> None:
+    """Print where the fused image is, with its metrics and notes, or why there is none."""
+    row = fused.row
+    if row["error_code"]:
+        console.print(f"not fused ({row['error_code']}): {row['error']}", style="red", markup=False, soft_wrap=True)
+        return
+    values = [f"{name} {row[name]:.3f}" for name in fused.metrics if row[name] is not None]
+    if values:
+        console.print(", ".join(values), markup=False, highlight=False, soft_wrap=True)
+    if row["note"]:
+        console.print(row["note"], style="yellow", markup=False, highlight=False, soft_wrap=True)
+    output.print(f"{fused.uri}  {row['width']}x{row['height']}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:

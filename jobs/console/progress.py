@@ -10,10 +10,30 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pipelines.cluster import execute as run_graph
+    from pipelines.cluster import runner
 
 
 PLAIN_LINE_SECONDS = 10.0
+
+
+class Activity:
+    """What a command does before there is progress to show: a line that is redrawn, and nothing in a log."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._status = console.status("")
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def show(self, doing: str) -> None:
+        """Show what is done now."""
+        self._status.update(escape(doing))
 
 
 class LiveLine:
@@ -53,7 +73,7 @@ class ProgressLine(LiveLine):
         self.started = self.said = time.monotonic()
         self.task = self.bar.add_task("starting", total=None, visible=False, unit="")
 
-    def update(self, progress: "run_graph.Progress") -> None:
+    def update(self, progress: "runner.Progress") -> None:
         """Show the progress of the job."""
         now = time.monotonic()
         if progress.done == 0:

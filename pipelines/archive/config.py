@@ -14,7 +14,11 @@ class ArchiveConfig(JobConfig):
 
     source: RuntimeOnly[str] = Field(
         description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "
-        "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task."
+        "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task. With SOURCE_B: the "
+        "image, recording or folder of source A."
+    )
+    source_b: RuntimeOnly[str | None] = Field(
+        None, description="Image, recording or folder of source B, where SOURCE is that of A."
     )
     a: RuntimeOnly[str | None] = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
     b: RuntimeOnly[str | None] = Field(
@@ -83,6 +87,8 @@ class ArchiveConfig(JobConfig):
     def _both_patterns(self) -> "ArchiveConfig":
         if (self.a is None) != (self.b is None):
             raise ValueError("--a and --b go together: give both patterns or neither")
+        if self.source_b is not None and (self.a is not None or self.pair_by is not None):
+            raise ValueError("SOURCE and SOURCE_B name both sides already: give them without --a, --b and --pair-by")
         if self.pair_by is not None and (self.a is not None or self.frame_rate is not None):
             raise ValueError("--pair-by pairs by the names of cameras: give it without --a, --b and --frame-rate")
         return self

@@ -59,7 +59,12 @@ def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
     """
     source = storage.absolute(archive.source)
     try:
-        found = read_manifest(source, archive) if is_manifest(source) else _pair_files(source, archive, recordings)
+        if archive.source_b is not None:
+            found = _pair_two(source, storage.absolute(archive.source_b), archive, recordings)
+        elif is_manifest(source):
+            found = read_manifest(source, archive)
+        else:
+            found = _pair_below(source, archive, recordings)
     except OSError as error:
         raise UsageError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
     pairs = found.pairs.sort_by("pair_id")
@@ -119,17 +124,69 @@ def _size_of(uri: str) -> str:
     return f"{width}x{height}"
 
 
-def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
+def _pair_below(source: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
+    names = _names_below(source, "SOURCE")
+    if list(names.values()) == [""]:
+        raise UsageError(
+            f"SOURCE {source} is a file; expected a folder, a prefix, a manifest (.parquet or .csv), or two files: "
+            "upfusion fuse visible.jpg infrared.png"
+        )
+    return _pair_files(source, names, _places(names, archive), archive, recordings)
+
+
+def _pair_two(a: str, b: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
+    """Pair a file with a file, or those of a folder with those of another that have their path and stem.
+
+    Raises UsageError for a file and a folder, and for files that are neither images nor recordings.
+    """
+    below: dict[Side, dict[str, str]] = {"a": _names_below(a, "SOURCE"), "b": _names_below(b, "SOURCE_B")}
+    are_files = [list(names.values()) == [""] for names in below.values()]
+    folders = (PurePosixPath(uri).parent if is_file else uri for uri, is_file in zip((a, b), are_files, strict=True))
+    known = (FOLDERS.get(PurePosixPath(folder).name.lower(), ("a", None)) for folder in folders)
+    task = next((task for _, task in known if task), None)
+    if all(are_files):
+        return _pair_of_files(a, b, archive.task or task or DEFAULT_TASK, recordings)
+    if any(are_files):
+        raise UsageError(f"{a} and {b}: one is a file, the other a folder; expected two files or two folders")
+    names = {uri: f"{side}/{name}" for side, files in below.items() for uri, name in files.items()}
+
+    def place(name: str) -> Placement:
+        side: Side = "a" if name.startswith("a/") else "b"
+        return str(PurePosixPath(name[2:]).with_suffix("")), side, task
+
+    return _pair_files(f"{a} and {b}", names, place, archive, recordings)
+
+
+def _pair_of_files(a: str, b: str, task: str, recordings: bool) -> Discovery:
+    """Make a pair of two files, whatever their names; it is called after A."""
+    for uri in (a, b):
+        name = PurePosixPath(uri).name
+        if not is_image_name(name) and not (recordings and footage.is_recording(name)):
+            raise UsageError(f"{uri} is neither an image nor a recording by its extension")
+        _check_utf8(uri)
+    row = {"pair_id": PurePosixPath(unicodedata.normalize("NFC", a)).stem, "a_uri": a, "b_uri": b, "task": task}
+    return Discovery(pa.Table.from_pylist([row], MANIFEST_SCHEMA))
+
+
+def _names_below(source: str, option: str) -> dict[str, str]:
+    """List the files of a folder, or a file itself, with their names below it; raises UsageError if there is none."""
     uris = storage.list_files(source)
     if not uris and not storage.exists(source):
-        raise UsageError(f"SOURCE {source} does not exist")
+        raise UsageError(f"{option} {source} does not exist")
     # By parts, because a store may list objects under another alias of its scheme (s3:// for s3a://).
     depth = len(source.rstrip("/").split("/"))
     # In one Unicode normalization form: macOS decomposes accented characters, other systems do not.
-    names = {uri: unicodedata.normalize("NFC", "/".join(uri.split("/")[depth:])) for uri in uris}
-    if list(names.values()) == [""]:
-        raise UsageError(f"SOURCE {source} is a file; expected a folder, a prefix, or a manifest (.parquet or .csv)")
-    place = _places(names, archive)
+    return {uri: unicodedata.normalize("NFC", "/".join(uri.split("/")[depth:])) for uri in uris}
+
+
+def _pair_files(
+    source: str,
+    names: dict[str, str],
+    place: Callable[[str], Placement | None],
+    archive: ArchiveConfig,
+    recordings: bool,
+) -> Discovery:
+    """Pair files by the places that their names give them."""
     sides: dict[str, dict[Side, str]] = defaultdict(dict)
     tasks: dict[str, str] = {}
     part, ignored, elsewhere = archive.part, 0, 0
@@ -158,7 +215,7 @@ def _pair_files(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
         sides[pair_id][side] = uri
         if task:
             tasks[pair_id] = task
-    if not sides and archive.a is None:
+    if not sides and archive.a is None and archive.source_b is None:
         for name in find_radiometric(unplaced):
             _check_utf8(unplaced[name])
             pair_id = name[: len(name) - len(PurePosixPath(name).suffix)]
@@ -257,6 +314,12 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:
+    if archive.source_b is not None:
+        return (
+            f"{source}: no file of one has the path and name of a file of the other, apart from the extension "
+            f"({unpaired} images, {ignored} other files). For any other naming use a manifest, or give their common "
+            "folder with --a PATTERN --b PATTERN or --pair-by."
+        )
     if archive.a is not None:
         looked_for = f"no pairs match --a {archive.a!r} and --b {archive.b!r}"
     else:

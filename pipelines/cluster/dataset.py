@@ -8,7 +8,7 @@ import pyarrow as pa
 import ray.data
 
 from pipelines.cluster.heartbeat import ReportingActor, add_board, reporting
-from pipelines.cluster.ray_cluster import Workers
+from pipelines.cluster.runner import Workers
 
 Graph = ray.data.Dataset
 """Stages that are connected and do not run yet."""

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 import ray.data
@@ -11,41 +11,12 @@ import ray.data
 from pipelines.cluster import graph_watchdog
 from pipelines.cluster.graph_watchdog import Diagnosis, GraphStoppedError, GraphWatchdog
 from pipelines.cluster.heartbeat import read_beats
-from pipelines.cluster.ray_cluster import Workers
+from pipelines.cluster.runner import Built, Progress, Workers, advance
 from pipelines.errors.exceptions import JobStoppedError
 
 IN_VAIN = 2
 """After so many graphs in a row that have finished nothing, a job stops."""
 RESUME = "What is done is kept; rerun the same command to resume."
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is, in rows of this run."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    stalled: str | None = None
-    """Why nothing has finished for long."""
-    unit: str = "pairs"
-    """What the rows are."""
-    notice: str | None = None
-    """What was chosen for this job, to be shown once."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """A graph that is ready to run."""
-
-    graph: ray.data.Dataset
-    rows: int
-    """How many rows come out of it."""
-    workers: Workers
-
-
-class StoreLostError(JobStoppedError):
-    """A store that can no longer be read or written."""
 
 
 class ClusterLostError(JobStoppedError):
@@ -108,14 +79,7 @@ def run_graph(
         for written in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             assert isinstance(written, pa.Table)
             watchdog.progress()
-            if lost := written["stopped"].drop_null():
-                raise StoreLostError(
-                    f"{lost[0]}. Nothing is wrong with the pairs: progress is saved, and the same command resumes "
-                    "once that is fixed."
-                )
-            done = progress.done + written.num_rows
-            failed = progress.failed + written.num_rows - written["error_code"].null_count
-            progress = replace(progress, done=done, failed=failed)
+            progress = advance(progress, written)
             on_progress(progress)
 
 

@@ -10,7 +10,7 @@ from ray.data import DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.cluster.heartbeat import Beat
-from pipelines.cluster.ray_cluster import Workers
+from pipelines.cluster.runner import Workers
 
 CHECK_SECONDS = 5.0
 QUIET_SECONDS = 40.0

@@ -1,30 +1,29 @@
 """The Ray cluster a job runs on: a running one where an address is set, else one of its own on this machine."""
 
-import json
 import logging
 import math
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 import ray
 import ray.data
 import tenacity
 
+from pipelines.cluster import dataset, execute
+from pipelines.cluster.environment import is_remote, submitted
+from pipelines.cluster.runner import PAIRS_WORTH_A_COPY, Built, Progress, Workers
 from pipelines.errors.exceptions import UsageError
 
 # Plans with fewer logical CPUs than stages wait for each other for ever.
 FEWEST_LOGICAL_CPUS = 4
-
-# Starting a copy takes a CPU about six seconds, most of them imports.
-PAIRS_WORTH_A_COPY = 4
 
 # Where nobody listens at a cluster's address, or somebody else does, Ray itself tries for a quarter of an hour.
 SECONDS_TO_ANSWER = 15
@@ -43,41 +42,6 @@ PLAIN_CHECKSUMS = {
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
 }
-
-DESTINATION = "upfusion.destination"
-"""Metadata of a Ray job that `upfusion submit` made: where it writes."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How the network is spread over the cluster."""
-
-    actors: int
-    cpus: float
-    """Logical CPUs that Ray reserves for an actor."""
-    gpus: float
-    threads: int
-    """PyTorch threads of an actor."""
-    task_cpus: float = 1.0
-    """Logical CPUs that Ray reserves for a task that fetches, decodes or writes."""
-    tasks: int | None = None
-    """How many tasks of a stage run at once; None leaves that to their CPUs."""
-    why: str = field(default="", compare=False)
-    """What was chosen, from what, to be shown."""
-
-
-def is_remote() -> bool:
-    """Tell whether the environment names a cluster that runs already."""
-    return os.environ.get("RAY_ADDRESS", "local") != "local"
-
-
-def submitted() -> dict[str, Any]:
-    """Return the `metadata` and `runtime_env` of the Ray job that this process is the driver of; empty for none.
-
-    Ray hands them over in the environment.
-    """
-    told: dict[str, Any] = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    return told
 
 
 def why_waiting(workers: Workers) -> str:
@@ -188,6 +152,36 @@ class Cluster:
     def job_id(self) -> str:
         """Ray's id of this job."""
         return str(ray.get_runtime_context().get_job_id())
+
+    def begin_with(self, blocks: list[pa.Table], max_block_bytes: int | None = None) -> dataset.Graph:
+        """Begin a graph with these blocks."""
+        graph = dataset.begin_with(blocks)
+        if max_block_bytes is not None:
+            # Ray closes a block of a task's output as soon as it exceeds this size.
+            graph.context.target_max_block_size = max_block_bytes
+        return graph
+
+    def add_tasks(
+        self, graph: dataset.Graph, stage: Callable[..., Any], *arguments: Any, workers: Workers | None = None
+    ) -> dataset.Graph:
+        """Append a stage that runs as tasks on CPUs; `arguments` follow the block."""
+        return dataset.add_tasks(graph, stage, *arguments, workers=workers)
+
+    def add_actors(
+        self,
+        graph: dataset.Graph,
+        stage: Callable[..., Callable[[pa.Table], pa.Table]],
+        workers: Workers,
+        **arguments: Any,
+    ) -> dataset.Graph:
+        """Append a stage that runs in actors made with `arguments`."""
+        return dataset.add_actors(graph, stage, workers, **arguments)
+
+    def run_to_end(
+        self, build: Callable[[], Built | None], on_progress: Callable[[Progress], None], unit: str = "pairs"
+    ) -> None:
+        """Run the graph of what is left to do, anew for the nodes that are left where some are lost."""
+        execute.run_to_end(build, on_progress, unit)
 
     def workers(
         self,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.cluster.ray_cluster import is_remote
+from pipelines.cluster.environment import is_remote
 from pipelines.config.base import JobConfig
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage

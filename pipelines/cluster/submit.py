@@ -19,8 +19,8 @@ import yaml
 from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from pipelines.cluster.environment import DESTINATION
 from pipelines.cluster.git import git_commit
-from pipelines.cluster.ray_cluster import DESTINATION
 from pipelines.cluster.submit_defaults import DEFAULT_ADDRESS, NO_WORKING_DIR
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.redaction import BY_ENVIRONMENT, holds_credentials, names_secret, redact

@@ -1,6 +1,6 @@
 """Types of fields that several configurations have."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -37,6 +37,9 @@ Allow = Annotated[
     ),
     RUNTIME_ONLY,
 ]
+RunnerChoice = Literal["auto", "inline", "ray"]
+"""What runs the stages of a job: this process, Ray, or whichever suits the job."""
+
 Experiment = Annotated[str, Field(description="MLflow experiment."), RUNTIME_ONLY]
 TrackingUri = Annotated[
     str | None,

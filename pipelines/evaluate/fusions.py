@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipelines.archive.schema import Discovery
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 from pipelines.errors.failures import Row, fail
 from pipelines.evaluate.folder import EvaluationFolder
 from pipelines.evaluate.methods import Method

@@ -1,6 +1,6 @@
 """The output of an evaluation: values, tables, the page of results, figures, and its MLflow runs."""
 
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 from pipelines.evaluate.figures.figure_files import save_figure
 from pipelines.evaluate.figures.pictures import count_pictures, draw_pictures
 from pipelines.evaluate.findings import csv_findings

@@ -51,6 +51,7 @@ class FuseActor:
         tiles: Tiles | None = None,
         guide: Guide | None = None,
         keep_b: bool = False,
+        warm_up: bool = True,
     ) -> None:
         torch.set_num_threads(threads)
         device = "cuda" if on_gpu else "cpu"
@@ -63,7 +64,8 @@ class FuseActor:
         self.pairs_a_pass: dict[Size, int] = {}
         """How many pairs of a size fit into a pass, where known."""
         self.passes = ThreadPoolExecutor(PASSES_AT_ONCE_GPU, "pass", _choose_stream, (threads,)) if on_gpu else None
-        self._warm_up()
+        if warm_up:
+            self._warm_up()
 
     def __call__(self, pairs: pa.Table) -> pa.Table:
         """Fuse a block, grouped by size so that forward passes are as full as possible."""

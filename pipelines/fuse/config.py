@@ -3,6 +3,7 @@
 The command line, a YAML file and Python all create this object; its field names are the flags.
 """
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,6 +15,7 @@ from pipelines.config.fields import (
     MaxFileMB,
     MaxPixels,
     NoTracking,
+    RunnerChoice,
     RuntimeOnly,
     TrackingUri,
     to_bytes,
@@ -23,16 +25,26 @@ from pipelines.fuse.camera_config import CameraConfig
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.guide import Guide
 from pipelines.rigs.config import RigFields
+from upfusion.file_names import SUFFIXES
 from upfusion.image_guard import MAX_PIXELS
 
 if TYPE_CHECKING:
     from upfusion.tiles import Tiles
 
+SUFFIX_OF_FORMAT = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+FORMAT_OF_SUFFIX = {suffix: name for name, suffix in SUFFIX_OF_FORMAT.items()} | {".jpeg": "jpeg", ".tiff": "tiff"}
+
+
+def _suffix_of(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
 
 class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
     """All options of a fuse job."""
 
-    out: RuntimeOnly[str] = Field(description="Folder or s3:// prefix for the results.")
+    out: RuntimeOnly[str] = Field(
+        description="Folder or s3:// prefix for the results; for two images the fused one, such as fused.png."
+    )
     model: str = Field(
         "tiny",
         description="Preset, checkpoint file (local or s3://), or registered model in MLflow (models:/NAME@ALIAS or "
@@ -74,6 +86,11 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         description="File format of fused images; jpeg and webp have 8 bits per channel, at quality 95, and tiff keeps "
         "A's georeference.",
     )
+    runner: RuntimeOnly[RunnerChoice] = Field(
+        "auto",
+        description="inline runs everything in this process; ray on the cluster of RAY_ADDRESS, or on a Ray of this "
+        "machine. auto is inline for fewer than 100 pairs where there is no cluster to join.",
+    )
     actors: RuntimeOnly[int | None] = Field(
         None, ge=1, description="Copies of the network; by default one per GPU, or as many as CPUs allow."
     )
@@ -106,7 +123,13 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         return super().result_settings() | ({} if self.tile else {"tile_overlap": None})
 
     def shared_paths(self) -> list[tuple[str, str]]:
-        return [("SOURCE", self.source), ("--out", self.out)]
+        second = [] if self.source_b is None else [("SOURCE_B", self.source_b)]
+        return [("SOURCE", self.source), *second, ("--out", self.out)]
+
+    @property
+    def is_image_pair(self) -> bool:
+        """Whether one image is made of two files, without a destination folder."""
+        return self.source_b is not None and _suffix_of(self.out) in FORMAT_OF_SUFFIX
 
     @property
     def destination(self) -> str:
@@ -129,6 +152,25 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         from upfusion.tiles import Tiles  # imports PyTorch
 
         return Tiles(side=self.tile, overlap=self.tile_overlap) if self.tile else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_image_pair(cls, given: Any) -> Any:
+        """Two images need no --out; an --out that names an image says the format, and nothing is tracked."""
+        if not isinstance(given, dict) or not isinstance(given.get("source_b"), str):
+            return given
+        sources = [str(given.get(name, "")) for name in ("source", "source_b")]
+        two_images = all(_suffix_of(one) in SUFFIXES for one in sources)
+        if two_images and given.get("out") is None:
+            given = given | {"out": f"fused{SUFFIX_OF_FORMAT.get(given.get('format', 'png'), '.png')}"}
+        named = FORMAT_OF_SUFFIX.get(_suffix_of(str(given.get("out", ""))))
+        if named is None:
+            return given
+        if not two_images:
+            raise ValueError(f"--out {given['out']} names an image, and the sources are not two: give a folder")
+        if given.get("format", named) != named:
+            raise ValueError(f"--out {given['out']} and --format {given['format']} contradict each other")
+        return {"metrics": ("none",), **given, "format": named, "no_tracking": True}
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "FuseConfig":

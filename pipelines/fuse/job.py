@@ -2,15 +2,14 @@
 
     discover -> manifest -> fetch -> decode -> fuse + measure -> encode -> write
 
-Fetching, decoding, encoding and writing are CPU tasks, the network is in actors. Data flows in blocks of a
-few pairs; a failed pair is a row, never an exception.
+Fetching, decoding, encoding and writing are CPU tasks, the network is in actors; small jobs run all of it in this
+process. Data flows in blocks of a few pairs; a failed pair is a row, never an exception.
 """
 
-import functools
 import hashlib
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,13 +26,13 @@ from pipelines.archive.allowlist import (
     is_allowed,
 )
 from pipelines.archive.load import load_sources
-from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.destination_lock import SHARD_PATIENCE, own_destination
-from pipelines.cluster.execute import Built, Progress, run_to_end
-from pipelines.cluster.ray_cluster import Cluster, Workers
+from pipelines.cluster.inline import SEGMENT_IN_PAIRS, InlineRunner, runs_inline
+from pipelines.cluster.runner import Built, Progress, Runner, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.alignment import sum_up_alignment
+from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, without
 from pipelines.fuse.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
 from pipelines.fuse.plan import Plan
@@ -138,13 +137,13 @@ def _fuse(
     data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
         with ExitStack() as stack:
-            cluster = _connecting(stack, tracked, verbose=verbose)
+            connect = _connecting(stack, config, tracked, verbose=verbose)
             if todo.num_rows:
                 # It describes the previous rows and is outdated while new ones are written.
                 storage.delete(destination.success)
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
-                _run_graphs(todo, found, plan, destination, cluster(), say)
-            recordings = join_complete(manifest, config, destination, cluster, say)
+                _run_graphs(todo, found, plan, destination, connect(_in_pairs(todo)), say)
+            recordings = join_complete(manifest, config, destination, connect, say)
         lock.check()
         outcome = _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
         return replace(outcome, damaged=damaged)
@@ -163,16 +162,31 @@ def _claim(plan: Plan, destination: Destination, say: Callable[[Progress], None]
     return plan.with_ranges(agree_on_ranges(destination.uri, plan.ranges))
 
 
-def _connecting(stack: ExitStack, tracked: TrackedRun, *, verbose: bool) -> Callable[[], Cluster]:
-    """Return a function that connects to a cluster on its first call."""
+def _connecting(stack: ExitStack, config: FuseConfig, tracked: TrackedRun, *, verbose: bool) -> Callable[[int], Runner]:
+    """Return a function that chooses what runs so much work, in pairs, and starts it on its first call."""
+    chosen: list[Runner] = []
 
-    @functools.cache
-    def connect() -> Cluster:
-        cluster = stack.enter_context(Cluster(verbose=verbose))
-        tracked.tag_ray_job(cluster)
-        return cluster
+    def connect(pairs: int) -> Runner:
+        if not chosen:
+            chosen.append(stack.enter_context(_runner(config, pairs, verbose=verbose)))
+            tracked.tag_ray_job(chosen[0])
+        return chosen[0]
 
     return connect
+
+
+def _runner(config: FuseConfig, pairs: int, *, verbose: bool) -> AbstractContextManager[Runner]:
+    if runs_inline(config.runner, config.actors, config.gpus_per_actor, pairs):
+        return InlineRunner()
+    from pipelines.cluster.ray_cluster import Cluster  # imports Ray, which takes seconds
+
+    return Cluster(verbose=verbose)
+
+
+def _in_pairs(todo: pa.Table) -> int:
+    """Return how much work there is, in pairs of images."""
+    images = todo["recording"].null_count
+    return images + SEGMENT_IN_PAIRS * (todo.num_rows - images)
 
 
 def _run_graphs(
@@ -180,7 +194,7 @@ def _run_graphs(
     found: Found,
     plan: Plan,
     destination: Destination,
-    cluster: Cluster,
+    runner: Runner,
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Fuse the pairs of images, then the segments of recordings."""
@@ -189,18 +203,18 @@ def _run_graphs(
     settings = plan.config.actors, plan.config.gpus_per_actor
 
     def build_images(left: pa.Table) -> Built:
-        workers = cluster.workers(*settings, left.num_rows)
-        return Built(fuse_graph(left, plan, workers), left.num_rows, workers)
+        workers = runner.workers(*settings, left.num_rows)
+        return Built(fuse_graph(left, plan, workers, runner), left.num_rows, workers)
 
     def build_segments(left: pa.Table) -> Built:
-        workers = cluster.workers(*settings, left.num_rows, pairs_worth_a_copy=1)
-        return Built(segment_graph(left, found.failures, plan, workers), left.num_rows, workers)
+        workers = runner.workers(*settings, left.num_rows, pairs_worth_a_copy=1)
+        return Built(segment_graph(left, found.failures, plan, workers, runner), left.num_rows, workers)
 
     if images.num_rows:
-        run_to_end(_building(build_images, images, destination), on_progress)
+        runner.run_to_end(_building(build_images, images, destination), on_progress)
     if segments.num_rows:
         forget_joined(set(segments["recording"].to_pylist()), plan.config, destination)
-        run_to_end(_building(build_segments, segments, destination), on_progress, "segments")
+        runner.run_to_end(_building(build_segments, segments, destination), on_progress, "segments")
 
 
 def _building(
@@ -232,8 +246,9 @@ def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
 
 
 def _allowed(plan: Plan, destination: Destination) -> Allowlist:
-    by_place = (*allowlist_from_location(destination.manifest), *allowlist_from_source(plan.config.source))
-    return (*by_place, *allowlist_from_option(plan.config.allow))
+    sources = plan.config.source, plan.config.source_b
+    by_source = (place for source in sources if source for place in allowlist_from_source(source))
+    return (*allowlist_from_location(destination.manifest), *by_source, *allowlist_from_option(plan.config.allow))
 
 
 def _may_read(plan: Plan, destination: Destination) -> MayRead:
@@ -243,17 +258,15 @@ def _may_read(plan: Plan, destination: Destination) -> MayRead:
     return lambda uri: is_allowed(uri, allowed) or any(pc.index(side, uri).as_py() >= 0 for side in sides)
 
 
-def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
+def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers, runner: Runner) -> Any:
     """Build the graph that returns the outcome of each pair (WRITTEN)."""
     # Enough tasks that every actor gets a few, whatever the size of the archive.
     size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
     tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
-    graph = begin_with(tasks)
-    # Ray closes a block of a task's output as soon as it exceeds this size.
-    graph.context.target_max_block_size = BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU
+    graph = runner.begin_with(tasks, BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU)
     limits = plan.config.max_bytes, plan.config.max_pixels
-    loaded = add_tasks(graph, load_sources, *limits, plan.pair_options, plan.register, workers=workers)
-    fused = add_actors(
+    loaded = runner.add_tasks(graph, load_sources, *limits, plan.pair_options, plan.register, workers=workers)
+    fused = runner.add_actors(
         loaded,
         FuseActor,
         workers,
@@ -267,7 +280,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers) -> Graph:
         tiles=plan.config.tiles,
         keep_b=plan.config.also == "b",
     )
-    return add_tasks(fused, Writer(plan.config, plan.checkpoint.name), workers=workers)
+    return runner.add_tasks(fused, Writer(plan.config, plan.checkpoint.name), workers=workers)
 
 
 def _digest_of_ids(manifest: pa.Table) -> str:

@@ -1,5 +1,6 @@
 """The plan of a fuse job: arguments checked against the archive, the model and the tracking server."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -91,16 +92,20 @@ class Plan:
 
 
 @retrying_at_most(RETRY_SECONDS_PLANNING)
-def plan_fuse(config: FuseConfig, found: Discovery | None = None) -> Plan:
+def plan_fuse(
+    config: FuseConfig, found: Discovery | None = None, on_activity: Callable[[str], None] = lambda _: None
+) -> Plan:
     """Check a configuration against the archive, the model and the tracking server; raises UsageError.
 
-    `found` are the pairs of SOURCE if they are already known and checked.
+    `found` are the pairs of SOURCE if they are already known and checked; `on_activity` gets what is done now.
     """
     check_shared_paths(config)
+    on_activity(f"loading the model {config.model}")
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     checkpoint, data = read_model(config.model, config.tracking_uri)
     if not checkpoint.provenance.trained:
         raise UsageError(f"model {config.model!r} is untrained and would produce noise")
+    on_activity(f"looking for pairs in {config.source}")
     try:
         found = found or discover(config, recordings=True)
     except OSError as error:

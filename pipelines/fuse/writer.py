@@ -69,10 +69,7 @@ class Writer:
 
     def _keep(self, row: Row, pixels: Pixels) -> None:
         """Encode an image and store it as a file, in the row, or both."""
-        data = encode_image(pixels, self.config.format)
-        if row["metadata"] is not None:
-            channels = 1 if pixels.ndim == 2 else 3
-            data = embed_metadata(data, Metadata.unpack(row["metadata"]), channels)
+        data = encode_fused(row, pixels, self.config.format)
         if self.config.also == "b":
             self._keep_registered(row)
         name = image_name(row["pair_id"], FORMATS[self.config.format])
@@ -103,3 +100,11 @@ class Writer:
         data = encode_image(pixels, image_format)
         storage.write_bytes(uri, embed_metadata(data, kept, 1 if pixels.ndim == 2 else 3), flush=False)
         row["registered_uri"] = uri
+
+
+def encode_fused(row: Row, pixels: Pixels, image_format: ImageFormat) -> bytes:
+    """Encode a fused image, with the metadata that its row has of A."""
+    data = encode_image(pixels, image_format)
+    if row["metadata"] is None:
+        return data
+    return embed_metadata(data, Metadata.unpack(row["metadata"]), 1 if pixels.ndim == 2 else 3)

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EACCES, EIO, ENOENT, ETIMEDOUT
+from functools import cache
 from http.client import IncompleteRead
 from typing import Any, TypeVar
 
-import aiohttp
-import botocore.exceptions
-import botocore.parsers
 import tenacity
 
 from pipelines.errors.redaction import redact
@@ -23,16 +21,6 @@ _retry_seconds = RETRY_SECONDS
 
 # Error codes that a retry may cure; so may any HTTP status from 500 on.
 TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
-TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
-    botocore.exceptions.ConnectionError,
-    botocore.exceptions.HTTPClientError,
-    botocore.parsers.ResponseParserError,
-    aiohttp.ClientConnectionError,
-    aiohttp.ClientPayloadError,
-    IncompleteRead,
-    ConnectionError,
-    TimeoutError,
-)
 # With these no object can be read or written.
 CREDENTIAL_CODES = {
     "ExpiredToken",
@@ -44,12 +32,6 @@ CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
-CREDENTIAL_ERRORS: tuple[type[Exception], ...] = (
-    botocore.exceptions.NoCredentialsError,
-    botocore.exceptions.PartialCredentialsError,
-    botocore.exceptions.CredentialRetrievalError,
-    botocore.exceptions.TokenRetrievalError,
-)
 # s3fs raises these without an errno.
 NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
 
@@ -91,8 +73,11 @@ def retrying(**how: Any) -> tenacity.Retrying:
 
 def is_transient(found: object) -> bool:
     """Tell whether a result is an error that a retry may cure."""
-    return isinstance(found, Exception) and any(
-        isinstance(error, TRANSIENT_ERRORS) or _code(error) in TRANSIENT_CODES or _status(error) >= 500
+    if not isinstance(found, Exception):
+        return False
+    transient = _transient_errors()
+    return any(
+        isinstance(error, transient) or _code(error) in TRANSIENT_CODES or _status(error) >= 500
         for error in _causes(found)
     )
 
@@ -105,7 +90,7 @@ def to_os_error(error: Exception, uri: str) -> OSError:
     # The cause has the store's code (NoSuchBucket); the message itself may be empty.
     reason = str(error.__cause__ or getattr(error, "strerror", None) or error)
     reason = redact(reason) or type(error).__name__
-    unknown = any(isinstance(e, CREDENTIAL_ERRORS) or _code(e) in CREDENTIAL_CODES for e in _causes(error))
+    unknown = any(isinstance(e, _credential_errors()) or _code(e) in CREDENTIAL_CODES for e in _causes(error))
     named = CredentialsError(EACCES, reason, uri) if unknown else OSError(number, reason, uri)
     named.__cause__ = error
     return named
@@ -129,4 +114,37 @@ def _status(error: BaseException) -> int:
 
 
 def _answer(error: BaseException) -> dict[str, Any]:
-    return error.response if isinstance(error, botocore.exceptions.ClientError) else {}
+    from botocore.exceptions import ClientError
+
+    return error.response if isinstance(error, ClientError) else {}
+
+
+# The drivers take half a second to import, which files on this machine need not wait for.
+@cache
+def _transient_errors() -> tuple[type[Exception], ...]:
+    import aiohttp
+    import botocore.exceptions
+    import botocore.parsers
+
+    return (
+        botocore.exceptions.ConnectionError,
+        botocore.exceptions.HTTPClientError,
+        botocore.parsers.ResponseParserError,
+        aiohttp.ClientConnectionError,
+        aiohttp.ClientPayloadError,
+        IncompleteRead,
+        ConnectionError,
+        TimeoutError,
+    )
+
+
+@cache
+def _credential_errors() -> tuple[type[Exception], ...]:
+    from botocore import exceptions
+
+    return (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.CredentialRetrievalError,
+        exceptions.TokenRetrievalError,
+    )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.cluster.ray_cluster import DESTINATION, Cluster, submitted
-from pipelines.cluster.ray_cluster import is_remote as on_remote_cluster
+from pipelines.cluster.environment import DESTINATION, submitted
+from pipelines.cluster.environment import is_remote as on_remote_cluster
+from pipelines.cluster.runner import Runner
 from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.storage import objects as storage
 from pipelines.tracking.mlflow_client import NO_RETRIES, ONE_MINUTE, SHORT, mlflow_retry_limits, quiet_mlflow, reason_of
@@ -72,7 +73,7 @@ class TrackedRun:
     """Where to view the run."""
     run_id: str | None = None
 
-    def tag_ray_job(self, cluster: Cluster) -> None:
+    def tag_ray_job(self, cluster: Runner) -> None:
         """Tag the run with the Ray job."""
 
 
@@ -84,9 +85,11 @@ class MLflowRun(TrackedRun):
         self.run_id = run_id
 
     @mlflow_retry_limits(ONE_MINUTE)
-    def tag_ray_job(self, cluster: Cluster) -> None:
+    def tag_ray_job(self, cluster: Runner) -> None:
         import mlflow
 
+        if cluster.job_id is None:
+            return
         tags = {"ray.job_id": cluster.job_id}
         for name, value in submitted().get("metadata", {}).items():
             if name == "job_submission_id":

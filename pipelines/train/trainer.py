@@ -7,7 +7,8 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
-from pipelines.cluster.ray_cluster import Workers, why_waiting
+from pipelines.cluster.ray_cluster import why_waiting
+from pipelines.cluster.runner import Workers
 from pipelines.cluster.watchdog import watching
 from pipelines.errors.exceptions import JobStoppedError
 from pipelines.storage import objects as storage

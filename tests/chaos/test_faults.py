@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.execute import StoreLostError
+from pipelines.cluster.runner import StoreLostError
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse

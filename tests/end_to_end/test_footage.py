@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.frames import open_source

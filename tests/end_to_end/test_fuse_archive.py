@@ -108,6 +108,20 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(mixed: Fused) -> 
     assert "street_000" in (mixed.out / "report.html").read_text()
 
 
+def test_a_job_in_this_process_makes_the_same_rows_and_images(mixed: Fused, tmp_path: Path) -> None:
+    outcome = run(mixed.source, tmp_path / "out", images="both", runner="inline")
+    assert (outcome.pairs, outcome.ok, outcome.failed) == (10, 7, 3)
+
+    def comparable(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if not name.endswith("_ms") and name != "fused_uri"}
+
+    on_ray = [comparable(row) for name, row in mixed.rows.items() if name != "gone"]
+    assert [comparable(row) for row in rows_of(tmp_path / "out")] == on_ray
+    images = {path.name: path.read_bytes() for path in (mixed.out / "images").iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "images").iterdir()} == images
+    assert run(mixed.source, tmp_path / "out", images="both", runner="inline").fused_now == 0
+
+
 def test_bad_files_become_rows_that_a_person_understands(mixed: Fused) -> None:
     failed = {name: row for name, row in mixed.rows.items() if row["status"] == "failed" and name != "gone"}
     assert {name: row["error_code"] for name, row in failed.items()} == {

@@ -182,7 +182,7 @@ def test_a_flag_that_takes_one_word_takes_no_more():
     ("words", "said"),
     [
         (["--out", "out"], "Error: SOURCE is missing: Folder or s3:// prefix"),
-        (["in"], "Error: --out is missing: Folder or s3:// prefix for the results."),
+        (["in"], "Error: --out is missing: Folder or s3:// prefix for the results"),
         (["in", "--out", "out", "--limit", "0"], "--limit: Input should be greater than or equal to 1, got 0"),
         (["in", "--out", "out", "--limit", "few"], "'--limit': 'few' is not a valid integer"),
         (["in", "--out", "out", "--max-failed", "2"], "--max-failed: Input should be less than or equal to 1, got 2.0"),
@@ -193,7 +193,7 @@ def test_a_flag_that_takes_one_word_takes_no_more():
         (["in", "--out", "out", "--format", "gif"], "'--format': 'gif' is not one of 'png', 'jpeg', 'webp', 'tiff'"),
         (["in", "--out", "out", "--a", "x/*"], "Error: --a and --b go together"),
         (["in", "--out", "out", "--formats", "png"], "--formats"),
-        (["in", "more", "--out", "out"], "more"),
+        (["in", "more", "still more", "--out", "out"], "still more"),
         (
             ["in", "--out", "out", "--config", "/nowhere/job.yaml"],
             "'--config': File '/nowhere/job.yaml' does not exist",
@@ -215,7 +215,7 @@ def test_all_that_is_wrong_is_said_at_once():
     [
         (
             b"formats: png\nout: x\n",
-            "unknown option 'formats'; known options: source, a, b, ",
+            "unknown option 'formats'; known options: source, source_b, a, b, ",
         ),
         (
             b"limit: many\n",
@@ -331,7 +331,7 @@ def test_the_real_commands_refuse_before_anything_is_started(tmp_path):
         result = invoke(*words)
         assert result.exit_code == 2
         assert result.stderr.startswith("Error: ")
-        assert len(result.stderr.splitlines()) == 1
+        assert all(line.startswith("Example: ") for line in result.stderr.splitlines()[1:])
     assert list(Path(tmp_path).iterdir()) == []
 
 

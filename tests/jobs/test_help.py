@@ -32,7 +32,7 @@ def test_help_names_every_job_with_a_sentence():
 def test_help_of_a_job_shows_every_option_with_its_description(job, config):
     text = " ".join(invoke(job, "--help").stdout.split())
     for name, field in config.model_fields.items():
-        shown = "SOURCE: " if name == "source" else f"--{name.replace('_', '-')} "
+        shown = f"{name.upper()}: " if name in ("source", "source_b") else f"--{name.replace('_', '-')} "
         assert shown in text
         # A narrow column breaks words at their hyphens too.
         assert field.description.replace(" ", "") in text.replace(" ", "")

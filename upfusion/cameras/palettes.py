@@ -6,12 +6,15 @@ Its pixels lie near a known curve through colour space, though, and where on it 
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from upfusion.color import Pixels
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
 
 # Red, green and blue at even steps from cold to hot. Cameras differ a little, and JPEG from all of them.
 _STEPS: dict[str, tuple[tuple[int, int, int], ...]] = {
@@ -157,7 +160,9 @@ def _to_space(colours: NDArray[np.generic]) -> NDArray[np.float64]:
 
 
 @cache
-def _curve_tree(palette: str) -> KDTree:
+def _curve_tree(palette: str) -> "KDTree":
+    from scipy.spatial import KDTree  # a third of a second, which the names of palettes need not wait for
+
     return KDTree(_to_space(_curve(palette, _POINTS)))
 
 

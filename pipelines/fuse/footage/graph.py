@@ -4,14 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.archive.formats import is_recording
-from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
-from pipelines.cluster.execute import Built, Progress, run_to_end
-from pipelines.cluster.ray_cluster import Cluster, Workers
+from pipelines.cluster.runner import Built, Progress, Runner, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import FAILURE, Row
 from pipelines.fuse.config import FuseConfig
@@ -74,15 +73,15 @@ def cut_found(pairs: pa.Table, config: FuseConfig, destination: Destination, fin
     )
 
 
-def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, workers: Workers) -> Graph:
+def segment_graph(todo: pa.Table, failures: dict[str, Failure], plan: Plan, workers: Workers, runner: Runner) -> Any:
     """Build the graph that returns the outcome of each segment (WRITTEN)."""
     rows = [
         row | dict(zip(("error_code", "error"), failures.get(row["pair_id"], (None, None)), strict=True))
         for row in todo.to_pylist()
     ]
     schema = pa.schema([*JOB_MANIFEST, *FAILURE])
-    return add_actors(
-        begin_with([pa.Table.from_pylist([row], schema) for row in rows]),
+    return runner.add_actors(
+        runner.begin_with([pa.Table.from_pylist([row], schema) for row in rows]),
         SegmentActor,
         workers,
         config=plan.config,
@@ -107,12 +106,12 @@ def join_complete(
     manifest: pa.Table,
     config: FuseConfig,
     destination: Destination,
-    cluster: Callable[[], Cluster],
+    connect: Callable[[int], Runner],
     on_progress: Callable[[Progress], None],
 ) -> list[Row]:
     """Join the recordings whose segments all have rows, and return the description of each.
 
-    `cluster` is called only if there is something to join.
+    `connect` gets how many there are to join, and is called only if there are any.
     """
     expected = manifest.filter(pc.is_valid(manifest["recording"])).select(["recording", "pair_id"]).to_pylist()
     if not expected:
@@ -128,16 +127,17 @@ def join_complete(
     todo = [_to_join(rows) for name, rows in complete.items() if about_uri(destination, name) not in joined]
     if todo:
         workers = Workers(actors=1, cpus=1.0, gpus=0.0, threads=1)
-        cluster()
+        runner = connect(len(todo))
 
         def build() -> Built | None:
             joined = set(storage.list_files(destination.recordings))
             left = [row for row in todo if about_uri(destination, row["recording"]) not in joined]
             blocks = [pa.Table.from_pylist([row], TO_JOIN) for row in left]
             joiner = Joiner(config, destination)
-            return Built(add_tasks(begin_with(blocks), joiner, workers=workers), len(left), workers) if left else None
+            graph = runner.add_tasks(runner.begin_with(blocks), joiner, workers=workers)
+            return Built(graph, len(left), workers) if left else None
 
-        run_to_end(build, on_progress, "recordings")
+        runner.run_to_end(build, on_progress, "recordings")
     return [json.loads(storage.read_bytes(about_uri(destination, name))) for name in sorted(complete)]
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from jobs.command_line import main
 from jobs.console.evaluate import EvaluationLine, print_comparison, print_evaluation, print_plan
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 from pipelines.evaluate.comparison import Comparison, compare
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.findings import Finding, list_findings

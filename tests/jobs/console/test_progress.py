@@ -5,7 +5,7 @@ from rich.console import Console
 
 from jobs.console import progress as module
 from jobs.console.progress import ProgressLine
-from pipelines.cluster.execute import Progress
+from pipelines.cluster.runner import Progress
 
 
 def terminal(width: int = 120) -> Console:

@@ -377,3 +377,48 @@ def test_of_many_pairs_only_some_evenly_spread_are_looked_at(tmp_path, monkeypat
     assert sizes.looked_at == 3
     assert {a for _, a, _ in sizes.counts} == {"10x8", "13x8", "16x8"}
     assert count_sizes(pairs.slice(0, 4)).looked_at == 4
+
+
+def test_two_folders_are_paired_by_path_and_stem(place):
+    put(place, "cam1/north/1.jpg", "cam1/2.png", "cam1/3.png", "cam2/north/1.png", "cam2/2.png", "cam2/notes.txt")
+    found = find(f"{place}/cam1", source_b=f"{place}/cam2")
+    assert named(found, place) == {
+        "2": ("cam1/2.png", "cam2/2.png"),
+        "north/1": ("cam1/north/1.jpg", "cam2/north/1.png"),
+    }
+    assert [uri.rpartition("/")[2] for uri in found.unpaired] == ["3.png"]
+    assert found.ignored == 1
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "task"),
+    [("CT", "MRI", "ct_mri"), ("left", "right", "ir_visible"), ("vis", "nir", "nir_visible")],
+)
+def test_two_folders_may_name_the_task(tmp_path, a, b, task):
+    put(str(tmp_path), f"{a}/1.png", f"{b}/1.png")
+    for below in ("", "/1.png"):
+        pairs = find(f"{tmp_path}/{a}{below}", source_b=f"{tmp_path}/{b}{below}").pairs
+        assert pairs["task"].to_pylist() == [task]
+
+
+def test_two_files_are_a_pair_named_after_a(place):
+    put(place, "FLIR_04484_RGB.jpg", "FLIR_04484_PreviewData.jpeg")
+    found = find(f"{place}/FLIR_04484_RGB.jpg", source_b=f"{place}/FLIR_04484_PreviewData.jpeg")
+    assert named(found, place) == {"FLIR_04484_RGB": ("FLIR_04484_RGB.jpg", "FLIR_04484_PreviewData.jpeg")}
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("v/1.png", "i"),
+        ("v", "i/1.png"),
+        ("v/1.png", "nowhere.png"),
+        ("nowhere", "i"),
+        ("v", "other"),
+        ("v/1.png", "x.txt"),
+    ],
+)
+def test_what_is_no_pair_of_files_or_folders_is_refused(tmp_path, a, b):
+    put(str(tmp_path), "v/1.png", "i/1.png", "other/2.png", "x.txt")
+    with pytest.raises(UsageError):
+        find(f"{tmp_path}/{a}", source_b=f"{tmp_path}/{b}")

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.cluster.dataset import add_actors, add_tasks, begin_with
-from pipelines.cluster.ray_cluster import Workers
+from pipelines.cluster.runner import Workers
 
 BLOCKS = [pa.table({"number": list(range(start, start + 3))}) for start in (0, 3)]
 

@@ -7,9 +7,10 @@ import pytest
 import ray
 
 from pipelines.cluster import graph_watchdog
-from pipelines.cluster.execute import Built, ClusterLostError, Progress, StoreLostError, run_graph, run_to_end
+from pipelines.cluster.execute import ClusterLostError, run_graph, run_to_end
 from pipelines.cluster.graph_watchdog import Diagnosis, GraphStoppedError
-from pipelines.cluster.ray_cluster import Cluster, Workers, why_waiting
+from pipelines.cluster.ray_cluster import Cluster, why_waiting
+from pipelines.cluster.runner import Built, Progress, StoreLostError, Workers
 from pipelines.fuse.schemas import WRITTEN
 
 WORKERS = Workers(actors=1, cpus=1, gpus=0, threads=1)

@@ -8,7 +8,8 @@ import ray
 from pipelines.cluster import graph_watchdog
 from pipelines.cluster.graph_watchdog import GraphWatchdog, diagnose
 from pipelines.cluster.heartbeat import Beat
-from pipelines.cluster.ray_cluster import ROOM, Workers
+from pipelines.cluster.ray_cluster import ROOM
+from pipelines.cluster.runner import Workers
 
 WORKERS = Workers(actors=8, cpus=0.999, gpus=0, threads=1, task_cpus=ROOM, tasks=4)
 GPU_WORKERS = Workers(actors=2, cpus=1, gpus=1, threads=1)

@@ -8,7 +8,9 @@ import pytest
 import ray
 
 from infra.stack.object_store import free_port
-from pipelines.cluster.ray_cluster import Cluster, Workers, is_remote
+from pipelines.cluster.environment import is_remote
+from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.runner import Workers
 from pipelines.errors.exceptions import UsageError
 
 

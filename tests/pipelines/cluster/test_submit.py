@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipelines.cluster import submit as submission
-from pipelines.cluster.ray_cluster import DESTINATION
+from pipelines.cluster.environment import DESTINATION
 from pipelines.cluster.submit import CHECKOUT, Submission, follow, make_runtime_env, submit
 from pipelines.cluster.submit_defaults import NO_WORKING_DIR
 from pipelines.errors.exceptions import UsageError

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.cluster.execute import Progress
 from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.runner import Progress
 from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.job import evaluate

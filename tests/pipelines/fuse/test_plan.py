@@ -10,8 +10,8 @@ import ray
 import torch
 
 from pipelines.archive.schema import MANIFEST_SCHEMA
-from pipelines.cluster.execute import Progress
 from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.runner import Progress
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse import job as fuse_job
 from pipelines.fuse.config import FuseConfig

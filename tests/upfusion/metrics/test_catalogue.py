@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from upfusion.metric_names import COSTLY_METRICS, METRIC_NAMES
 from upfusion.metrics import DEFAULT_METRICS, METRICS
 
 from .conftest import Scene
@@ -16,6 +17,11 @@ def test_every_metric_has_its_place() -> None:
     assert {"vif_balanced", "ssim_balanced", "qp", "ms_ssim", "nabf", "qcb", "qy"} < set(METRICS)
     assert METRICS["qp"].costly
     assert list(DEFAULT_METRICS) == [name for name in METRICS if not METRICS[name].costly]
+
+
+def test_options_know_the_same_names():
+    assert tuple(METRICS) == METRIC_NAMES
+    assert {name for name in METRICS if METRICS[name].costly} == COSTLY_METRICS
     assert METRICS["vif"].higher_is_better
     assert METRICS["nabf"].higher_is_better is False
 
