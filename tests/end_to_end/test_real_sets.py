@@ -23,7 +23,7 @@ from upfusion.color import Pixels, color_rule, luma8
 from upfusion.images import decode_image
 from upfusion.metrics import measure
 
-pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 # Every set that is fused, with its task and how many of its pairs, evenly chosen.
 SETS = {
@@ -57,7 +57,7 @@ def fused_sets(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> dict[st
         chosen = [tests[round(position)] for position in np.linspace(0, len(tests) - 1, count)]
         pairs += [pair | {"pair_id": f"{name}/{pair['pair_id']}"} for pair in chosen]
     pq.write_table(pa.Table.from_pylist(pairs, MANIFEST_SCHEMA), manifest)
-    config = FuseConfig(source=str(manifest), out=f"{bucket}/fused", metrics="vif,qabf", no_tracking=True)
+    config = FuseConfig(source=str(manifest), out=f"{bucket}/fused", metrics="vif,qabf", no_tracking=True, runner="inline")
     fuse(plan_fuse(config))
     rows = rows_of(config.out)
     return {name: [row for row in rows if row["pair_id"].startswith(f"{name}/")] for name in SETS}

@@ -122,7 +122,7 @@ def test_no_secret_is_in_anything_that_a_job_leaves(planted: Path, betrayer: str
     out, mlflow = planted / "out", planted / "mlflow"
     mlflow.mkdir()
     options = ["--tracking-uri", f"sqlite:///{mlflow}/mlflow.db", "--allow", betrayer, "--metrics", "en", "--verbose"]
-    code, said = run_job("fuse", manifest, "--out", out, "--images", "both", *options)
+    code, said = run_job("fuse", manifest, "--out", out, "--images", "both", "--runner", "ray", *options)
     assert code == 3, said
     errors = {row["pair_id"]: row["error"] for row in pq.read_table(out / "pairs").to_pylist() if row["error"]}
     assert set(errors) == {"2", "refused"}
@@ -139,7 +139,7 @@ def test_no_secret_is_in_anything_that_a_job_leaves(planted: Path, betrayer: str
 def test_no_secret_is_in_what_a_crash_shows(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Ray names the path of its socket, which is too long.
     monkeypatch.setenv("RAY_TMPDIR", f"{planted}/{IN_URIS['a password']}/{'long' * 25}")
-    code, said = run_job("fuse", planted / "in", "--out", planted / "out", "--no-tracking", "--verbose")
+    code, said = run_job("fuse", planted / "in", "--out", planted / "out", "--no-tracking", "--runner", "ray", "--verbose")
     assert code == 1
     assert "Traceback (most recent call last):" in said
     assert "/***/longlong" in said

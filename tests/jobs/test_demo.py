@@ -19,7 +19,7 @@ def tracking_as_before() -> Iterator[None]:
     mlflow.set_tracking_uri(before)
 
 
-@pytest.mark.usefixtures("ray_here", "tracking_as_before")
+@pytest.mark.usefixtures("tracking_as_before")
 def test_the_demo_fuses_what_it_draws_and_says_where_to_look(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--count", "2"])
     assert result.exit_code == 0, result.output

@@ -70,7 +70,6 @@ def test_what_was_measured_is_found(written: Written, tmp_path: Path) -> None:
     assert {row["status"] for row in rows} == {"ok", "failed"}
 
 
-@pytest.mark.usefixtures("ray_here")
 def test_a_fuse_job_resumes_and_leaves_what_is_there(
     written: Written, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ def test_how_much_there_is_to_do_is_said_before_ray_starts(tmp_path, monkeypatch
 
     monkeypatch.setattr(Cluster, "__enter__", start)
     with pytest.raises(ConnectionError, match="as far as this goes"):
-        fuse(plan(tmp_path), heard.append)
+        fuse(plan(tmp_path, runner="ray"), heard.append)
 
 
 @pytest.fixture
