@@ -45,7 +45,8 @@ def proxy(object_store: Any) -> Iterator[FaultProxy]:
 
 
 def run(source: object, out: str, proxy: FaultProxy) -> tuple[int, str]:
-    command = ("fuse", source, "--out", out, "--no-tracking", "--runner", "ray", "--images", "both", "--metrics", "vif,qp")
+    options = ("--no-tracking", "--runner", "ray", "--images", "both", "--metrics", "vif,qp")
+    command = ("fuse", source, "--out", out, *options)
     process = start_job(*command, store=proxy.endpoint)
     said, _ = process.communicate(timeout=400)
     assert "Traceback" not in said

@@ -30,7 +30,8 @@ def test_no_file_stops_a_job_or_loses_a_worker(seed: int, tmp_path: Path) -> Non
             path = tmp_path / "in" / sensor / f"{number:05}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file)
-    command = ("fuse", tmp_path / "in", "--out", tmp_path / "out", "--no-tracking", "--runner", "ray", "--metrics", "none", "--verbose")
+    options = ("--no-tracking", "--runner", "ray", "--metrics", "none", "--verbose")
+    command = ("fuse", tmp_path / "in", "--out", tmp_path / "out", *options)
     process = start_job(*command, "--max-pixels", MAX_PIXELS)
     said, _ = process.communicate(timeout=900)
 

@@ -101,7 +101,8 @@ def store(object_store: Any) -> Iterator[tuple[FaultProxy, str]]:
 
 
 def command(archive: object, out: object) -> list[object]:
-    return ["fuse", archive, "--out", out, "--no-tracking", "--runner", "ray", "--images", "both", "--metrics", "vif,ssim"]
+    options = ["--no-tracking", "--runner", "ray", "--images", "both", "--metrics", "vif,ssim"]
+    return ["fuse", archive, "--out", out, *options]
 
 
 def killer(undisturbed: Undisturbed, out: str, proxy: FaultProxy | None, seed: int) -> Killer:

@@ -45,7 +45,8 @@ def peak(folder: Path, pairs: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Fuse some of the pairs with a Ray of its own, and return the most bytes that all its processes had."""
     monkeypatch.setenv("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(STORE))
     out = folder / f"out-{pairs}"
-    command = ("fuse", folder / "in", "--out", out, "--no-tracking", "--runner", "ray", "--limit", pairs, "--metrics", "none")
+    options = ("--no-tracking", "--runner", "ray", "--limit", pairs, "--metrics", "none")
+    command = ("fuse", folder / "in", "--out", out, *options)
     assert FEWEST_LOGICAL_CPUS == 4
     with (folder / "said").open("w+") as said:
         # As many copies of the network for few pairs as for many: they take most of the memory.

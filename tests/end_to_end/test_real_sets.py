@@ -57,7 +57,9 @@ def fused_sets(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> dict[st
         chosen = [tests[round(position)] for position in np.linspace(0, len(tests) - 1, count)]
         pairs += [pair | {"pair_id": f"{name}/{pair['pair_id']}"} for pair in chosen]
     pq.write_table(pa.Table.from_pylist(pairs, MANIFEST_SCHEMA), manifest)
-    config = FuseConfig(source=str(manifest), out=f"{bucket}/fused", metrics="vif,qabf", no_tracking=True, runner="inline")
+    config = FuseConfig(
+        source=str(manifest), out=f"{bucket}/fused", metrics="vif,qabf", no_tracking=True, runner="inline"
+    )
     fuse(plan_fuse(config))
     rows = rows_of(config.out)
     return {name: [row for row in rows if row["pair_id"].startswith(f"{name}/")] for name in SETS}

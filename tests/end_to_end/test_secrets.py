@@ -139,7 +139,8 @@ def test_no_secret_is_in_anything_that_a_job_leaves(planted: Path, betrayer: str
 def test_no_secret_is_in_what_a_crash_shows(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Ray names the path of its socket, which is too long.
     monkeypatch.setenv("RAY_TMPDIR", f"{planted}/{IN_URIS['a password']}/{'long' * 25}")
-    code, said = run_job("fuse", planted / "in", "--out", planted / "out", "--no-tracking", "--runner", "ray", "--verbose")
+    options = ("--no-tracking", "--runner", "ray", "--verbose")
+    code, said = run_job("fuse", planted / "in", "--out", planted / "out", *options)
     assert code == 1
     assert "Traceback (most recent call last):" in said
     assert "/***/longlong" in said
