@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from pipelines.cluster.ray_cluster import submitted
+from pipelines.cluster.environment import submitted
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.lock import Lock, locked

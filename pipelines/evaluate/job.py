@@ -16,7 +16,7 @@ from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.destination_lock import own_destination
 from pipelines.cluster.execute import run_to_end
 from pipelines.cluster.ray_cluster import Cluster
-from pipelines.cluster.runner import Built, Workers
+from pipelines.cluster.runner import Built, Progress, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
 from pipelines.evaluate.comparison import compare
