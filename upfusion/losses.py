@@ -34,6 +34,7 @@ class LossWeights:
     feature: float = 0.0
     bounds: float = 0.0
     wishes: float = 0.0
+    imitation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,13 @@ class Crops:
     fused: Tensor
     wish: Tensor
     """(B, W), columns as in `upfusion.wishes.Wish`."""
+    taught: Tensor | None = None
+    """What a teacher made of the sources, as `fused`; None where there is none."""
 
     def __getitem__(self, chosen: slice | Tensor) -> "Crops":
         """Return some of the crops."""
-        return Crops(self.a[chosen], self.b[chosen], self.fused[chosen], self.wish[chosen])
+        taught = None if self.taught is None else self.taught[chosen]
+        return Crops(self.a[chosen], self.b[chosen], self.fused[chosen], self.wish[chosen], taught)
 
     @cached_property
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,6 +79,7 @@ def fusion_loss(crops: Crops, weights: LossWeights, feature_share: float = 1.0) 
         "feature": (weights.feature, lambda x: feature_loss(x.a, x.b, x.fused)),
         "bounds": (weights.bounds, bounds_loss),
         "wishes": (weights.wishes, wishes_loss),
+        "imitation": (weights.imitation, imitation_loss),
     }
     some = crops[: max(1, round(feature_share * len(crops.a)))]
     terms = {name: term(some if name == "feature" else crops) for name, (weight, term) in wanted.items() if weight}
@@ -149,6 +154,17 @@ def wishes_loss(crops: Crops) -> Tensor:
     unlit_B = _mean(F.relu(_lifted(blur_inside(torch.maximum(some.a, some.b))) - blurred_B1HW))
     noise_B = _mean(_flatness(some.a, some.b) * (_inside(some.fused) - blurred_B1HW).abs())
     return loss + (4 * dark_B * unlit_B + 10 * quiet_B * noise_B).sum() / len(crops.a)
+
+
+def imitation_loss(crops: Crops) -> Tensor:
+    """L1 distance to what a teacher made of the crops, in luma and in its horizontal and vertical differences.
+
+    Distillation: Hinton, Vinyals and Dean 2015, arXiv 1503.02531, here of images. Raises ValueError without a teacher.
+    """
+    if crops.taught is None:
+        raise ValueError("imitation: expected crops with what a teacher made of them")
+    apart_B1HW = crops.fused - crops.taught
+    return apart_B1HW.abs().mean() + apart_B1HW.diff(dim=2).abs().mean() + apart_B1HW.diff(dim=3).abs().mean()
 
 
 def _bright_targets_missing(brighter_B1HW: Tensor, fused_B1HW: Tensor) -> Tensor:

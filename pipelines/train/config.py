@@ -54,6 +54,11 @@ class TrainConfig(JobConfig):
         description="Checkpoint to start from instead: tiny (the one that ships), a file, local or s3://, such as "
         "`upfusion create` makes, or models:/NAME@ALIAS.",
     )
+    teacher: str | None = Field(
+        None,
+        description="Trained model, given as for --start, whose results --imitation draws the network's towards "
+        "(distillation).",
+    )
     weights: RuntimeOnly[str | None] = Field(
         None,
         description="File of the preset's pretrained ConvNeXt (local or s3://), for machines that cannot reach a "
@@ -131,6 +136,7 @@ class TrainConfig(JobConfig):
         ge=0,
         description="Weight of what phrases wish beside a balance: bright targets, a lifted dark, less noise.",
     )
+    imitation: float = Field(0.0, ge=0, description="Weight of the L1 distance to the results of the --teacher.")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's initial learning rate.")
     final_learning_rate: float = Field(1e-5, ge=0, description="Final learning rate of the cosine schedule.")
     warm_up: int = Field(0, ge=0, description="Warm-up steps of the learning rate.")
@@ -286,6 +292,8 @@ class TrainConfig(JobConfig):
             raise ValueError("--weights belongs to a preset; the checkpoint of --start holds its ConvNeXt")
         if not any(vars(self.loss).values()):
             raise ValueError("all terms of the loss have weight 0, so there is no loss to minimise")
+        if bool(self.imitation) != bool(self.teacher):
+            raise ValueError("--teacher and --imitation belong together: a model, and the weight of its results")
         if self.fidelity and self.crop < SMALLEST_FIDELITY_CROP:
             raise ValueError(f"--fidelity needs crops of at least {SMALLEST_FIDELITY_CROP} pixels, got {self.crop}")
         return self

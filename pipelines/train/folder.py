@@ -9,6 +9,7 @@ class RunFolder:
     def __init__(self, uri: str) -> None:
         self.uri = storage.absolute(uri)
         self.start = storage.join(self.uri, "start.safetensors")
+        self.teacher = storage.join(self.uri, "teacher.safetensors")
         self.data = storage.join(self.uri, "data.parquet")
         self.checkpoints = storage.join(self.uri, "checkpoints")
         self.log = storage.join(self.uri, "log.parquet")

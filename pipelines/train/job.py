@@ -55,6 +55,7 @@ class TrainPlan:
 
     config: TrainConfig
     start: Checkpoint
+    teacher: Checkpoint | None
     found: pa.Table
     run: dict[str, Any]
 
@@ -96,7 +97,8 @@ def plan_train(config: TrainConfig) -> TrainPlan:
     result = config.result_settings()
     try:
         resumes = storage.exists(folder.start)
-        start = parse_checkpoint(storage.read_bytes(folder.start), folder.start) if resumes else _make_start(config)
+        start = _read(folder.start) if resumes else _make_start(config)
+        teacher = _find_teacher(config, folder, start)
         found = find_pairs(config)
     except UsageError:
         raise
@@ -116,7 +118,7 @@ def plan_train(config: TrainConfig) -> TrainPlan:
             raise UsageError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
     except OSError as error:
         raise UsageError(f"--out {folder.uri} cannot be used: {storage.redact(str(error))}") from error
-    return TrainPlan(config, start, found, redact_values(run))
+    return TrainPlan(config, start, teacher, found, redact_values(run))
 
 
 def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:
@@ -178,6 +180,26 @@ def _make_start(config: TrainConfig) -> Checkpoint:
             raise UsageError(str(error)) from error
 
 
+def _find_teacher(config: TrainConfig, folder: RunFolder, start: Checkpoint) -> Checkpoint | None:
+    """Return the model to imitate: of a resumed run the one that it began with."""
+    if not config.teacher:
+        return None
+    there = storage.exists(folder.teacher)
+    teacher = _read(folder.teacher) if there else read_model(config.teacher, config.tracking_uri)[0]
+    if not teacher.provenance.trained:
+        raise UsageError(f"--teacher {config.teacher} is untrained: it has nothing to teach")
+    if teacher.config.text_encoder != start.config.text_encoder:
+        raise UsageError(
+            f"--teacher {config.teacher} reads texts with {teacher.config.text_encoder}, the network to train with "
+            f"{start.config.text_encoder}; both must have the same text encoder"
+        )
+    return teacher
+
+
+def _read(uri: str) -> Checkpoint:
+    return parse_checkpoint(storage.read_bytes(uri), uri)
+
+
 def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:
     """Read the pairs of a resumed run, or check those of a new one and claim its folder."""
     if storage.exists(folder.data):
@@ -186,6 +208,8 @@ def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPa
     refuse_bad(pairs, plan.config)
     try:
         write_claim(folder.uri, plan.run)
+        if plan.teacher:
+            storage.write_bytes(folder.teacher, plan.teacher.to_bytes())
         storage.write_bytes(folder.start, plan.start.to_bytes())
         write_table(folder.data, pairs.table)
     except OSError as error:
@@ -198,6 +222,7 @@ def _job(plan: TrainPlan, folder: RunFolder, pairs: TrainingPairs, steps: int, t
         config=plan.config.model_copy(update={"tracking_uri": None}),
         steps=steps,
         start=folder.start,
+        teacher=folder.teacher if plan.teacher else None,
         model=folder.model,
         log=folder.log,
         train_pairs=pairs.of(TRAIN),
@@ -227,6 +252,9 @@ def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
     if not before.trained:
         notes = [f"initialised with {note}" for note in before.notes]
     settings = {name: value for name, value in plan.run["result"].items() if name not in NOT_ON_MODEL_CARD}
+    if plan.teacher:
+        settings["teacher"] = plan.teacher.digest
+        notes.append(f"imitates {plan.teacher.name}, which was trained on: {plan.teacher.provenance.data}")
     return Provenance(
         data=data,
         git_commit=plan.run["git_commit"],

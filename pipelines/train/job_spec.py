@@ -17,6 +17,8 @@ class TrainJob:
     steps: int
     start: str
     """URI of the checkpoint that the run starts from."""
+    teacher: str | None
+    """URI of the checkpoint that the network imitates."""
     model: str
     """URI of the best model, or without validation the last."""
     log: str

@@ -29,6 +29,7 @@ from pipelines.train.state import Best, read_state, write_state
 from pipelines.train.validation import BEST_BY, TRIPTYCHS, Measured, Validator, mean_of
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
 from upfusion.learner import Batch, DivergedError, Learner
+from upfusion.network import UPFusion
 from upfusion.phrase_bank import load_phrase_bank
 from upfusion.prompts import PROMPTS
 
@@ -55,7 +56,7 @@ class Worker:
         self.start = parse_checkpoint(storage.read_bytes(job.start), job.start)
         config = job.config
         network = self.start.build_network()
-        self.learner = Learner(network, config.recipe(job.steps), prepare_model(network))
+        self.learner = Learner(network, config.recipe(job.steps), prepare_model(network), self._teacher())
         self.texts = {key: torch.tensor(text) for key, text in job.texts.items()}
         files = ImageCache(config.disk_cache, config.cache_folder)
         rules = CropRules(
@@ -99,6 +100,12 @@ class Worker:
                 window = _Window()
                 # Reports and checkpoints count as training time, validation does not.
                 window.began += self._report()
+
+    def _teacher(self) -> UPFusion | None:
+        if not self.job.teacher:
+            return None
+        teacher = parse_checkpoint(storage.read_bytes(self.job.teacher), self.job.teacher)
+        return teacher.build_network().requires_grad_(False).to(self.device)
 
     def _resume(self) -> None:
         checkpoint = ray.train.get_checkpoint()

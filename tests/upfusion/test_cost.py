@@ -15,9 +15,10 @@ def test_the_paper_costs_a_little_less_than_the_authors_network() -> None:
     assert 0.95 * authors < cost_of_pass(PRESETS["paper"], 480, 640).flops < authors
 
 
-def test_tiny_costs_less_than_emma() -> None:
+def test_tiny_and_nano_cost_less_than_emma() -> None:
     # EMMA (CVPR 2024), one of the lightest published networks, takes 81 GFLOP.
-    assert cost_of_pass(PRESETS["tiny"], 480, 640).flops < 81e9
+    assert cost_of_pass(PRESETS["tiny"], 480, 640).flops < 4e9
+    assert cost_of_pass(PRESETS["nano"], 480, 640).flops < 1.5e9
 
 
 def test_base_lies_between() -> None:

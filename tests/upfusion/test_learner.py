@@ -166,6 +166,19 @@ def test_a_state_leaves_frozen_weights_to_the_network_that_training_began_with()
         assert are_equal(dict(resumed.network.state_dict()), dict(through.network.state_dict()))
 
 
+def test_a_network_learns_what_its_teacher_makes_whose_weights_stay() -> None:
+    torch.manual_seed(1)
+    teacher = UPFusion(SMALL)
+    before = {name: weight.clone() for name, weight in teacher.state_dict().items()}
+    recipe = replace(RECIPE, steps=60, loss=LossWeights(intensity=0, gradient=0, imitation=1), learning_rate=3e-3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        learner = Learner(UPFusion(SMALL), recipe, teacher=teacher)
+    losses = [float(learner.learn([batch_of(2)])["imitation"]) for _ in range(60)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert are_equal(before, teacher.state_dict())
+
+
 def test_bfloat16_takes_about_the_same_step() -> None:
     exact, rough = learner_of(), learner_of(replace(RECIPE, precision="bf16"))
     losses = [float(learner.learn([batch_of(2)])["loss"]) for learner in (exact, rough)]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from upfusion.losses import (
     bounds_loss,
     fusion_loss,
     gradient_loss,
+    imitation_loss,
     intensity_loss,
     overshoot_loss,
     shares,
@@ -118,6 +121,18 @@ def test_noise_counts_where_both_sources_are_flat_and_quiet_is_wished() -> None:
     assert wishes_loss(_crops(flat, flat, flat, quiet=1.0)).item() == pytest.approx(0, abs=1e-5)
     assert wishes_loss(_crops(flat, flat, flat + noise)) == 0
     assert wishes_loss(_crops(edge, edge, edge, quiet=1.0)) < noisy / 2
+
+
+def test_imitation_is_the_distance_to_what_a_teacher_made_and_to_its_differences() -> None:
+    a, b, fused = _three(16)
+    crops = replace(_crops(a, b, fused), taught=fused + 0.25)
+    assert imitation_loss(crops).item() == pytest.approx(0.25, abs=1e-5)
+    stripes = torch.zeros_like(fused)
+    stripes[..., ::2] = 0.5
+    crops = replace(crops, taught=fused + stripes)
+    assert imitation_loss(crops).item() == pytest.approx(0.25 + 0.5, abs=1e-5)
+    with pytest.raises(ValueError, match="imitation"):
+        imitation_loss(_crops(a, b, fused))
 
 
 def test_features_may_be_compared_on_the_first_crops_alone() -> None:

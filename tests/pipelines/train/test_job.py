@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pipelines.train.log import read_log
 from pipelines.train.trainer import TrainingStoppedError
 from tests.archives import make_archive
 from tests.training import Heard, make_start, train_mini
+from upfusion.checkpoint import Checkpoint, Provenance
 from upfusion.model import FusionModel
 
 pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.slow]
@@ -41,10 +43,14 @@ def quick_reports() -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`pairs/` and `start.safetensors`."""
+    """`pairs/`, `start.safetensors` and `teacher.safetensors`."""
     folder = tmp_path_factory.mktemp("training")
     make_archive(folder / "pairs", PAIRS)
-    make_start(folder / "start.safetensors")
+    start = Checkpoint.load(make_start(folder / "start.safetensors"))
+    noisy = {name: weight * 1.1 if weight.is_floating_point() else weight for name, weight in start.weights.items()}
+    replace(start, name="teacher", weights=noisy, provenance=Provenance(data="streets")).save(
+        folder / "teacher.safetensors"
+    )
     return folder
 
 
@@ -55,14 +61,18 @@ def whole(folder: Path) -> tuple[RunFolder, Heard]:
     uri = f"sqlite:///{folder}/mlflow.db"
     before = mlflow.get_tracking_uri()
     registered = {"register_as": "mini", "alias": "champion", "tracking_uri": uri}
-    outcome = train_mini(folder / "pairs", folder / "whole", heard, start=start_of(folder), **registered)
+    outcome = train_mini(folder / "pairs", folder / "whole", heard, **beginning(folder), **registered)
     mlflow.set_tracking_uri(before)
     assert outcome.steps == STEPS
     return outcome.folder, heard
 
 
-def start_of(folder: Path) -> str:
-    return str(folder / "start.safetensors")
+def beginning(folder: Path) -> dict[str, Any]:
+    return {
+        "start": str(folder / "start.safetensors"),
+        "teacher": str(folder / "teacher.safetensors"),
+        "imitation": 0.5,
+    }
 
 
 def last_state(run: RunFolder) -> bytes:
@@ -99,7 +109,9 @@ def test_a_run_leaves_its_best_model_its_pairs_and_its_last_checkpoints(whole: t
     assert model.provenance.training["step"] == best
     assert model.provenance.metrics["validation"]["vif_balanced"] == validated[best]
     assert model.provenance.data == "pairs (24 pairs)"
-    assert model.provenance.notes == ("initialised with random weights",)
+    taught = "imitates teacher, which was trained on: streets"
+    assert model.provenance.notes == ("initialised with random weights", taught)
+    assert model.provenance.training["teacher"] == Checkpoint.load(run.teacher).digest
     image = np.full((40, 40), 128, dtype=np.uint8)
     assert FusionModel(model, "cpu").fuse(image, image).shape == (40, 40)
     names = {uri.split("/checkpoints/")[1].split("/")[0] for uri in storage.list_files(run.checkpoints)}
@@ -109,6 +121,7 @@ def test_a_run_leaves_its_best_model_its_pairs_and_its_last_checkpoints(whole: t
 def test_the_losses_fall_and_every_step_is_told_of(whole: tuple[RunFolder, Heard]) -> None:
     run, heard = whole
     assert list(heard.losses) == list(range(1, STEPS + 1))
+    assert all(row["imitation"] > 0 for row in read_log(run.log))
     assert np.mean(list(heard.losses.values())[-6:]) < np.mean(list(heard.losses.values())[:6])
     assert [(row["step"], row["loss"]) for row in read_log(run.log)] == list(heard.losses.items())
     validated = [row for row in read_log(run.log) if "val_qp" in row]
@@ -142,7 +155,7 @@ def test_a_run_that_resumes_tells_mlflow_what_it_missed(folder: Path, whole: tup
     (folder / "moved" / "_SUCCESS.json").unlink()
     settings = {"no_tracking": False, "tracking_uri": f"sqlite:///{folder}/mlflow.db", "experiment": "moved"}
     heard = Heard()
-    outcome = train_mini(folder / "pairs", folder / "moved", heard, start=start_of(folder), **settings)
+    outcome = train_mini(folder / "pairs", folder / "moved", heard, **beginning(folder), **settings)
     assert heard.losses == {}
     assert outcome.best == json.loads(storage.read_bytes(whole[0].success))["best"]
     client = mlflow.MlflowClient(settings["tracking_uri"])
@@ -164,7 +177,7 @@ def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
     for file in storage.list_files(str(folder / "pairs")):
         storage.write_bytes(bucket + file.split(str(folder))[1], Path(file).read_bytes())
     killer = Killer(step=10)
-    train_mini(f"{bucket}/pairs", f"{bucket}/run", killer, start=start_of(folder), cache_folder=str(folder / "cache"))
+    train_mini(f"{bucket}/pairs", f"{bucket}/run", killer, **beginning(folder), cache_folder=str(folder / "cache"))
     assert killer.killed
     assert any("lost" in report for report in killer.reports)
     told = [report["step"] for report in killer.reports if "step" in report]
@@ -180,7 +193,7 @@ def test_a_run_whose_worker_is_killed_ends_in_the_same_bytes_also_in_a_store(
 @pytest.mark.extended
 def test_two_workers_take_the_steps_of_one(folder: Path, whole: tuple[RunFolder, Heard]) -> None:
     heard = Heard()
-    train_mini(folder / "pairs", folder / "two", heard, start=start_of(folder), workers="2")
+    train_mini(folder / "pairs", folder / "two", heard, **beginning(folder), workers="2")
     assert list(heard.losses) == list(range(1, STEPS + 1))
     # Sums in another order differ in their last bit, and each step doubles that.
     difference = [abs(heard.losses[step] - whole[1].losses[step]) for step in range(1, 21)]
@@ -193,7 +206,7 @@ def test_two_workers_take_the_steps_of_one(folder: Path, whole: tuple[RunFolder,
 @pytest.mark.usefixtures("whole")
 def test_a_finished_run_is_not_trained_again(folder: Path) -> None:
     heard = Heard()
-    outcome = train_mini(folder / "pairs", folder / "whole", heard, start=start_of(folder))
+    outcome = train_mini(folder / "pairs", folder / "whole", heard, **beginning(folder))
     assert (outcome.seconds, outcome.steps, heard.reports) == (0, STEPS, [])
     assert outcome.best is not None
 
@@ -201,17 +214,17 @@ def test_a_finished_run_is_not_trained_again(folder: Path) -> None:
 @pytest.mark.usefixtures("whole")
 def test_another_configuration_is_refused_with_what_differs(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"was made with different settings \(learning_rate: 0.0002 there, 0.5"):
-        train_mini(folder / "pairs", folder / "whole", start=start_of(folder), learning_rate=0.5)
+        train_mini(folder / "pairs", folder / "whole", **beginning(folder), learning_rate=0.5)
 
 
 @pytest.mark.extended
 def test_losses_that_are_no_numbers_stop_the_run_with_the_last_good_checkpoint(folder: Path) -> None:
     settings = {"learning_rate": 1e18, "clip": None, "warm_up": 0, "checkpoint_every": 1, "val_share": 0.0}
     with pytest.raises(TrainingStoppedError, match=r"is no number\. The last good checkpoint is .*/step_000000\d"):
-        train_mini(folder / "pairs", folder / "nan", start=start_of(folder), **settings)
+        train_mini(folder / "pairs", folder / "nan", **beginning(folder), **settings)
 
 
 def test_a_run_that_another_job_writes_is_left_alone(folder: Path, tmp_path: Path) -> None:
     with locked(str(tmp_path / "out"), "training run"), pytest.raises(DestinationBusyError, match="training run"):
-        train_mini(folder / "pairs", tmp_path / "out", start=start_of(folder))
+        train_mini(folder / "pairs", tmp_path / "out", **beginning(folder))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"_lock"}
