@@ -100,7 +100,9 @@ def _option(field: str, info: FieldInfo) -> click.Option:
         return click.Option(flags, is_flag=True, **shown)
     if get_origin(info.annotation) is Literal:
         choice = click.Choice(get_args(info.annotation))
-        return click.Option(flags, type=choice, default=info.default, show_default=True, **shown)
+        more = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        shown_default = str(more["shown_default"]) if "shown_default" in more else True
+        return click.Option(flags, type=choice, default=info.default, show_default=shown_default, **shown)
     kind = str if get_origin(info.annotation) is tuple else kinds[0]
     default = None if info.is_required() else info.default
     if isinstance(default, tuple):

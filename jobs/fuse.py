@@ -41,10 +41,11 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
     console = Terminal(stderr=True)
     with Activity(console) as activity:
         activity.show("loading PyTorch")
+        from pipelines.fuse.defaults import complete
         from pipelines.fuse.job import fuse
         from pipelines.fuse.plan import plan_fuse
 
-        plan = plan_fuse(config, on_activity=activity.show)
+        plan = plan_fuse(complete(config), on_activity=activity.show)
     print_unpaired(console, plan.found)
     warn_of_idle_prompt(console, config.prompt, plan.checkpoint)
     with (

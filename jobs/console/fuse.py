@@ -67,6 +67,11 @@ def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     if before := outcome.pairs - outcome.fused_now:
         done += f" ({before} of the {outcome.unit} were already done)"
     lines = {"Result": f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]"}
+    if outcome.failures:
+        more = outcome.failed - len(outcome.failures)
+        lines["Failures"] = "\n          ".join(
+            [*map(escape, outcome.failures), *([f"and {more} more, in the report"] if more else [])]
+        )
     if outcome.recordings:
         lines["Joined"] = _describe_recordings(outcome)
     if outcome.unpaired:
@@ -80,6 +85,10 @@ def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
         lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit}/s, start included"
     if outcome.alignment:
         lines["Alignment"] = f"[yellow]{escape(outcome.alignment)}[/]"
+    if outcome.first_image:
+        lines["Images"] = escape(f"{outcome.destination.images}, such as {outcome.first_image}")
+    elif outcome.ok and outcome.unit == "pairs":
+        lines["Images"] = escape(f"inside the rows; as files: upfusion export {outcome.destination.uri} --to FOLDER")
     lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
     if outcome.tracked:
         lines["MLflow"] = escape(outcome.tracked)

@@ -13,6 +13,7 @@ from pipelines.checkpoints.read import REGISTERED, read_model
 from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.sets import EvaluationSet
 from pipelines.storage import objects as storage
+from pipelines.storage.ownership import run_file
 from upfusion.baselines import BASELINES, BASELINES_VERSION
 from upfusion.checkpoint import Checkpoint
 from upfusion.file_names import is_image_name
@@ -139,7 +140,10 @@ def _find_folder(name: str, what: str) -> Method:
             f"no method {what!r}: neither one of {known}, nor a checkpoint (.safetensors, models:/...), nor a folder "
             "of fused images. Sets stand before --methods."
         )
-    return Method(name or posixpath.basename(place), "images", place)
+    images = storage.join(place, "images")
+    # The destination of a fuse job stands for the images in it.
+    is_destination = storage.exists(run_file(place)) and storage.exists(images)
+    return Method(name or posixpath.basename(place), "images", images if is_destination else place)
 
 
 def _images_below(folder: str) -> dict[str, str]:

@@ -79,7 +79,9 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         "slow qp; 'all' and 'none' are accepted.",
     )
     images: Literal["parquet", "files", "both"] = Field(
-        "parquet", description="Keep fused images inside the Parquet rows, as files under images/, or both."
+        "parquet",
+        json_schema_extra={"shown_default": "files, in a bucket parquet"},
+        description="Keep fused images inside the Parquet rows, as files under images/, or both.",
     )
     format: Literal["png", "jpeg", "webp", "tiff"] = Field(
         "png",

@@ -265,6 +265,26 @@ def _is_first(seen: set[str], pair_id: str) -> bool:
     return True
 
 
+FAILURES_NAMED = 5
+
+
+def first_image(destination: Destination) -> str | None:
+    """Return the file of the first fused image by pair_id; None where images are inside the rows."""
+    rows = destination.read_columns(["pair_id", "fused_uri"])
+    rows = rows.filter(pc.is_valid(rows["fused_uri"]))
+    if not rows.num_rows:
+        return None
+    first: str = rows["fused_uri"][pc.index(rows["pair_id"], pc.min(rows["pair_id"])).as_py()].as_py()
+    return first
+
+
+def first_failures(destination: Destination) -> tuple[str, ...]:
+    """Return the first failed pairs by pair_id, each with its error code and reason."""
+    rows = destination.read_columns(["pair_id", "status", "error_code", "error"])
+    failed = rows.filter(pc.equal(rows["status"], "failed")).sort_by("pair_id").slice(0, FAILURES_NAMED)
+    return tuple(f"{row['pair_id']} ({row['error_code']}): {row['error']}" for row in failed.to_pylist())
+
+
 def aggregate(destination: Destination, metrics: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Return mean, p5, p50 and p95 of every metric over all fused pairs; a metric without a value is left out."""
     if not metrics:

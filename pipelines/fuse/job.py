@@ -33,7 +33,7 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.alignment import sum_up_alignment
 from pipelines.fuse.config import FuseConfig
-from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, without
+from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, first_failures, first_image, without
 from pipelines.fuse.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
 from pipelines.fuse.plan import Plan
 from pipelines.fuse.ranges import agree_on_ranges
@@ -42,6 +42,7 @@ from pipelines.fuse.tracking import track
 from pipelines.fuse.writer import Writer
 from pipelines.storage import objects as storage
 from pipelines.storage.lock import Lock
+from pipelines.storage.names import ids_alike
 from pipelines.tracking.run import InputData, TrackedRun, open_run
 
 # Pairs per fetch-and-decode task; a task has an overhead of tens of milliseconds of CPU. It yields
@@ -72,6 +73,10 @@ class Outcome:
     """What there is to say about pairs that are not registered."""
     unit: str = "pairs"
     """What the manifest lists: pairs (of images), segments (of recordings), or both."""
+    first_image: str | None = None
+    """A fused image that was stored as a file; None where all are inside the rows."""
+    failures: tuple[str, ...] = ()
+    """The first failed pairs with their reasons."""
     damaged: tuple[str, ...] = ()
     """Files of rows that could not be read: where they lie now. Their pairs were fused again."""
 
@@ -141,8 +146,12 @@ def _fuse(
             if todo.num_rows:
                 # It describes the previous rows and is outdated while new ones are written.
                 storage.delete(destination.success)
+                if before := manifest.num_rows - todo.num_rows:
+                    say(Progress(todo.num_rows, notice=f"resuming: {before} of {manifest.num_rows} done"))
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
-                _run_graphs(todo, found, plan, destination, connect(_in_pairs(todo)), say)
+                _run_graphs(
+                    todo, found, plan, destination, connect(_in_pairs(todo)), say, ids_alike(manifest["pair_id"])
+                )
             recordings = join_complete(manifest, config, destination, connect, say)
         lock.check()
         outcome = _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
@@ -196,6 +205,7 @@ def _run_graphs(
     destination: Destination,
     runner: Runner,
     on_progress: Callable[[Progress], None],
+    alike: frozenset[str],
 ) -> None:
     """Fuse the pairs of images, then the segments of recordings."""
     is_segment = pc.is_valid(todo["recording"])
@@ -204,7 +214,7 @@ def _run_graphs(
 
     def build_images(left: pa.Table) -> Built:
         workers = runner.workers(*settings, left.num_rows)
-        return Built(fuse_graph(left, plan, workers, runner), left.num_rows, workers)
+        return Built(fuse_graph(left, plan, workers, runner, alike), left.num_rows, workers)
 
     def build_segments(left: pa.Table) -> Built:
         workers = runner.workers(*settings, left.num_rows, pairs_worth_a_copy=1)
@@ -258,8 +268,10 @@ def _may_read(plan: Plan, destination: Destination) -> MayRead:
     return lambda uri: is_allowed(uri, allowed) or any(pc.index(side, uri).as_py() >= 0 for side in sides)
 
 
-def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers, runner: Runner) -> Any:
-    """Build the graph that returns the outcome of each pair (WRITTEN)."""
+def fuse_graph(
+    todo: pa.Table, plan: Plan, workers: Workers, runner: Runner, alike: frozenset[str] = frozenset()
+) -> Any:
+    """Build the graph that returns the outcome of each pair (WRITTEN); `alike` are ids that differ in case only."""
     # Enough tasks that every actor gets a few, whatever the size of the archive.
     size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
     tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
@@ -280,7 +292,7 @@ def fuse_graph(todo: pa.Table, plan: Plan, workers: Workers, runner: Runner) -> 
         tiles=plan.config.tiles,
         keep_b=plan.config.also == "b",
     )
-    return runner.add_tasks(fused, Writer(plan.config, plan.checkpoint.name), workers=workers)
+    return runner.add_tasks(fused, Writer(plan.config, plan.checkpoint.name, alike), workers=workers)
 
 
 def _digest_of_ids(manifest: pa.Table) -> str:
@@ -344,6 +356,8 @@ def _close(
         recordings=recordings,
         unit=_unit_of(manifest),
         alignment=counts.get("alignment"),
+        first_image=first_image(destination),
+        failures=first_failures(destination) if finished.failed else (),
     )
 
 

@@ -25,9 +25,11 @@ from upfusion.images import FORMATS, ImageFormat, encode_image
 class Writer:
     """Encodes fused images and writes them and their rows, images first."""
 
-    def __init__(self, config: FuseConfig, model: str) -> None:
+    def __init__(self, config: FuseConfig, model: str, alike: frozenset[str] = frozenset()) -> None:
+        """`alike` are ids that differ from another one of the archive in case only."""
         self.config = config
         self.model = model
+        self.alike = alike
         # Created on the driver: a relative path is relative to its working directory, not a worker's.
         self.destination = Destination(config.destination)
 
@@ -72,7 +74,7 @@ class Writer:
         data = encode_fused(row, pixels, self.config.format)
         if self.config.also == "b":
             self._keep_registered(row)
-        name = image_name(row["pair_id"], FORMATS[self.config.format])
+        name = self._name(row["pair_id"], self.config.format)
         uri = storage.join(self.destination.images, name)
         if self.config.images == "parquet":
             row["fused"] = {"bytes": data, "path": name}
@@ -82,6 +84,9 @@ class Writer:
         row["fused_uri"] = uri
         row["fused"] = {"bytes": data, "path": name} if self.config.images == "both" else {"bytes": None, "path": uri}
 
+    def _name(self, pair_id: str, image_format: ImageFormat) -> str:
+        return image_name(pair_id, FORMATS[image_format], keep_case=pair_id not in self.alike)
+
     def _keep_registered(self, row: Row) -> None:
         """Put B as it was fused: in A's pixels, at its own depth, as a TIFF where it has 16 bits.
 
@@ -89,7 +94,7 @@ class Writer:
         """
         pixels = unpack_image(row["b"])
         image_format: ImageFormat = "tiff" if pixels.dtype == np.uint16 else "png"
-        name = image_name(row["pair_id"], FORMATS[image_format])
+        name = self._name(row["pair_id"], image_format)
         uri = storage.join(self.destination.registered, name)
         check_inside(uri, self.destination.registered)
         kept = Metadata.unpack(row["metadata"]) if row["metadata"] is not None else Metadata()

@@ -6,6 +6,9 @@ import re
 import unicodedata
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipelines.storage import objects as storage
 from upfusion.images import ImageError
 
@@ -15,21 +18,32 @@ LONGEST_NAME, LONGEST_PART = 600, 120
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE)
 
 
-def image_name(pair_id: str, suffix: str) -> str:
+def image_name(pair_id: str, suffix: str, *, keep_case: bool = False) -> str:
     """Return the file name of a pair's image, made from its id; different ids have different names.
 
     Folders are kept; a part that a file system could refuse or confuse (case-insensitive or Unicode-normalizing
-    stores included) is made safe, and the name gets a digest of the id.
+    stores included) is made safe, and the name gets a digest of the id. With `keep_case` capital letters alone are no
+    reason for one: no other id of the archive may differ from this one in case only (`ids_alike`).
     """
     parts = [_safe(part) for part in pair_id.split("/")]
     name = "/".join(parts)
     if len(name.encode()) > LONGEST_NAME:
         name = parts[-1]
-    plain = name == pair_id == unicodedata.normalize("NFC", pair_id).casefold()
+    plain = name == pair_id == unicodedata.normalize("NFC", pair_id)
+    # Beyond lower(), casefold() makes one of several letters (ß and ss), which ids_alike() does not compare.
+    plain = plain and pair_id.casefold() == (pair_id.lower() if keep_case else pair_id)
     # A plain id that ends like a digest could equal the name of another id.
     if not plain or re.search(r"-[0-9a-f]{12}$", name):
         name += "-" + hashlib.sha256(pair_id.encode()).hexdigest()[:12]
     return name + suffix
+
+
+def ids_alike(ids: pa.ChunkedArray) -> frozenset[str]:
+    """Return the ids that differ from another one in case only."""
+    lower = pc.utf8_lower(ids)
+    counts = pc.value_counts(lower)
+    several = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    return frozenset(ids.filter(pc.is_in(lower, value_set=several)).to_pylist())
 
 
 def _safe(part: str) -> str:

@@ -46,10 +46,10 @@ def is_claimed(uri: str, run: dict[str, Any], defaults: dict[str, Any] | None = 
     ]
     if not differing:
         return True
-    raise UsageError(
-        f"{uri} was made with different settings ({'; '.join(differing)}). "
-        "Choose another --out, or use the settings it was made with."
-    )
+    advice = "Choose another --out, or use the settings it was made with."
+    if {one.partition(":")[0] for one in differing} <= {"images", "format"}:
+        advice = f"Its images can be had as other files with: upfusion export {uri} --to FOLDER --format FORMAT"
+    raise UsageError(f"{uri} was made with different settings ({'; '.join(differing)}). {advice}")
 
 
 def read_claim(uri: str) -> dict[str, Any] | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 NOT_THE_USERS_METADATA = {"job_name", DESTINATION}
+EXPERIMENT_KIND = "mlflow.experimentKind"
+"""MLflow 3 opens an experiment without this tag in its views for generative AI."""
 NOT_IN_A_TAG = re.compile(r"[^\w./ -]")
 
 
@@ -170,7 +172,10 @@ def _open_experiment(name: str) -> str:
     if uri.startswith("sqlite:///") and mlflow.get_experiment_by_name(name) is None:
         folder = Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts"
         mlflow.create_experiment(name, artifact_location=folder.as_uri())
-    return str(mlflow.set_experiment(name).experiment_id)
+    experiment = mlflow.set_experiment(name)
+    if EXPERIMENT_KIND not in experiment.tags:
+        mlflow.set_experiment_tag(EXPERIMENT_KIND, "custom_model_development")
+    return str(experiment.experiment_id)
 
 
 def _tags(run: dict[str, Any], uri: str, job: str) -> dict[str, str]:
