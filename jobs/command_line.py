@@ -24,7 +24,20 @@ from upfusion.version import __version__
 Config = TypeVar("Config", bound=BaseModel)
 
 JOBS = (
-    *("fuse", "align", "pairs", "demo", "measure", "evaluate", "ablate", "train", "info", "convert", "create"),
+    *(
+        "fuse",
+        "align",
+        "pairs",
+        "demo",
+        "export",
+        "measure",
+        "evaluate",
+        "ablate",
+        "train",
+        "info",
+        "convert",
+        "create",
+    ),
     "submit",
 )
 """The subcommands, each `command` in the module of its name."""
@@ -33,7 +46,8 @@ EXAMPLES = {
     "fuse": "upfusion fuse visible.jpg infrared.png -o fused.png, or upfusion fuse ARCHIVE -o DEST",
     "align": "upfusion align ARCHIVE --out rig.json",
     "pairs": "upfusion pairs ARCHIVE",
-    "measure": "upfusion measure visible.jpg infrared.png fused.png, or upfusion measure DEST",
+    "export": "upfusion export DEST --to FOLDER",
+    "measure": "upfusion measure visible.jpg infrared.png fused.png",
     "evaluate": "upfusion evaluate ARCHIVE --methods tiny mean laplacian --out DEST",
     "train": "upfusion train ARCHIVE --out DEST",
     "info": "upfusion info tiny",

@@ -42,7 +42,7 @@ def test_help_of_a_job_shows_every_option_with_its_description(job, config):
 
 def test_help_shows_defaults_and_choices():
     text = " ".join(invoke("fuse", "--help").stdout.split())
-    for default in ("tiny", "default", "parquet", "png", "1.0", "upfusion"):
+    for default in ("tiny", "default", "(files, in a bucket parquet)", "png", "1.0", "upfusion"):
         assert f"[default: {default}]" in text
     assert "--images [parquet|files|both]" in text
     assert "Exit codes: 0 all pairs fused, 3 some failed" in text

@@ -84,6 +84,7 @@ def test_an_outcome_says_what_came_out_and_where():
     assert table() == {
         "Result": "10 of 10 pairs fused",
         "Speed": "2.50 pairs/s, start included",
+        "Images": "inside the rows; as files: upfusion export /out --to FOLDER",
         "Rows": "/out/pairs/*.parquet",
         "Report": "/out/report.html",
     }
@@ -95,6 +96,14 @@ def test_an_outcome_says_what_failed_was_there_before_and_was_left_out():
     assert rows["Skipped"].startswith("2 images without a partner")
     assert rows["MLflow"] == "run 1 in http://mlflow"
     assert "Speed" not in table(fused_now=0)
+
+
+def test_an_outcome_shows_the_first_image_and_the_first_failures():
+    rows = table(failed=3, first_image="/out/images/FLIR_1.png", failures=("a (empty_file): [x] is empty", "b: bad"))
+    assert rows["Images"] == "/out/images, such as /out/images/FLIR_1.png"
+    assert rows["Failures"] == "a (empty_file): [x] is empty"
+    assert rows["b:"] == "bad"
+    assert rows["and"] == "1 more, in the report"
 
 
 def test_an_outcome_of_recordings_counts_segments():
