@@ -30,8 +30,9 @@ from steady import Timeline, cpu_seconds, make_archive, plan_job
 from pipelines.cluster.execute import run_graph
 from pipelines.cluster.ray_cluster import Cluster
 from pipelines.cluster.runner import Progress, Workers
-from pipelines.fuse import job as fuse_job
-from pipelines.fuse.job import fuse, fuse_graph
+from pipelines.fuse import graph as fuse_graphs
+from pipelines.fuse.graph import fuse_graph
+from pipelines.fuse.job import fuse
 from pipelines.fuse.schemas import fused_schema
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 from upfusion.images import read_image
@@ -79,7 +80,7 @@ def measure_overhead(folder: Path) -> None:
     for form, output, side in OVERHEAD_FORMS:
         source = make_archive(folder / form, OVERHEAD_ROWS, (side, side), form)
         timeline = Timeline()
-        with mock.patch.object(fuse_job, "FuseActor", NoNetwork):
+        with mock.patch.object(fuse_graphs, "FuseActor", NoNetwork):
             fuse(plan_job(source, folder / f"out-{form}", format=output), timeline.hear)
         print(
             f"no network, {OVERHEAD_ROWS} rows of 64 KiB, {form} to {output}, {CORES} cores: "
@@ -172,7 +173,7 @@ def _count_rows(folder: Path, count: int) -> dict[str, float]:
     folder = folder / str(count)
     source = make_archive(folder / "in", count, (ROWS_SIDE, ROWS_SIDE))
     timeline = Timeline()
-    with mock.patch.object(fuse_job, "FuseActor", NoNetwork), Cluster(), _watching_memory() as peaks:
+    with mock.patch.object(fuse_graphs, "FuseActor", NoNetwork), Cluster(), _watching_memory() as peaks:
         began, spent = time.monotonic(), cpu_seconds()
         plan = plan_job(source, folder / "out")
         planned = time.monotonic()

@@ -23,7 +23,8 @@ NAMES_SHOWN = 5
 
 @job_command(MeasureConfig, name="measure", positional=("a", "b", "fused"))
 def command(config: MeasureConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
-    """Measure fused images against their sources: three files, or three folders of files with the same names.
+    """Measure fused images against their sources: three files, or three folders of files with the same
+    names; FUSED may be the DEST of a fuse job.
 
     Exit codes: 0 all measured, 3 some images could not be, 2 invalid arguments.
     """

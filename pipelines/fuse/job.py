@@ -14,43 +14,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.archive.allowlist import (
-    Allowlist,
-    MayRead,
-    allowlist_from_location,
-    allowlist_from_option,
-    allowlist_from_source,
-    check_allowed,
-    is_allowed,
-)
-from pipelines.archive.load import load_sources
 from pipelines.cluster.destination_lock import SHARD_PATIENCE, own_destination
 from pipelines.cluster.inline import SEGMENT_IN_PAIRS, InlineRunner, runs_inline
-from pipelines.cluster.runner import Built, Progress, Runner, Workers
+from pipelines.cluster.runner import Progress, Runner
 from pipelines.errors.exceptions import UsageError
-from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.alignment import sum_up_alignment
+from pipelines.fuse.allowed import check_others, may_read
 from pipelines.fuse.config import FuseConfig
-from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, first_failures, first_image, without
-from pipelines.fuse.footage.graph import Found, cut_found, forget_joined, join_complete, segment_graph
+from pipelines.fuse.destination import Destination, aggregate, first_failures, first_image, without
+from pipelines.fuse.footage.graph import cut_found, join_complete
+from pipelines.fuse.graph import run_graphs
 from pipelines.fuse.plan import Plan
 from pipelines.fuse.ranges import agree_on_ranges
 from pipelines.fuse.report.page import write_report
 from pipelines.fuse.tracking import track
-from pipelines.fuse.writer import Writer
 from pipelines.storage import objects as storage
 from pipelines.storage.lock import Lock
 from pipelines.storage.names import ids_alike
 from pipelines.tracking.run import InputData, TrackedRun, open_run
-
-# Pairs per fetch-and-decode task; a task has an overhead of tens of milliseconds of CPU. It yields
-# blocks of some megabytes, whatever the size of the images, which bounds the memory of the stages and the work that a
-# killed job loses. 16 MiB of pixels are about thirteen seconds with `tiny` on a core, 128 MiB as much with `paper` on
-# a GPU.
-PAIRS_A_TASK, TASKS_AN_ACTOR = 512, 8
-BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 16 << 20, 128 << 20
 
 
 @dataclass(frozen=True)
@@ -149,7 +131,7 @@ def _fuse(
                 if before := manifest.num_rows - todo.num_rows:
                     say(Progress(todo.num_rows, notice=f"resuming: {before} of {manifest.num_rows} done"))
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
-                _run_graphs(
+                run_graphs(
                     todo, found, plan, destination, connect(_in_pairs(todo)), say, ids_alike(manifest["pair_id"])
                 )
             recordings = join_complete(manifest, config, destination, connect, say)
@@ -198,103 +180,6 @@ def _in_pairs(todo: pa.Table) -> int:
     return images + SEGMENT_IN_PAIRS * (todo.num_rows - images)
 
 
-def _run_graphs(
-    todo: pa.Table,
-    found: Found,
-    plan: Plan,
-    destination: Destination,
-    runner: Runner,
-    on_progress: Callable[[Progress], None],
-    alike: frozenset[str],
-) -> None:
-    """Fuse the pairs of images, then the segments of recordings."""
-    is_segment = pc.is_valid(todo["recording"])
-    images, segments = todo.filter(pc.invert(is_segment)), todo.filter(is_segment)
-    settings = plan.config.actors, plan.config.gpus_per_actor
-
-    def build_images(left: pa.Table) -> Built:
-        workers = runner.workers(*settings, left.num_rows)
-        return Built(fuse_graph(left, plan, workers, runner, alike), left.num_rows, workers)
-
-    def build_segments(left: pa.Table) -> Built:
-        workers = runner.workers(*settings, left.num_rows, pairs_worth_a_copy=1)
-        return Built(segment_graph(left, found.failures, plan, workers, runner), left.num_rows, workers)
-
-    if images.num_rows:
-        runner.run_to_end(_building(build_images, images, destination), on_progress)
-    if segments.num_rows:
-        forget_joined(set(segments["recording"].to_pylist()), plan.config, destination)
-        runner.run_to_end(_building(build_segments, segments, destination), on_progress, "segments")
-
-
-def _building(
-    build: Callable[[pa.Table], Built], todo: pa.Table, destination: Destination
-) -> Callable[[], Built | None]:
-    """Return what builds the graph of all pairs at first, and of those without a row whenever it is called again."""
-    is_first = True
-
-    def build_what_is_left() -> Built | None:
-        nonlocal is_first
-        left = todo if is_first else without(todo, destination.finished().ids)
-        is_first = False
-        return build(left) if left.num_rows else None
-
-    return build_what_is_left
-
-
-def check_others(todo: pa.Table, plan: Plan, destination: Destination) -> None:
-    """Check the pairs that are only in DEST, to which others may have write access.
-
-    Raises UsageError for one outside the allowlists of SOURCE and of a manifest in DEST.
-    """
-    known = plan.found.pairs["pair_id"].combine_chunks()
-    rows = as_job_manifest(todo)
-    of = pc.coalesce(rows["recording"], rows["pair_id"])
-    others = rows.filter(pc.invert(pc.is_in(of, value_set=known))).select(["pair_id", "a_uri", "b_uri"]).to_pylist()
-    named = ((f"pair {row['pair_id']!r}: {side}", row[side]) for row in others for side in ("a_uri", "b_uri"))
-    check_allowed(destination.manifest, named, _allowed(plan, destination))
-
-
-def _allowed(plan: Plan, destination: Destination) -> Allowlist:
-    sources = plan.config.source, plan.config.source_b
-    by_source = (place for source in sources if source for place in allowlist_from_source(source))
-    return (*allowlist_from_location(destination.manifest), *by_source, *allowlist_from_option(plan.config.allow))
-
-
-def _may_read(plan: Plan, destination: Destination) -> MayRead:
-    """Return a predicate: which URIs in rows of DEST may be read."""
-    allowed = _allowed(plan, destination)
-    sides = [plan.found.pairs[side] for side in ("a_uri", "b_uri")]
-    return lambda uri: is_allowed(uri, allowed) or any(pc.index(side, uri).as_py() >= 0 for side in sides)
-
-
-def fuse_graph(
-    todo: pa.Table, plan: Plan, workers: Workers, runner: Runner, alike: frozenset[str] = frozenset()
-) -> Any:
-    """Build the graph that returns the outcome of each pair (WRITTEN); `alike` are ids that differ in case only."""
-    # Enough tasks that every actor gets a few, whatever the size of the archive.
-    size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
-    tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
-    graph = runner.begin_with(tasks, BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU)
-    limits = plan.config.max_bytes, plan.config.max_pixels
-    loaded = runner.add_tasks(graph, load_sources, *limits, plan.pair_options, plan.register, workers=workers)
-    fused = runner.add_actors(
-        loaded,
-        FuseActor,
-        workers,
-        checkpoint=plan.checkpoint_bytes,
-        texts=plan.texts_of(todo),
-        metrics=plan.config.metrics,
-        threads=workers.threads,
-        on_gpu=workers.gpus > 0,
-        precision=plan.config.precision,
-        guide=plan.config.guide,
-        tiles=plan.config.tiles,
-        keep_b=plan.config.also == "b",
-    )
-    return runner.add_tasks(fused, Writer(plan.config, plan.checkpoint.name, alike), workers=workers)
-
-
 def _digest_of_ids(manifest: pa.Table) -> str:
     digest = hashlib.sha256()
     for start in range(0, manifest.num_rows, 10_000):
@@ -340,9 +225,9 @@ def _close(
             f"{len(missing)} pairs of the manifest have no row and {len(surplus)} rows no pair (first: {first!r}); "
             "rerun the same command to resume"
         )
-    write_report(destination.uri, _may_read(plan, destination))
+    write_report(destination.uri, may_read(plan, destination))
     aggregates = aggregate(destination, plan.config.metrics)
-    track(tracked, destination, counts, aggregates, fused_now, seconds, _may_read(plan, destination))
+    track(tracked, destination, counts, aggregates, fused_now, seconds, may_read(plan, destination))
     return Outcome(
         destination=destination,
         pairs=finished.rows.num_rows,

@@ -12,7 +12,8 @@ class MeasureConfig(JobConfig):
     a: str = Field(description="Image of source A, or a folder of them (local or s3://).")
     b: str = Field(description="Image of source B, or a folder of them.")
     fused: str = Field(
-        description="Fused image, or a folder of them; files with the same path and name belong together."
+        description="Fused image, a folder of them or the DEST of a fuse job; files with the same path and name belong "
+        "together."
     )
     metrics: MetricNames = Field(
         ("default",),

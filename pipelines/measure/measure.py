@@ -14,6 +14,7 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.measure.config import MeasureConfig
 from pipelines.measure.summary import summarise
 from pipelines.storage import objects as storage
+from pipelines.storage.ownership import read_claim
 from upfusion.color import Pixels, luma8
 from upfusion.file_names import is_image_name
 from upfusion.images import decode_image
@@ -80,7 +81,7 @@ def measure_images(config: MeasureConfig, on_progress: Callable[[int, int], None
 
 
 def _find(config: MeasureConfig) -> tuple[list[Triplet], list[str]]:
-    places = {option: getattr(config, option) for option in ("a", "b", "fused")}
+    places = {"a": config.a, "b": config.b, "fused": _images_of_a_job(config.fused)}
     found = {option: _list(option, uri) for option, uri in places.items()}
     single = [option for option, files in found.items() if files == [storage.absolute(places[option])]]
     if len(single) == len(places):
@@ -94,6 +95,23 @@ def _find(config: MeasureConfig) -> tuple[list[Triplet], list[str]]:
         raise UsageError("no image has the same path and name in all three folders")
     left_out = sorted(uri for files in named.values() for name, uri in files.items() if name not in common)
     return [Triplet(name, *(files[name] for files in named.values())) for name in common], left_out
+
+
+def _images_of_a_job(uri: str) -> str:
+    """Return the folder of images of a fuse job's destination; another place as it is."""
+    try:
+        is_job = read_claim(uri) is not None
+    except (OSError, ImportError, UsageError):
+        return uri  # what is wrong is said when it is listed; a run.json may be anybody's
+    if not is_job:
+        return uri
+    images = storage.join(uri, "images")
+    if not storage.list_files(images):
+        raise UsageError(
+            f"FUSED {uri} keeps its images inside the rows; `upfusion export {uri} --to FOLDER` writes them as files, "
+            "and its rows have metrics already"
+        )
+    return images
 
 
 def _list(option: str, uri: str) -> list[str]:

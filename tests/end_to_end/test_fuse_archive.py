@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.errors.exceptions import UsageError
-from pipelines.fuse import job as fuse_job
+from pipelines.fuse import graph
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome, fuse
@@ -210,8 +210,8 @@ def test_shards_side_by_side_are_the_whole_archive_in_blocks_of_so_many_bytes(
 ) -> None:
     ids = make_archive(tmp_path / "in", 20)
     # Three pairs fill a block, and the fourth makes it larger than that.
-    monkeypatch.setattr(fuse_job, "BYTES_A_BLOCK_CPU", 3 * (64 * 48 * 4 + 500))
-    monkeypatch.setattr(fuse_job, "TASKS_AN_ACTOR", 1)
+    monkeypatch.setattr(graph, "BYTES_A_BLOCK_CPU", 3 * (64 * 48 * 4 + 500))
+    monkeypatch.setattr(graph, "TASKS_AN_ACTOR", 1)
     outcomes = [run(tmp_path / "in", tmp_path / "out", shard=f"{n}/2", actors=1, metrics="none") for n in (1, 2)]
     assert [outcome.failed for outcome in outcomes] == [0, 0]
     shards = [tmp_path / "out" / f"shard-{number}-of-2" for number in (1, 2)]

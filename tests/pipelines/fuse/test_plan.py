@@ -14,9 +14,10 @@ from pipelines.cluster.ray_cluster import Cluster
 from pipelines.cluster.runner import Progress
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse import job as fuse_job
+from pipelines.fuse.allowed import check_others
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
-from pipelines.fuse.job import check_others, fuse
+from pipelines.fuse.job import fuse
 from pipelines.fuse.plan import Plan, plan_fuse
 from pipelines.storage.lock import DestinationBusyError, locked
 from tests.archives import make_archive

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from pipelines.measure import measure as measuring
 from pipelines.measure.config import MeasureConfig
 from pipelines.measure.measure import Measurement, measure_images
 from pipelines.storage import objects as storage
+from pipelines.storage.ownership import write_claim
 from tests.pipelines.blocks import noise
 from upfusion.images import encode_image
 from upfusion.metrics import METRICS, measure
@@ -51,6 +53,17 @@ def test_files_of_one_path_and_name_are_measured_together(archive):
     values = [one.values["ssim"] for one in measurement.measured]
     assert measurement.summary["ssim"]["mean"] == pytest.approx(np.mean(values))
     assert set(measurement.summary) == {"ssim", "en"}
+
+
+def test_the_destination_of_a_job_stands_for_its_images(archive):
+    (archive / "out").mkdir()
+    (archive / "fused").rename(archive / "out" / "images")
+    write_claim(str(archive / "out"), {"digest": "1", "result": {}})
+    measurement = measure_images(config(archive, fused=f"{archive}/out"))
+    assert names(measurement) == ["1", "day/2"]
+    shutil.rmtree(archive / "out" / "images")
+    with pytest.raises(UsageError, match="upfusion export"):
+        measure_images(config(archive, fused=f"{archive}/out"))
 
 
 def test_forms_of_unicode_may_differ(tmp_path):
