@@ -20,7 +20,8 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     # Long URIs stay on one line for copying and piping.
     console = Terminal(soft_wrap=True)
     with Terminal(stderr=True).status("looking for pairs"):
-        from pipelines.archive.discover import count_sizes, discover
+        from pipelines.archive.discover import discover
+        from pipelines.archive.sizes import count_sizes
         from pipelines.rigs.estimate import judge_archive
 
         found = discover(config, recordings=True)

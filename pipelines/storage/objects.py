@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EFBIG, EINVAL
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import fsspec
 import tenacity
@@ -26,10 +26,9 @@ from fsspec import AbstractFileSystem
 from pipelines.errors.redaction import redact as redact
 from pipelines.storage.durable import flush_files, put_file
 from pipelines.storage.http import same_host_only
+from pipelines.storage.local_files import local_files
 from pipelines.storage.retry import is_transient, retrying, to_os_error, with_retries
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from pipelines.storage.retrying_file import RetryingFile
 
 # Without timeouts a stuck connection blocks a stage for ever.
 S3_OPTIONS: dict[str, Any] = {
@@ -48,7 +47,6 @@ S3_OPTIONS: dict[str, Any] = {
 S3_ROUNDS = 1
 
 REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
-PART = re.compile(r"\.[0-9a-f]{32}\.part")
 HTTP = ("http://", "https://")
 # S3's response to a range request on an empty object.
 EMPTY_OBJECT = "(InvalidRange)"
@@ -109,7 +107,7 @@ def list_files(uri: str) -> list[str]:
     """
     filesystem, path = open_store(uri)
     if not is_remote(uri):
-        return sorted(_local_files(path)) if Path(path).is_dir() else [path] * Path(path).exists()
+        return sorted(local_files(path)) if Path(path).is_dir() else [path] * Path(path).exists()
     filesystem.invalidate_cache()
     # Consoles create a folder as an empty object with a trailing slash.
     paths = [found for found in with_retries(uri, lambda: filesystem.find(path)) if not found.endswith("/")]
@@ -162,7 +160,7 @@ def open_to_read(uri: str, block: int | None = None) -> Iterator[IO[bytes]]:
     filesystem, path = open_store(uri)
     options = {} if block is None else {"block_size": block}
     with with_retries(uri, lambda: filesystem.open(path, "rb", **options)) as file:
-        yield io.BufferedReader(_RetryingFile(uri, file)) if is_remote(uri) else file
+        yield io.BufferedReader(RetryingFile(uri, file)) if is_remote(uri) else file
 
 
 def read_many(uris: list[str], limit: int | None = None) -> list[bytes | Exception]:
@@ -259,37 +257,6 @@ def delete(uri: str) -> None:
         with_retries(uri, lambda: filesystem.rm_file(path))
 
 
-class _RetryingFile(io.RawIOBase):
-    """A file of a store whose reads are retried."""
-
-    def __init__(self, uri: str, file: IO[bytes]) -> None:
-        self._uri, self._file, self._at = uri, file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = self._file.seek(offset, whence)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        into = memoryview(buffer)
-        found = with_retries(self._uri, lambda: self._read_here(len(into)))
-        into[: len(found)] = found
-        self._at += len(found)
-        return len(found)
-
-    def _read_here(self, size: int) -> bytes:
-        self._file.seek(self._at)
-        return self._file.read(size)
-
-
 def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | Exception:
     if isinstance(answer, Exception):
         error = to_os_error(answer, uri)
@@ -316,22 +283,3 @@ def _version_of(path: str) -> str:
     except OSError:  # a dangling link: reading it reports the error
         return "unreadable"
     return f"{about.st_size} {about.st_mtime_ns}"
-
-
-def _local_files(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Walk a folder; `above` holds the real paths of the parents, which ends cycles of links."""
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if _is_folder(entry):
-                yield from _local_files(entry.path, above | {here})
-            elif not PART.fullmatch(entry.name):
-                yield entry.path
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    with suppress(OSError):  # a link to itself
-        return entry.is_dir()
-    return False

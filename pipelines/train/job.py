@@ -14,10 +14,9 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from pipelines.archive.splits import TRAIN, VAL
-from pipelines.checkpoints.read import local_copy, read_model
+from pipelines.checkpoints.read import local_copy
 from pipelines.cluster.destination_lock import own_destination
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.ray_cluster import Cluster
@@ -36,9 +35,9 @@ from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_p
 from pipelines.train.folder import RunFolder
 from pipelines.train.job_spec import TrainJob
 from pipelines.train.log import Numbers, best_of, read_log
+from pipelines.train.start import find_teacher, make_start, read_checkpoint
 from pipelines.train.trainer import run_workers
-from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
-from upfusion.create import create_checkpoint
+from upfusion.checkpoint import Checkpoint, Provenance
 from upfusion.guidance import Guidance
 from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
@@ -97,8 +96,8 @@ def plan_train(config: TrainConfig) -> TrainPlan:
     result = config.result_settings()
     try:
         resumes = storage.exists(folder.start)
-        start = _read(folder.start) if resumes else _make_start(config)
-        teacher = _find_teacher(config, folder, start)
+        start = read_checkpoint(folder.start) if resumes else make_start(config)
+        teacher = find_teacher(config, folder, start)
         found = find_pairs(config)
     except UsageError:
         raise
@@ -162,42 +161,6 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
         summary |= {"tracked": tracked.where, "registered": registered}
         storage.write_bytes(folder.success, (json.dumps(summary, indent=2) + "\n").encode())
         return TrainOutcome(folder, steps, best, pairs, seconds, tracked.where, registered)
-
-
-def _make_start(config: TrainConfig) -> Checkpoint:
-    """Return the initial checkpoint: a given one, or a preset with random weights and its priors."""
-    if config.start:
-        return read_model(config.start, config.tracking_uri)[0]
-    with (
-        local_copy(config.weights, "--weights") as weights,
-        local_copy(config.text_encoder, "--text-encoder") as text_encoder,
-        torch.random.fork_rng(devices=[]),
-    ):
-        torch.manual_seed(config.seed)
-        try:
-            return create_checkpoint(config.preset, weights=weights, text_encoder=text_encoder, without=config.without)
-        except (PriorUnavailableError, FileNotFoundError, ValueError) as error:
-            raise UsageError(str(error)) from error
-
-
-def _find_teacher(config: TrainConfig, folder: RunFolder, start: Checkpoint) -> Checkpoint | None:
-    """Return the model to imitate: of a resumed run the one that it began with."""
-    if not config.teacher:
-        return None
-    there = storage.exists(folder.teacher)
-    teacher = _read(folder.teacher) if there else read_model(config.teacher, config.tracking_uri)[0]
-    if not teacher.provenance.trained:
-        raise UsageError(f"--teacher {config.teacher} is untrained: it has nothing to teach")
-    if teacher.config.text_encoder != start.config.text_encoder:
-        raise UsageError(
-            f"--teacher {config.teacher} reads texts with {teacher.config.text_encoder}, the network to train with "
-            f"{start.config.text_encoder}; both must have the same text encoder"
-        )
-    return teacher
-
-
-def _read(uri: str) -> Checkpoint:
-    return parse_checkpoint(storage.read_bytes(uri), uri)
 
 
 def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPairs:

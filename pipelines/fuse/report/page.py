@@ -26,6 +26,7 @@ from pipelines.errors.escaping import printable
 from pipelines.errors.failures import ERROR_CODES
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.report.dial import find_dial
+from pipelines.fuse.report.histogram import PLOT_HEIGHT, PLOT_WIDTH, histogram
 from pipelines.fuse.report.recordings import show_recordings
 from pipelines.fuse.schemas import STAGES, output_schema
 from pipelines.storage import objects as storage
@@ -64,7 +65,6 @@ NARROW_NAMES = [
 NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_ms" for stage in STAGES)]])
 
 # Inner size of a histogram in SVG units; the template draws the frame around it.
-PLOT_WIDTH, PLOT_HEIGHT = 300.0, 110.0
 
 
 def write_report(dest: str, may_read: MayRead = allow_all) -> str:
@@ -96,7 +96,7 @@ def write_report(dest: str, may_read: MayRead = allow_all) -> str:
         ],
         dial=[_shown_pair(file_of[index], rows, index, may_read) for index in find_dial(rows, ok & is_image, file_of)],
         recordings=show_recordings(Destination(dest), run, rows, headline, may_read),
-        histograms=[_histogram(metric, values) for metric, values in measured.values()],
+        histograms=[histogram(metric, values) for metric, values in measured.values()],
         plot=(PLOT_WIDTH, PLOT_HEIGHT),
         stages=_stages(rows),
         failures=_failures(rows, ok),
@@ -233,45 +233,6 @@ def _picture(
         return {"error": f"can no longer be read ({type(error).__name__})", "uri": uri}
     encoded = base64.b64encode(jpeg.getvalue()).decode()
     return {"src": f"data:image/jpeg;base64,{encoded}", "size": image.size, "uri": uri}
-
-
-def _histogram(metric: Metric, values: np.ndarray) -> dict[str, Any]:
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min()), float(finite.max())
-    if high - low < (least := 1e-3 * max(1.0, abs(low))):  # equal values still need an axis
-        low, high = low - least / 2, high + least / 2
-    bins = int(np.clip(2 * math.sqrt(len(finite)), 8, 40))
-    counts, edges = np.histogram(finite, bins, (low, high))
-
-    def x(value: float) -> float:
-        return (value - low) / (high - low) * PLOT_WIDTH
-
-    p5, p50, p95 = (float(p) for p in np.percentile(finite, [5, 50, 95]))
-    statistics = {"mean": float(finite.mean()), "p5": p5, "p50": p50, "p95": p95}
-    return {
-        "metric": metric,
-        "statistics": statistics,
-        "marks": {name: x(value) for name, value in statistics.items()},
-        "pairs": len(finite),
-        "without": len(values) - len(finite),
-        "tallest": int(counts.max()),
-        "ticks": [(x(tick), f"{tick:g}") for tick in _ticks(low, high)],
-        "bars": [
-            {
-                "x": x(left),
-                "width": x(right) - x(left),
-                "height": count / counts.max() * PLOT_HEIGHT,
-                "label": f"{left:.4g} to {right:.4g}: {count}",
-            }
-            for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True)
-        ],
-    }
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    magnitude = 10 ** math.floor(math.log10(high - low))
-    step = next(s * magnitude for s in (0.2, 0.5, 1, 2, 5) if (high - low) / (s * magnitude) <= 5)
-    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _stages(rows: pa.Table) -> list[dict[str, Any]]:

@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipelines.archive import discover as discovery
+from pipelines.archive import sizes as sizes_of_archives
 from pipelines.archive.config import ArchiveConfig
-from pipelines.archive.discover import count_sizes, discover
+from pipelines.archive.discover import discover
 from pipelines.archive.schema import MANIFEST_SCHEMA, Discovery
 from pipelines.archive.shard import Shard
+from pipelines.archive.sizes import count_sizes
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 
@@ -358,7 +359,7 @@ def test_sizes_are_counted_by_task_and_as_displayed(place):
 )
 def test_sizes_of_large_files_are_read(tmp_path, form, options):
     data = encoded((700, 500), form, **options)
-    assert len(data) > discovery.HEAD
+    assert len(data) > sizes_of_archives.HEAD
     put(str(tmp_path), f"vi/1.{form.lower()}", data=data)
     put(str(tmp_path), "ir/1.png")
     put(str(tmp_path), "ir/1.png", data=encoded((70, 50)))
@@ -368,7 +369,7 @@ def test_sizes_of_large_files_are_read(tmp_path, form, options):
 
 
 def test_of_many_pairs_only_some_evenly_spread_are_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(discovery, "SIZES_READ", 4)
+    monkeypatch.setattr(sizes_of_archives, "SIZES_READ", 4)
     for number in range(9):
         put(str(tmp_path), f"vi/{number}.png", data=encoded((10 + number, 8)))
         put(str(tmp_path), f"ir/{number}.png")

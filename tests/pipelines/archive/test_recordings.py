@@ -3,7 +3,8 @@
 import pytest
 
 from pipelines.archive.config import ArchiveConfig
-from pipelines.archive.discover import count_sizes, discover
+from pipelines.archive.discover import discover
+from pipelines.archive.sizes import count_sizes
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.config import FootageConfig

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pipelines.fuse.report import page as report
+from pipelines.fuse.report.histogram import _ticks
 from pipelines.fuse.report.page import write_report
 from pipelines.fuse.schemas import STAGES, output_schema
 from pipelines.storage import objects as storage
@@ -341,7 +342,7 @@ def test_a_histogram_for_each_metric(tmp_path):
     ],
 )
 def test_ticks_are_round_numbers(low, high, expected):
-    assert report._ticks(low, high) == pytest.approx(expected)
+    assert _ticks(low, high) == pytest.approx(expected)
 
 
 def test_time_is_shared_out_over_the_stages(tmp_path):
