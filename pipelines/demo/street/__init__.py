@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.demo.street.scene import Array, compose
+from pipelines.demo.street.scene import compose
 from pipelines.demo.street.sensors import see_infrared, see_visible
+from pipelines.demo.street.things import Array
 from pipelines.demo.street.view import lay_out
 
 DIAL = ("-1", "-0.5", "+0.5", "+1")

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.demo.street.scene import CAR_LENGTH, SHOP, Array, Camera, Patch, Scene, irradiance, single
+from pipelines.demo.street.scene import irradiance
+from pipelines.demo.street.things import CAR_LENGTH, SHOP, Array, Camera, Patch, Scene, single
 from pipelines.demo.street.view import OVERSAMPLING, Layout, index_map, soft_edge
 
 # Optics of the visible camera, for `blur`: the sharp core, halos, and the streaks of a wiped dome.

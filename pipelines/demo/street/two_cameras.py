@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.demo.street.scene import Array, Camera, compose
+from pipelines.demo.street.scene import compose
 from pipelines.demo.street.sensors import see_infrared, see_visible
+from pipelines.demo.street.things import Array, Camera
 from pipelines.demo.street.view import lay_out
 
 A_SIZE, B_SIZE = (640, 480), (512, 416)

@@ -9,7 +9,7 @@ import av
 from av.video.frame import VideoFrame
 
 from pipelines.demo.street import draw_moment
-from pipelines.demo.street.scene import Array
+from pipelines.demo.street.things import Array
 
 SEED = 7
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipelines.demo.street.scene import SHOP, STOREY, Array, Camera, Patch, Scene, single
+from pipelines.demo.street.things import SHOP, STOREY, Array, Camera, Patch, Scene, single
 
 OVERSAMPLING = 2
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from pipelines.demo.street import draw_pair, write_archive
-from pipelines.demo.street.scene import DARK, Scene, compose
+from pipelines.demo.street.scene import compose
+from pipelines.demo.street.things import DARK, Scene
 from pipelines.demo.street.view import lay_out
 
 SEEDS = range(3)
