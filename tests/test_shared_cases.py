@@ -66,7 +66,8 @@ def test_image_tiff_12bit(made: Path, model: upfusion.FusionModel) -> None:
     whole = model.fuse(made / "visible/bits16.png", made / "infrared/bits16.png").astype(float) / 65535
     for bits in (10, 12, 14):
         fused = model.fuse(made / f"visible/bits{bits}.png", made / f"infrared/bits{bits}.tif") / 65535
-        assert np.abs(fused - whole).max() <= 1 / ((1 << bits) - 1)
+        # A level at most in either source, which the gains may amplify.
+        assert np.abs(fused - whole).max() <= 2 / ((1 << bits) - 1)
 
 
 def test_image_tiff_16bit_kinds(made: Path) -> None:

@@ -52,7 +52,7 @@ def export_images(config: ExportConfig, on_progress: Callable[[int], None] = lam
         for row in read_as(file, schema).to_pylist():
             if row["status"] != "ok" or not (row["fused"] or row["fused_uri"]):
                 continue
-            name = image_name(row["pair_id"], FORMATS[wanted], keep_case=row["pair_id"] not in alike)
+            name = image_name(row["pair_id"], FORMATS[wanted], alike)
             uri = storage.join(storage.absolute(config.to), name)
             check_inside(uri, storage.absolute(config.to))
             try:

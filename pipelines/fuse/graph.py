@@ -70,7 +70,7 @@ def _building(
 
 
 def fuse_graph(
-    todo: pa.Table, plan: Plan, workers: Workers, runner: Runner, alike: frozenset[str] = frozenset()
+    todo: pa.Table, plan: Plan, workers: Workers, runner: Runner, alike: frozenset[str] | None = None
 ) -> Any:
     """Build the graph that returns the outcome of each pair (WRITTEN); `alike` are ids that differ in case only."""
     # Enough tasks that every actor gets a few, whatever the size of the archive.

@@ -25,8 +25,8 @@ from upfusion.images import FORMATS, ImageFormat, encode_image
 class Writer:
     """Encodes fused images and writes them and their rows, images first."""
 
-    def __init__(self, config: FuseConfig, model: str, alike: frozenset[str] = frozenset()) -> None:
-        """`alike` are ids that differ from another one of the archive in case only."""
+    def __init__(self, config: FuseConfig, model: str, alike: frozenset[str] | None = None) -> None:
+        """`alike` are the ids that differ from another one of the archive in case only; None where nobody knows."""
         self.config = config
         self.model = model
         self.alike = alike
@@ -85,7 +85,7 @@ class Writer:
         row["fused"] = {"bytes": data, "path": name} if self.config.images == "both" else {"bytes": None, "path": uri}
 
     def _name(self, pair_id: str, image_format: ImageFormat) -> str:
-        return image_name(pair_id, FORMATS[image_format], keep_case=pair_id not in self.alike)
+        return image_name(pair_id, FORMATS[image_format], self.alike)
 
     def _keep_registered(self, row: Row) -> None:
         """Put B as it was fused: in A's pixels, at its own depth, as a TIFF where it has 16 bits.

@@ -18,20 +18,24 @@ LONGEST_NAME, LONGEST_PART = 600, 120
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE)
 
 
-def image_name(pair_id: str, suffix: str, *, keep_case: bool = False) -> str:
+def image_name(pair_id: str, suffix: str, alike: frozenset[str] | None = None) -> str:
     """Return the file name of a pair's image, made from its id; different ids have different names.
 
     Folders are kept; a part that a file system could refuse or confuse (case-insensitive or Unicode-normalizing
-    stores included) is made safe, and the name gets a digest of the id. With `keep_case` capital letters alone are no
-    reason for one: no other id of the archive may differ from this one in case only (`ids_alike`).
+    stores included) is made safe, and the name gets a digest of the id. `alike` are the ids of the archive that differ
+    from another one in case only (`ids_alike`): all of these get one, because an archive may have grown by the second
+    of two, and other capital letters are no reason for one.
     """
     parts = [_safe(part) for part in pair_id.split("/")]
     name = "/".join(parts)
     if len(name.encode()) > LONGEST_NAME:
         name = parts[-1]
     plain = name == pair_id == unicodedata.normalize("NFC", pair_id)
-    # Beyond lower(), casefold() makes one of several letters (ß and ss), which ids_alike() does not compare.
-    plain = plain and pair_id.casefold() == (pair_id.lower() if keep_case else pair_id)
+    if alike is None:
+        plain = plain and pair_id.casefold() == pair_id
+    else:
+        # Beyond lower(), casefold() makes one of several letters (ß and ss), which ids_alike() does not compare.
+        plain = plain and pair_id.casefold() == pair_id.lower() and pair_id not in alike
     # A plain id that ends like a digest could equal the name of another id.
     if not plain or re.search(r"-[0-9a-f]{12}$", name):
         name += "-" + hashlib.sha256(pair_id.encode()).hexdigest()[:12]

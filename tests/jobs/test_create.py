@@ -46,7 +46,7 @@ def test_priors_from_a_store_go_into_the_checkpoint(object_store, tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["huge", "--out", "x"], "Error: unknown preset 'huge'; known presets: paper, base, tiny, small"),
+        (["huge", "--out", "x"], "Error: unknown preset 'huge'; known presets: paper, base, tiny, nano, small"),
         (["small"], "Error: --out is missing"),
         (["small", "--out", "x", "--weights", "nowhere.pth"], "--weights nowhere.pth: no such file or folder"),
         (["small", "--out", "x", "--weights", "."], "no file of ConvNeXt weights lies at"),

@@ -2,11 +2,11 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 
 from pipelines.archive.rows import milliseconds_since
 from pipelines.errors.failures import Row
+from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.alignment import SegmentAlignment
 from pipelines.fuse.footage.container import RecordingError
 from pipelines.fuse.footage.encode import Encoder
@@ -21,18 +22,17 @@ from pipelines.fuse.footage.frames import Frame, Source
 from pipelines.fuse.footage.prefetch import BackgroundConsumer, in_groups, prefetch
 from pipelines.fuse.footage.schemas import STABILITY
 from pipelines.fuse.footage.sync import Paired, choose_frames, pair_by_time, tolerance
+from pipelines.fuse.guide import Guide
 from pipelines.fuse.schemas import SEGMENT_COUNTS, STAGES
-from pipelines.rigs.register import onto_canvas
+from pipelines.rigs.register import Register, onto_canvas
 from pipelines.storage.schema_version import SCHEMA_VERSION
+from upfusion.cameras.pair_options import PairOptions
 from upfusion.cameras.palettes import match_palette
 from upfusion.cameras.sources import SideImage, SourceImage, to_side
-from upfusion.color import Pixels
+from upfusion.color import ColorRule, Pixels
 from upfusion.flicker import change_ratio, flicker
 from upfusion.metrics import METRICS_VERSION, measure
 from upfusion.registration.warp import RigWarp
-
-if TYPE_CHECKING:
-    from pipelines.fuse.footage.segment_actor import SegmentActor
 
 
 class Ready(NamedTuple):
@@ -45,10 +45,31 @@ class Ready(NamedTuple):
     b: Pixels
 
 
-class SegmentRun:
-    """The fusion of one segment in an actor."""
+class Network(Protocol):
+    """What fuses the frames of segments (segment_actor.py), with the settings of the job."""
 
-    def __init__(self, actor: "SegmentActor", row: Row, a: Source, b: Source, file: Path) -> None:
+    config: FuseConfig
+    options: PairOptions
+    register: Register
+    guide: Guide
+    texts: dict[tuple[str, str | None], torch.Tensor]
+    metrics: tuple[str, ...]
+    model_name: str
+
+    def frames_a_pass(self, height: int, width: int) -> int:
+        """Return how many frames of one size form a batch."""
+
+    def fuse_ready(self, ready: list[Ready], text_T: torch.Tensor, balance: float, color: ColorRule) -> list[Pixels]:
+        """Fuse frames in one pass."""
+
+    def luma8_of(self, images: Iterable[Pixels]) -> torch.Tensor:
+        """Return lumas (N, 1, H, W) on the 0..255 scale."""
+
+
+class SegmentRun:
+    """The fusion of one segment."""
+
+    def __init__(self, actor: Network, row: Row, a: Source, b: Source, file: Path) -> None:
         self.actor, self.config, self.row, self.a, self.b = actor, actor.config, row, a, b
         self.start = a.video.seconds_at(row["start_pts"])
         self.end = float("inf") if row["end_pts"] is None else a.video.seconds_at(row["end_pts"])

@@ -13,6 +13,7 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
+from pipelines.storage.parquet import read_table
 from tests.camera_files import counts, dji_jpeg, flir_jpeg, jpeg, png, visible
 from tests.stages import run_stages
 from upfusion.cameras.flir import decode_flir
@@ -29,7 +30,8 @@ def plan(source, out, **options):
 
 def fuse(source, out, **options):
     run_stages(plan(source, out, **options))
-    return {row["pair_id"]: row for row in Destination(str(out)).read_columns(None).to_pylist()}
+    rows = [row for uri in Destination(str(out)).pair_files() for row in read_table(uri).to_pylist()]
+    return {row["pair_id"]: row for row in rows}
 
 
 def put(folder, **files):

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from pipelines.storage import lock as locks
@@ -64,7 +66,10 @@ def test_a_job_that_is_alive_is_named_and_left_alone(place: str, other: "subproc
 
 
 def test_a_job_that_was_killed_on_this_machine_is_replaced_at_once(place: str, other: "subprocess.Popen[str]") -> None:
-    other.kill()  # it is a zombie until somebody waits for it, as many parents never do
+    other.kill()
+    # It is a zombie, soon, until somebody waits for it, as many parents never do.
+    while psutil.Process(other.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
     waited: list[str] = []
     with locked(place, "fuse job", waited.append):
         assert owner_of(place).pid != other.pid

@@ -1,15 +1,18 @@
 """Names of image files."""
 
+import itertools
 import os
+import re
 import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines.storage import objects as storage
-from pipelines.storage.names import image_name
+from pipelines.storage.names import ids_alike, image_name
 
 NASTY = [
     "..", ".", "...", "../x", "a/../b", "a/./b", "a/b", "a//b", "/a/b", "a/b/", "/", "//", "", " ", "a ", " a", "a.",
@@ -84,7 +87,17 @@ def test_whatever_an_id_is_its_image_lies_below_the_folder(pair_id):
 @given(IDS, IDS)
 def test_whatever_two_ids_are_their_names_differ_on_every_store(one, other):
     assume(one != other)
-    for form in ("NFC", "NFD"):
-        folded = [unicodedata.normalize(form, image_name(pair_id, "")).casefold() for pair_id in (one, other)]
+    alike = ids_alike(pa.chunked_array([[one, other]], pa.string()))
+    for form, known in itertools.product(("NFC", "NFD"), (None, alike)):
+        folded = [unicodedata.normalize(form, image_name(pair_id, "", known)).casefold() for pair_id in (one, other)]
         names = {unicodedata.normalize(form, name) for name in folded}
         assert len(names) == 2
+
+
+def test_capital_letters_stay_where_no_other_id_differs_in_them_alone():
+    ids = pa.chunked_array([["FLIR_04484", "CAM", "cam"]])
+    names = [image_name(pair_id, ".png", ids_alike(ids)) for pair_id in ids.to_pylist()]
+    assert names[0] == "FLIR_04484.png"
+    assert all(re.fullmatch(r"(CAM|cam)-[0-9a-f]{12}\.png", name) for name in names[1:])
+    # Before the archive grew by the second of the two.
+    assert image_name("CAM", ".png", frozenset()) == "CAM.png"
