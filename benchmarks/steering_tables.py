@@ -192,7 +192,8 @@ ANSWERS = """
 Each is judged by the mean over 20 pairs of all sets, their middle 128x128 pixels: `more_a` and `more_b` by the share of
 B, `hot` by the luma of hot targets, `dark` by the luma of the darkest quarter, `quiet` by the grain of the flattest.
 *Right*: it moves the right way; *clear*: by at least {nothing} of the smallest step that can be asked for (a balance of
-.3, .5 of the other wishes). An unrelated sentence is right where it moves none of the four by that much.
+.3, .5 of the other wishes). An unrelated sentence is right where it moves none of the four by that much. Nothing counts
+as moved in a direction in which the model takes no step at all.
 """
 
 FLICKER = """

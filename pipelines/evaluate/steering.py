@@ -30,6 +30,9 @@ SMALLEST_WISHES: Mapping[str, Wish] = {
 }
 """The smallest step that a sentence can ask for in each direction: "a bit more of"."""
 
+LEAST_STEP: Mapping[str, float] = {"more_a": 0.01, "more_b": 0.01, "hot": 0.1, "dark": 0.1, "quiet": 0.02}
+"""A model whose smallest step moves less, in share or in grey levels, cannot be asked for that direction."""
+
 NOTHING = 0.25
 """A move of less than this share of the smallest step is none."""
 
@@ -68,7 +71,7 @@ def measure_steps(model: FusionModel, crops: Sequence[Crop], base: Mapping[str, 
 def judge_answer(
     direction: str, text: str, base: Mapping[str, Tensor], moved: Mapping[str, Tensor], steps: Mapping[str, float]
 ) -> Answer:
-    """Judge a sentence by what it moves; a direction whose step goes the wrong way or nowhere cannot be moved.
+    """Judge a sentence by what it moves; a direction in which the model takes no step (LEAST_STEP) is not moved.
 
     Raises ValueError for a direction that is neither one of DIRECTIONS nor UNRELATED.
     """
@@ -77,7 +80,7 @@ def judge_answer(
     moves = {}
     for name, (measure, sign) in DIRECTIONS.items():
         step = sign * steps[name]
-        moves[name] = sign * mean_move(measure, base, moved) / step if step > 0 else 0.0
+        moves[name] = sign * mean_move(measure, base, moved) / step if step > LEAST_STEP[name] else 0.0
     return Answer(direction, text, moves)
 
 
