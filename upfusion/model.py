@@ -38,7 +38,7 @@ def load(
     text_encoder: str | Path | None = None,
     pretrained: bool = True,
 ) -> "FusionModel":
-    """Load a checkpoint file, a preset that ships trained (`tiny`), or an untrained preset to work on.
+    """Load a checkpoint file, a preset that ships trained (`tiny`, `nano`), or an untrained preset to work on.
 
     `device` is a GPU where there is one, else the CPU. `weights` (ConvNeXt, for an untrained preset) and
     `text_encoder` are local copies of priors, for machines that reach no model hub; `pretrained=False` makes an
