@@ -85,4 +85,5 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage, reason):
 def test_an_unknown_model_is_refused():
     result = info("huge")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "Error: no model 'huge': neither a preset that ships trained (tiny) nor a checkpoint file\n"
+    why = "neither a preset that ships trained (nano, tiny) nor a checkpoint file"
+    assert result.stderr == f"Error: no model 'huge': {why}\n"

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from jobs.command_line import main
-from pipelines.archive import discover
+from pipelines.archive import sizes
 from tests.camera_files import counts, flir_jpeg, visible
 
 
@@ -64,7 +64,7 @@ def test_flags_choose_the_pairs(archive):
 
 def test_it_is_said_when_only_some_sizes_were_read(archive, monkeypatch):
     assert not any("evenly spread" in line for line in lines(pairs(archive)))
-    monkeypatch.setattr(discover, "SIZES_READ", 2)
+    monkeypatch.setattr(sizes, "SIZES_READ", 2)
     assert "Sizes are of 2 pairs, evenly spread." in lines(pairs(archive))
 
 

@@ -45,13 +45,13 @@ def test_a_checkpoint_is_read_from_where_it_lies(place):
 def test_a_preset_without_weights_is_refused_with_what_to_do(preset):
     with pytest.raises(UsageError, match=rf"no model '{preset}': the preset ships without trained weights") as caught:
         read_model(preset)
-    assert "Use one that has them (tiny)" in str(caught.value)
+    assert "Use one that has them (nano, tiny)" in str(caught.value)
     assert "`upfusion convert` takes the weights that the authors of UP-Fusion published" in str(caught.value)
 
 
 def test_a_model_that_is_nowhere_is_refused_with_what_there_is(place):
     for model in ("huge", storage.join(place, "huge.safetensors")):
-        with pytest.raises(UsageError, match=r"neither a preset that ships trained \(tiny\) nor a ch") as caught:
+        with pytest.raises(UsageError, match=r"neither a preset that ships trained \(nano, tiny\) nor a ch") as caught:
             read_model(model)
         assert f"no model {model!r}" in str(caught.value)
 
