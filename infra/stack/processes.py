@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 LINES_SHOWN = 10
-# The time at which a process began is told from the machine's clock, which is set while it runs.
+# When a process began is computed from the machine's clock, which may be set while it runs.
 CLOCK_STEP = 10.0
 
 

@@ -16,7 +16,7 @@ SHARD_PATIENCE = 120.0
 def own_destination(
     uri: str, kind: str, on_wait: Callable[[str], None] | None = None, *, patience: float = 0.0
 ) -> Iterator[Lock]:
-    """Hold the lock of `--out` during a `with` block; `kind` is what others are told of this job (`fuse job`).
+    """Hold the lock of `--out` during a `with` block; `kind` names this job in the messages of others (`fuse job`).
 
     Raises UsageError if another job that is alive holds it, or if the folder cannot be written.
     """

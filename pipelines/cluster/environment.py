@@ -1,4 +1,4 @@
-"""What the environment says of the cluster that a job runs on; read without importing Ray, which takes seconds."""
+"""The cluster and the CPUs that a job runs on; read without importing Ray, which takes seconds."""
 
 import json
 import os
@@ -11,6 +11,13 @@ DESTINATION = "upfusion.destination"
 def is_remote() -> bool:
     """Tell whether the environment names a cluster that runs already."""
     return os.environ.get("RAY_ADDRESS", "local") != "local"
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use; on macOS, which does not say, how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def submitted() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Running the stages of a small job in this process: the same blocks and rows as on Ray, without seconds of start."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from pipelines.cluster.environment import is_remote
+from pipelines.cluster.environment import is_remote, usable_cpus
 from pipelines.cluster.runner import PAIRS_WORTH_A_COPY, Built, Progress, Workers, advance
 from pipelines.config.fields import RunnerChoice
 from pipelines.errors.exceptions import UsageError
@@ -78,7 +77,7 @@ class InlineRunner:
         if gpus_per_actor and not there:
             raise UsageError(f"--gpus-per-actor {gpus_per_actor:g}: this machine has no GPU; 0 runs on CPUs")
         gpus = 1.0 if there and gpus_per_actor != 0 else 0.0
-        threads = 1 if gpus else len(os.sched_getaffinity(0))
+        threads = 1 if gpus else usable_cpus()
         place = "on the GPU" if gpus else f"on {threads} CPU thread{'s' * (threads != 1)}"
         return Workers(1, 1.0, gpus, threads, why=f"in this process, {place}; --runner ray starts Ray instead")
 

@@ -18,7 +18,7 @@ import ray.data
 import tenacity
 
 from pipelines.cluster import dataset, execute
-from pipelines.cluster.environment import is_remote, submitted
+from pipelines.cluster.environment import is_remote, submitted, usable_cpus
 from pipelines.cluster.runner import PAIRS_WORTH_A_COPY, Built, Progress, Workers
 from pipelines.errors.exceptions import UsageError
 
@@ -250,7 +250,7 @@ class Cluster:
 
     @staticmethod
     def _cores() -> int:
-        return len(os.sched_getaffinity(0))
+        return usable_cpus()
 
 
 def _cpus_beside_gpus(nodes: list[dict[str, float]], gpus: float) -> float:

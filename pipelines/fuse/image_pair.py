@@ -1,6 +1,5 @@
 """Two image files in, one out, in this process: the stages of a job without its manifest, rows and report."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -9,6 +8,7 @@ import torch
 
 from pipelines.archive.load import load_sources
 from pipelines.archive.rows import unpack_image
+from pipelines.cluster.environment import usable_cpus
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
 from pipelines.fuse.actor import FuseActor
@@ -62,7 +62,7 @@ def _fuse(plan: Plan) -> Row:
         checkpoint=plan.checkpoint_bytes,
         texts=plan.texts_of(pairs),
         metrics=config.metrics,
-        threads=1 if on_gpu else len(os.sched_getaffinity(0)),
+        threads=1 if on_gpu else usable_cpus(),
         on_gpu=on_gpu,
         precision=config.precision,
         guide=config.guide,

@@ -34,7 +34,7 @@ DEAD_SECONDS = 60.0
 """An owner on another machine that has not done so for this long is dead."""
 POLL_SECONDS = 1.0
 SAME_START_SECONDS = 60.0
-"""Start times of one process, read twice, differ by less: they are told from the clock, which may be set meanwhile."""
+"""Start times of one process, read twice, differ by less: the machine's clock may be set meanwhile."""
 
 
 class DestinationBusyError(UsageError):

@@ -34,7 +34,7 @@ def test_what_was_written_down_is_ended_by_another_process_and_nothing_else_is(p
     # The clock was set by a second.
     later.started["sleep"]["began"] -= 1
     assert later.runs("sleep")
-    # An id that is somebody else's by now.
+    # The id of another process by now.
     later.started["sleep"]["began"] -= 60
     assert not later.runs("sleep")
     later.stop()

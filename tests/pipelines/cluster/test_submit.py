@@ -1,4 +1,4 @@
-"""What is told to a cluster, and what is not; tests/chaos/test_stack.py has the cluster."""
+"""What a cluster gets of a submission, and what it does not; tests/chaos/test_stack.py has the cluster."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -67,7 +67,7 @@ def test_a_job_that_is_alive_is_named_and_left_alone(place: str, other: "subproc
 
 def test_a_job_that_was_killed_on_this_machine_is_replaced_at_once(place: str, other: "subprocess.Popen[str]") -> None:
     other.kill()
-    # It is a zombie, soon, until somebody waits for it, as many parents never do.
+    # It is a zombie, soon, until its parent waits for it, as many never do.
     while psutil.Process(other.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     waited: list[str] = []

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from pipelines.fuse.report import page as report
-from pipelines.fuse.report.histogram import _ticks
 from pipelines.fuse.report.page import write_report
 from pipelines.fuse.schemas import STAGES, output_schema
 from pipelines.storage import objects as storage
@@ -331,18 +330,6 @@ def test_a_histogram_for_each_metric(tmp_path):
     heights = [float(bar["height"]) for bar in page.all("rect", "bar")]
     assert heights[-1] < max(heights) == report.PLOT_HEIGHT
     assert "mean 0.5 p5 0.23 p50 0.5 p95 0.77" in page.text
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (29.0, 92.0, [40, 60, 80]),
-        (-0.1, 0.1, [-0.1, -0.05, 0, 0.05, 0.1]),
-    ],
-)
-def test_ticks_are_round_numbers(low, high, expected):
-    assert _ticks(low, high) == pytest.approx(expected)
 
 
 def test_time_is_shared_out_over_the_stages(tmp_path):
