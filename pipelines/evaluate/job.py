@@ -12,11 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.cluster.dataset import Graph, add_actors, add_tasks, begin_with
 from pipelines.cluster.destination_lock import own_destination
-from pipelines.cluster.execute import run_to_end
 from pipelines.cluster.ray_cluster import Cluster
-from pipelines.cluster.runner import Built, Progress, Workers
+from pipelines.cluster.runner import Built, Progress, Runner, Workers
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
 from pipelines.evaluate.comparison import compare
@@ -120,7 +118,7 @@ def _key(fusion: Row, pair_key: list[Any], plan: EvaluationPlan) -> str:
 
 
 def _measure(
-    wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, cluster: Cluster, on_progress: Listener
+    wanted: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, runner: Runner, on_progress: Listener
 ) -> int:
     """Measure the fusions that have no row yet, and return how many."""
     todo = _list_left(wanted, plan, folder)
@@ -135,10 +133,10 @@ def _measure(
         is_first = False
         if not left:
             return None
-        workers = cluster.workers(plan.config.actors, plan.config.gpus_per_actor, len(left))
-        return Built(_graph(left, plan, folder, workers), _count_fusions(left), workers)
+        workers = runner.workers(plan.config.actors, plan.config.gpus_per_actor, len(left))
+        return Built(_graph(left, plan, folder, workers, runner), _count_fusions(left), workers)
 
-    run_to_end(build, partial(on_progress, "measuring"), "fusions")
+    runner.run_to_end(build, partial(on_progress, "measuring"), "fusions")
     return _count_fusions(todo)
 
 
@@ -156,11 +154,11 @@ def _count_fusions(rows: list[Row]) -> int:
     return sum(len(row["fusions"]) for row in rows)
 
 
-def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers) -> Graph:
+def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, workers: Workers, runner: Runner) -> Any:
     """Build the graph that returns the outcome of each fusion (WRITTEN)."""
     blocks = [pa.Table.from_pylist(todo[i : i + PAIRS_A_BLOCK], WORK) for i in range(0, len(todo), PAIRS_A_BLOCK)]
-    measured = add_actors(
-        add_tasks(begin_with(blocks), fetch_fusions, plan.config.max_bytes, workers=workers),
+    measured = runner.add_actors(
+        runner.add_tasks(runner.begin_with(blocks), fetch_fusions, plan.config.max_bytes, workers=workers),
         MeasureActor,
         workers,
         metrics=plan.config.metrics,
@@ -169,7 +167,7 @@ def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, work
         detector=plan.detection and (plan.detection.config, plan.detection.weights),
         max_pixels=plan.config.max_pixels,
     )
-    return add_tasks(measured, folder.put_rows, workers=workers)
+    return runner.add_tasks(measured, folder.put_rows, workers=workers)
 
 
 def _collect(plan: EvaluationPlan, wanted: list[Row], fusions: Fusions, folder: EvaluationFolder) -> pa.Table:
