@@ -34,12 +34,12 @@ stack: $(VENV)/.installed-runtime $(VENV)/.installed-stack ## start a cluster he
 	@$(BIN)/python -m infra.stack $(or $(ARGS),start)
 
 test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some: make test ARGS=tests/pipelines
-	@# Files side by side, the slow ones first (tests/conftest.py): the tests wait more than they compute. Each starts
-	@# a Ray of its own, so that with more than two of them at once on two cores nodes miss their time to start.
+	@# Files side by side, except that those which share a Ray follow each other; these and slow ones come first
+	@# (tests/scheduling.py). With more than two at once on two cores, nodes of Ray miss their time to start.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about 35 minutes)
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m extended tests/chaos $(ARGS)
+chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about 40 minutes)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m extended $(ARGS)
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
 	$(BIN)/ruff check

@@ -1,9 +1,10 @@
 """What every test can use."""
 
 import os
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pipelines.cluster.ray_cluster import Cluster
 from . import object_store as servers
 
 # Hooks of pytest, which looks for them here.
+from .scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: F401
 from .tally import LINES, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown  # noqa: F401
 
 
@@ -30,12 +32,6 @@ def pytest_report_header() -> str:
     if missing := missing_ceph_programs():
         reason = f" (Ceph RGW is not installed, these are missing: {', '.join(missing)})"
     return f"object store: {kind} {version_of(kind)}, started by the first test that uses it{reason}"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long, so that none of them runs alone at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +64,29 @@ def ray_here(object_store: servers.ObjectStore) -> Iterator[Cluster]:  # noqa: A
     """A Ray on this machine that jobs of this process share; its workers see the object store."""
     with Cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def tracking_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Make an empty database of MLflow in a folder and return its URI: a copy of one, whose making takes seconds."""
+    import mlflow  # takes seconds, which most files need not spend
+
+    empty = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{empty}").search_experiments()
+
+    def copy(folder: Path) -> str:
+        return f"sqlite:///{shutil.copy(empty, folder / empty.name)}"
+
+    return copy
+
+
+@pytest.fixture
+def forget_tracking() -> Iterator[None]:
+    """Make MLflow forget the server of a job in this process, which outdoes the environment's."""
+    import mlflow
+
+    yield
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,6 @@ def test_a_full_disk_stops_the_job_and_more_room_lets_it_go_on(archive: Path, tm
         check_whole(str(tmp_path / "disk"))
 
 
-@pytest.mark.usefixtures("ray_here")
 def test_a_disk_that_is_read_only_is_refused_before_anything_starts(archive: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "ro"):
         with pytest.raises(UsageError, match=r"--out .* cannot be used: .*Read-only file system"):

@@ -16,6 +16,7 @@ import pytest
 
 from jobs.exit_codes import EXIT_INTERRUPTED
 from jobs.fuse import command as fuse_command
+from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
 from pipelines.storage import objects as storage
@@ -38,7 +39,7 @@ from tests.processes import start_job
 from tests.stages import run_stages
 from tests.tally import COUNTED
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 FEW, MANY = 97, 200
 BROKEN, ALONE = "street_017", "street_018"
@@ -88,8 +89,7 @@ def of_a_job(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 def of_the_stages(tmp_path: Path) -> Undisturbed:
     """What the stages of a job make of a few pairs, one after the other and without Ray."""
     make_dirty_archive(tmp_path / "in", FEW)
-    _, source, *words = command(tmp_path / "in", tmp_path / "out")
-    run_stages(plan_fuse(fuse_command.request(list(map(str, [source, *words])))[0]))
+    run_stages(plan_fuse(config_of(command(tmp_path / "in", tmp_path / "out"))))
     return Undisturbed(tmp_path / "in", tmp_path / "out", rows_of(tmp_path / "out"))
 
 
@@ -100,9 +100,13 @@ def store(object_store: Any) -> Iterator[tuple[FaultProxy, str]]:
         yield proxy, object_store.new_bucket()
 
 
-def command(archive: object, out: object) -> list[object]:
-    options = ["--no-tracking", "--runner", "ray", "--images", "both", "--metrics", "vif,ssim"]
+def command(archive: object, out: object, runner: str = "ray") -> list[object]:
+    options = ["--no-tracking", "--runner", runner, "--images", "both", "--metrics", "vif,ssim"]
     return ["fuse", archive, "--out", out, *options]
+
+
+def config_of(command: list[object]) -> FuseConfig:
+    return fuse_command.request(list(map(str, command[1:])))[0]
 
 
 def killer(undisturbed: Undisturbed, out: str, proxy: FaultProxy | None, seed: int) -> Killer:
@@ -192,7 +196,6 @@ def test_ctrl_c_and_three_kills_on_a_store_with_faults(
     assert not [line for line in said.splitlines() if "ray" in line.lower() or "Warning" in line or "Traceback" in line]
 
 
-@pytest.mark.extended
 @pytest.mark.parametrize("seed", SEEDS)
 def test_kills_at_random(seed: int, of_a_job: Undisturbed, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     in_store = seed // len(VICTIMS) % 2 == 1

@@ -28,7 +28,7 @@ SEGMENTS = [f"night/cam/segment_{number:05d}" for number in range(4)]
 
 
 def config(source: object, out: object, **settings: Any) -> FuseConfig:
-    settings = {"metrics": "en", "segment_seconds": 0.35, "metrics_every": 4, "actors": 1, **settings}
+    settings = {"metrics": "en", "segment_seconds": 0.35, "metrics_every": 4, "runner": "inline", **settings}
     return FuseConfig(source=str(source), out=str(out), no_tracking=True, **settings)
 
 
@@ -57,8 +57,8 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     for path in archive.rglob("*.*"):
         storage.write_bytes(f"{bucket}/in/{path.relative_to(archive)}", path.read_bytes())
 
-    # From a store to a store, without a pause.
-    whole = fuse(plan_fuse(config(f"{bucket}/in", f"{bucket}/out")))
+    # From a store to a store on Ray, without a pause.
+    whole = fuse(plan_fuse(config(f"{bucket}/in", f"{bucket}/out", runner="ray", actors=1)))
     assert (whole.pairs, whole.ok, whole.failed, whole.fused_now) == (6, 5, 1, 6)
     rows = rows_of(f"{bucket}/out")
     assert list(rows) == ["broken", *SEGMENTS, "street"]
@@ -84,7 +84,7 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     assert (success["pairs"], success["recordings"], success["recordings_with_gaps"]) == (6, 2, 1)
     assert b"night/cam" in storage.read_bytes(f"{bucket}/out/report.html")
 
-    # Here it is interrupted after the first segment, and the same command resumes.
+    # Here, in this process, it is interrupted after the first segment, and the same command resumes.
     def interrupt(progress: Progress) -> None:
         if progress.done == 2:  # there is one pair of images: these are segments
             raise KeyboardInterrupt

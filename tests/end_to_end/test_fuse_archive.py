@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipelines.cluster.ray_cluster import Cluster
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse import graph
 from pipelines.fuse.config import FuseConfig
@@ -22,13 +23,14 @@ from pipelines.storage import objects as storage
 from tests.archives import make_archive, make_pair
 from upfusion.metrics import DEFAULT_METRICS, METRICS
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+
+def config(source: object, out: object, **settings: Any) -> FuseConfig:
+    told = {"no_tracking": True, "runner": "inline"}
+    return FuseConfig(source=str(source), out=str(out), **told | settings)
 
 
 def run(source: object, out: object, **settings: Any) -> Outcome:
-    settings.setdefault("no_tracking", True)
-    config = FuseConfig(source=str(source), out=str(out), **settings)
-    return fuse(plan_fuse(config))
+    return fuse(plan_fuse(config(source, out, **settings)))
 
 
 def rows_of(out: object) -> list[dict[str, Any]]:
@@ -53,8 +55,8 @@ class Fused:
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Fused:
-    """Five sound pairs, some of other sizes and depth, and all that can be wrong with one."""
+def mixed(tmp_path_factory: pytest.TempPathFactory, ray_here: Cluster) -> Fused:  # noqa: ARG001
+    """Five sound pairs, some of other sizes and depth, and all that can be wrong with one; fused on Ray."""
     folder = tmp_path_factory.mktemp("mixed")
     source, visible, infrared = folder / "in", folder / "in" / "visible", folder / "in" / "infrared"
     make_archive(source, 5)
@@ -74,15 +76,15 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Fused:
 
     # What an interrupted run leaves that had found one pair more.
     make_pair(source, "gone", seed=14)
-    config = FuseConfig(source=str(source), out=str(folder / "out"), images="both", no_tracking=True, actors=1)
-    interrupted = plan_fuse(config)
-    Destination(config.out).claim(interrupted.run)
-    Destination(config.out).merge_manifest(interrupted.found.pairs)
+    told = config(source, folder / "out", images="both", runner="ray", actors=1)
+    interrupted = plan_fuse(told)
+    Destination(told.out).claim(interrupted.run)
+    Destination(told.out).merge_manifest(interrupted.found.pairs)
     for sensor in (visible, infrared):
         (sensor / "gone.png").unlink()
 
-    outcome = fuse(plan_fuse(config))
-    return Fused(source, folder / "out", outcome, {row["pair_id"]: row for row in rows_of(config.out)})
+    outcome = fuse(plan_fuse(told))
+    return Fused(source, folder / "out", outcome, {row["pair_id"]: row for row in rows_of(told.out)})
 
 
 def test_every_pair_becomes_one_row_with_its_image_and_metrics(mixed: Fused) -> None:
@@ -109,7 +111,7 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(mixed: Fused) -> 
 
 
 def test_a_job_in_this_process_makes_the_same_rows_and_images(mixed: Fused, tmp_path: Path) -> None:
-    outcome = run(mixed.source, tmp_path / "out", images="both", runner="inline")
+    outcome = run(mixed.source, tmp_path / "out", images="both")
     assert (outcome.pairs, outcome.ok, outcome.failed) == (10, 7, 3)
 
     def comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def test_a_job_in_this_process_makes_the_same_rows_and_images(mixed: Fused, tmp_
     assert [comparable(row) for row in rows_of(tmp_path / "out")] == on_ray
     images = {path.name: path.read_bytes() for path in (mixed.out / "images").iterdir()}
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "images").iterdir()} == images
-    assert run(mixed.source, tmp_path / "out", images="both", runner="inline").fused_now == 0
+    assert run(mixed.source, tmp_path / "out", images="both").fused_now == 0
 
 
 def test_bad_files_become_rows_that_a_person_understands(mixed: Fused) -> None:
@@ -180,8 +182,7 @@ def test_each_run_does_what_is_missing_and_no_pair_twice(tmp_path: Path) -> None
     broken.write_bytes(good)
     make_pair(tmp_path / "in", "street_100", seed=100)
     seen = list[bool]()
-    config = FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "out"), no_tracking=True)
-    grown = fuse(plan_fuse(config), lambda _: seen.append(success.exists()))
+    grown = fuse(plan_fuse(config(tmp_path / "in", tmp_path / "out")), lambda _: seen.append(success.exists()))
     assert (grown.fused_now, grown.ok, grown.failed) == (2, 3, 1)
     assert seen
     assert not any(seen)
@@ -205,6 +206,7 @@ def test_each_run_does_what_is_missing_and_no_pair_twice(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.extended
+@pytest.mark.usefixtures("ray_here")
 def test_shards_side_by_side_are_the_whole_archive_in_blocks_of_so_many_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +214,8 @@ def test_shards_side_by_side_are_the_whole_archive_in_blocks_of_so_many_bytes(
     # Three pairs fill a block, and the fourth makes it larger than that.
     monkeypatch.setattr(graph, "BYTES_A_BLOCK_CPU", 3 * (64 * 48 * 4 + 500))
     monkeypatch.setattr(graph, "TASKS_AN_ACTOR", 1)
-    outcomes = [run(tmp_path / "in", tmp_path / "out", shard=f"{n}/2", actors=1, metrics="none") for n in (1, 2)]
+    settings = {"runner": "ray", "actors": 1, "metrics": "none"}
+    outcomes = [run(tmp_path / "in", tmp_path / "out", shard=f"{n}/2", **settings) for n in (1, 2)]
     assert [outcome.failed for outcome in outcomes] == [0, 0]
     shards = [tmp_path / "out" / f"shard-{number}-of-2" for number in (1, 2)]
     assert sorted(row["pair_id"] for shard in shards for row in rows_of(shard)) == ids
@@ -224,7 +227,7 @@ def test_shards_side_by_side_are_the_whole_archive_in_blocks_of_so_many_bytes(
     assert len(sizes) <= 8
     # An archive that grows moves no pair.
     make_pair(tmp_path / "in", "street_100")
-    again = [run(tmp_path / "in", tmp_path / "out", shard=f"{n}/2", actors=1, metrics="none") for n in (1, 2)]
+    again = [run(tmp_path / "in", tmp_path / "out", shard=f"{n}/2", **settings) for n in (1, 2)]
     assert sum(outcome.fused_now for outcome in again) == 1
     assert sum(outcome.ok for outcome in again) == 21
 

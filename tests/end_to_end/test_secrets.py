@@ -4,7 +4,7 @@ import base64
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,8 +61,8 @@ def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
                 yield f"dump of {name}", "\n".join(database.iterdump()).encode()
 
 
-def run_job(*arguments: object) -> tuple[int, str]:
-    process = start_job(*arguments)
+def fuse_on_ray(*words: object) -> tuple[int, str]:
+    process = start_job("fuse", *words)
     said, _ = process.communicate(timeout=300)
     return process.returncode, said
 
@@ -115,32 +115,58 @@ def write_manifest(planted: Path, *rows: str) -> Path:
     return manifest
 
 
-@pytest.mark.slow
-def test_no_secret_is_in_anything_that_a_job_leaves(planted: Path, betrayer: str) -> None:
+def fuse_in_process(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["fuse", *map(str, words)])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("runner", "fuse"),
+    [("inline", fuse_in_process), pytest.param("ray", fuse_on_ray, marks=[pytest.mark.slow, pytest.mark.extended])],
+)
+@pytest.mark.usefixtures("forget_tracking")
+def test_no_secret_is_in_anything_that_a_job_leaves(
+    runner: str, fuse: Callable[..., tuple[int, str]], planted: Path, betrayer: str, tracking_in: Callable[[Path], str]
+) -> None:
     (planted / "in" / "infrared" / "street_002.png").write_text("\n".join(ALL.values()))
     manifest = write_manifest(planted, f"refused,visible/street_000.png,{betrayer}/1.png")
     out, mlflow = planted / "out", planted / "mlflow"
     mlflow.mkdir()
-    options = ["--tracking-uri", f"sqlite:///{mlflow}/mlflow.db", "--allow", betrayer, "--metrics", "en", "--verbose"]
-    code, said = run_job("fuse", manifest, "--out", out, "--images", "both", "--runner", "ray", *options)
+    options = ["--tracking-uri", tracking_in(mlflow), "--allow", betrayer, "--metrics", "en", "--verbose"]
+    code, said = fuse(manifest, "--out", out, "--images", "both", "--runner", runner, *options)
     assert code == 3, said
     errors = {row["pair_id"]: row["error"] for row in pq.read_table(out / "pairs").to_pylist() if row["error"]}
     assert set(errors) == {"2", "refused"}
     # It came through, and nothing of it.
     assert "not signed with ***" in errors["refused"]
     assert (mlflow / "mlartifacts").is_dir()
-    assert list((planted / "ray").rglob("*.log"))
+    assert bool(list((planted / "ray").rglob("*.log"))) == (runner == "ray")
     for folder in (out, mlflow, planted / "ray"):
         assert leaks(folder) == {}
     assert found_in(said.encode()) == set()
 
 
-@pytest.mark.slow
 def test_no_secret_is_in_what_a_crash_shows(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise OSError(f"https://me:{IN_URIS['a password']}@host: {' '.join(ALL.values())}")
+
+    monkeypatch.setattr("pipelines.fuse.job.write_report", crash)
+    options = ("--no-tracking", "--runner", "inline", "--metrics", "none", "--verbose")
+    code, said = fuse_in_process(planted / "in", "--out", planted / "out", *options)
+    assert code == 1
+    assert "Traceback (most recent call last):" in said
+    assert "https://me:***@host" in said
+    assert found_in(said.encode()) == set()
+    assert leaks(planted / "out") == {}
+
+
+@pytest.mark.slow
+@pytest.mark.extended
+def test_no_secret_is_in_what_a_crash_of_ray_shows(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Ray names the path of its socket, which is too long.
     monkeypatch.setenv("RAY_TMPDIR", f"{planted}/{IN_URIS['a password']}/{'long' * 25}")
     options = ("--no-tracking", "--runner", "ray", "--verbose")
-    code, said = run_job("fuse", planted / "in", "--out", planted / "out", *options)
+    code, said = fuse_on_ray(planted / "in", "--out", planted / "out", *options)
     assert code == 1
     assert "Traceback (most recent call last):" in said
     assert "/***/longlong" in said

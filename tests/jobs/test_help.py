@@ -73,12 +73,12 @@ def test_nothing_heavy_is_imported_for_help_or_the_refusal_of_a_request():
 
 
 def test_a_person_sees_that_something_happens_and_a_log_does_not(tmp_path):
-    words = [sys.executable, "-m", "jobs.fuse", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
-    error = f"Error: SOURCE {tmp_path / 'nowhere'} does not exist"
-    assert subprocess.run(words, capture_output=True, text=True, check=False).stderr == f"{error}\n"
+    words = [str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
+    assert invoke("fuse", *words).stderr == f"Error: SOURCE {tmp_path / 'nowhere'} does not exist\n"
     ours, theirs = pty.openpty()
     said = ""
-    with subprocess.Popen(words, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as process:
+    command = [sys.executable, "-m", "jobs.fuse", *words]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as process:
         os.close(theirs)
         with suppress(OSError):  # Linux's way to say that the other end is closed
             while part := os.read(ours, 1000):

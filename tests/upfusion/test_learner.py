@@ -170,12 +170,12 @@ def test_a_network_learns_what_its_teacher_makes_whose_weights_stay() -> None:
     torch.manual_seed(1)
     teacher = UPFusion(SMALL)
     before = {name: weight.clone() for name, weight in teacher.state_dict().items()}
-    recipe = replace(RECIPE, steps=60, loss=LossWeights(intensity=0, gradient=0, imitation=1), learning_rate=3e-3)
+    recipe = replace(RECIPE, steps=20, loss=LossWeights(intensity=0, gradient=0, imitation=1), learning_rate=6e-3)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         learner = Learner(UPFusion(SMALL), recipe, teacher=teacher)
-    losses = [float(learner.learn([batch_of(2)])["imitation"]) for _ in range(60)]
-    assert losses[-1] < 0.7 * losses[0]
+    losses = [float(learner.learn([batch_of(2)])["imitation"]) for _ in range(20)]
+    assert losses[-1] < 0.8 * losses[0]
     assert are_equal(before, teacher.state_dict())
 
 

@@ -41,7 +41,7 @@ def fuse_config(**settings: Any) -> FuseConfig:
     """Return what the fused pairs were made with."""
     source, out, model = (f"s3://{BUCKET}/{name}" for name in ("archive", "fused", "model.safetensors"))
     told = {"source": source, "out": out, "model": model, "metrics": METRICS, "images": "both", "no_tracking": True}
-    return FuseConfig(**told | settings)
+    return FuseConfig(**told | {"runner": "inline"} | settings)
 
 
 def start_of_training() -> Checkpoint:

@@ -14,7 +14,7 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.plan import plan_fuse
 from tests.stages import run_stages
-from tests.upfusion.registration.scenes import SIZE, planted, scene, unregistered
+from tests.upfusion.registration.scenes import SIZE, planted, scene, search_one_turn, unregistered
 from upfusion.registration.coordinates import distance
 from upfusion.registration.rig import Rig
 
@@ -89,14 +89,18 @@ def test_auto_estimates_first_and_the_rig_belongs_to_the_result(archive: Path, t
     assert again.run["digest"] == plan.run["digest"] != plan_fuse(FuseConfig(**settings)).run["digest"]
 
 
-def test_pairs_of_other_scenes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_pairs_of_other_scenes_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search_one_turn(monkeypatch)
     source = write_pairs(tmp_path / "in", [(scene(0)[0], scene(100)[1])])
     with pytest.raises(UsageError, match="no transform makes these 1 pairs agree"):
         plan_fuse(FuseConfig(source=str(source), out=str(tmp_path / "out"), rig="auto", no_tracking=True))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_rig_for_each_camera(tmp_path: Path) -> None:
+def test_a_rig_for_each_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_one_turn(monkeypatch)
     for camera in ("cam3", "cam7"):
         write_pairs(tmp_path / "in" / camera, unregistered(1, TRUTH if camera == "cam3" else np.eye(3), first=3))
     write_pairs(tmp_path / "in" / "cam9", [(scene(0)[0], scene(100)[1])])

@@ -1,8 +1,9 @@
-"""An evaluation as a whole: sets and images on disk and in an object store, a real Ray, a real MLflow."""
+"""An evaluation as a whole, in this process and on Ray: pairs on disk and in an object store, a real MLflow."""
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.inline import InlineRunner
 from pipelines.cluster.runner import Progress
 from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.config import EvaluateConfig
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 METRICS = ("vif", "vif_balanced", "ssim_balanced", "en")
 BASELINES = ("mean", "max", "laplacian", "a")
-COUNT = 16  # enough for the evaluation to be stopped before it is through
+COUNT = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,15 @@ def config(folder: Path, out: str, methods: tuple[str, ...], **settings: Any) ->
     return EvaluateConfig(**told | {"out": out, "methods": methods, "tracking_uri": tracking} | settings)
 
 
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Evaluate without Ray, even if other tests of this process have started it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.evaluate.job.Cluster", lambda **_: InlineRunner())
+        patch.setattr("pipelines.cluster.inline._is_connected", lambda: False)
+        yield
+
+
 def write_peer(folder: Path, ids: list[str]) -> None:
     """Images of somebody's method: one pair has none, one file is no pair's, one is too small, one a JPEG inside."""
     (folder / "peer").mkdir()
@@ -70,15 +80,15 @@ def write_peer(folder: Path, ids: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def evaluated(
-    ray_here: Cluster,  # noqa: ARG001
     object_store: ObjectStore,
+    tracking_in: Callable[[Path], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Evaluated]:
     folder = tmp_path_factory.mktemp("evaluated")
+    tracking_in(folder)
     ids = make_archive(folder / "in", COUNT)
     write_peer(folder, ids)
     out = f"{object_store.new_bucket()}/evaluation"
-    before = mlflow.get_tracking_uri()
     done = []
 
     def stop_after_some(stage: str, progress: Progress) -> None:
@@ -86,7 +96,7 @@ def evaluated(
             done.append(progress.done)
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as environment:
+    with pytest.MonkeyPatch.context() as environment, in_this_process():
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         methods = (f"peer={folder / 'peer'}", *BASELINES)
         with pytest.raises(KeyboardInterrupt):
@@ -96,7 +106,7 @@ def evaluated(
         shutil.copy(folder / "peer" / f"{ids[3]}.png", folder / "peer" / f"{ids[4]}.png")
         second = evaluate(plan_evaluation(config(folder, out, ("tiny", *methods))))
     yield Evaluated(folder, done[0], first, second)
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
 
 
 def values_of(evaluation: Evaluation, method: str, metric: str) -> dict[str, float]:
@@ -110,11 +120,23 @@ def test_a_stopped_evaluation_resumes_and_a_method_more_measures_only_itself(eva
     assert 0 < everything - evaluated.first.measured_now < everything
     assert evaluated.first.measured_now <= everything - evaluated.stopped_after
     assert evaluated.second.measured_now == COUNT + 1
-    again = evaluate(
-        plan_evaluation(evaluated.second.plan.config.model_copy(update={"no_tracking": True, "no_pictures": True}))
-    )
+    quietly = {"no_tracking": True, "no_pictures": True}
+    with in_this_process():
+        again = evaluate(plan_evaluation(evaluated.second.plan.config.model_copy(update=quietly)))
     assert again.measured_now == 0
     assert again.values.equals(evaluated.second.values)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_on_ray_the_values_are_the_same(evaluated: Evaluated, tmp_path: Path) -> None:
+    methods = (f"peer={evaluated.folder / 'peer'}", "mean")
+    on_ray = evaluate(
+        plan_evaluation(config(evaluated.folder, str(tmp_path), methods, no_tracking=True, no_pictures=True))
+    )
+    assert on_ray.measured_now == 2 * COUNT - 1
+    for method in ("peer", "mean"):
+        for metric in METRICS:
+            assert values_of(on_ray, method, metric) == pytest.approx(values_of(evaluated.second, method, metric))
 
 
 def test_there_is_one_row_for_every_pair_method_and_metric(evaluated: Evaluated) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
@@ -45,9 +45,9 @@ OTHER_BYTES = replace(TINY, name="other").to_bytes()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> str:
+def server(tmp_path_factory: pytest.TempPathFactory, tracking_in: Callable[[Path], str]) -> str:
     folder = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = tracking_in(folder)
     mlflow.MlflowClient(uri).create_experiment("train", artifact_location=(folder / "mlartifacts").as_uri())
     return uri
 
@@ -131,7 +131,14 @@ def test_no_index_has_to_provide_upfusion(run_id: str, client: mlflow.MlflowClie
     assert not [line for line in required if "upfusion" in line]
     for named in ("python_env.yaml", "conda.yaml"):
         assert "upfusion" not in (folder / named).read_text()
-    # Whoever loads it has MLflow and what is required, and nothing of this checkout.
+    assert (folder / "code" / "upfusion" / "model.py").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.extended
+def test_whoever_loads_a_version_needs_nothing_of_this_checkout(run_id: str, client: mlflow.MlflowClient) -> None:
+    register_model(TINY_BYTES, "elsewhere", run_id=run_id)
+    folder = Path(client.get_model_version_download_uri("elsewhere", "1").removeprefix("file://"))
     said = subprocess.run([sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, cwd=folder.parent)
     assert said.returncode == 0, said.stderr
     shape, *imported = said.stdout.split()

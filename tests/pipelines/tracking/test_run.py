@@ -1,7 +1,7 @@
 """The MLflow run of a fuse job, in a real MLflow with its SQLite store."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from mlflow.entities import Run
 
 from infra.stack.object_store import free_port
-from pipelines.cluster.ray_cluster import Cluster
+from pipelines.cluster.inline import InlineRunner
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
@@ -19,6 +19,7 @@ from pipelines.fuse.plan import plan_fuse
 from pipelines.tracking.run import InputData, TrackingLostError, check_tracking, open_run
 from tests.archives import make_archive
 
+JOB_ID = "01000000"
 SECRET = "a-very-secret-word"
 METADATA = {
     "job_submission_id": "fuse-out-1",
@@ -42,7 +43,12 @@ class Tracked:
 def fuse_tracked(folder: Path, **settings: Any) -> None:
     uri = f"sqlite:///{folder}/mlflow.db"
     config = FuseConfig(
-        source=str(folder / "in"), out=str(folder / "out"), tracking_uri=uri, metrics="vif,en", **settings
+        source=str(folder / "in"),
+        out=str(folder / "out"),
+        tracking_uri=uri,
+        metrics="vif,en",
+        runner="inline",
+        **settings,
     )
     fuse(plan_fuse(config))
 
@@ -56,21 +62,22 @@ def only_run(folder: Path, experiment: str = "upfusion") -> Run:
 
 
 @pytest.fixture(scope="module")
-def tracked(ray_here: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:  # noqa: ARG001
-    """Three pairs, one of them broken: the first alone, then the rest."""
+def tracked(tracking_in: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:
+    """Three pairs, one of them broken: the first alone, then the rest as if on Ray, in a submitted job."""
     folder = tmp_path_factory.mktemp("tracked")
+    tracking_in(folder)
     make_archive(folder / "in", 3)
     (folder / "in" / "visible" / "street_002.png").write_bytes(b"")
-    before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         environment.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
         fuse_tracked(folder, limit=1)
         first = only_run(folder)
+        environment.setattr(InlineRunner, "job_id", JOB_ID)
         environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": METADATA}))
         fuse_tracked(folder)
         yield Tracked(folder, first, only_run(folder))
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
 
 
 def test_a_job_is_one_run_with_everything_one_asks_of_it(tracked: Tracked) -> None:
@@ -81,7 +88,7 @@ def test_a_job_is_one_run_with_everything_one_asks_of_it(tracked: Tracked) -> No
     assert (run.data.metrics["pairs"], run.data.metrics["ok"], run.data.metrics["failed"]) == (3, 2, 1)
     assert {f"{m}_{n}" for m in ("vif", "en") for n in ("mean", "p5", "p50", "p95")} <= set(run.data.metrics)
     assert run.data.metrics["pairs_per_second"] > 0
-    assert run.data.tags["ray.job_id"]
+    assert run.data.tags["ray.job_id"] == JOB_ID
     assert run.inputs.dataset_inputs[0].dataset.name == "manifest"
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     assert json.loads((artifacts / "run.json").read_text())["config"]["model"] == "tiny"
@@ -91,10 +98,10 @@ def test_a_job_is_one_run_with_everything_one_asks_of_it(tracked: Tracked) -> No
 
 
 def test_a_submitted_job_tells_its_id_and_what_it_was_told(tracked: Tracked) -> None:
-    assert not [name for name in tracked.first.data.tags if name.startswith(("ray.submission", "ray.metadata"))]
+    assert not [name for name in tracked.first.data.tags if name.startswith("ray.")]
     tags = {name: value for name, value in tracked.run.data.tags.items() if name.startswith("ray.")}
-    assert tags.pop("ray.job_id")
     assert tags == {
+        "ray.job_id": JOB_ID,
         "ray.submission_id": "fuse-out-1",
         "ray.metadata.team _night_": "streets",
         "ray.metadata.note": "signed with ***",
@@ -128,19 +135,12 @@ def test_a_remote_cluster_without_a_tracking_server_is_refused(monkeypatch: pyte
     check_tracking(None, no_tracking=False)
 
 
-@pytest.fixture
-def tracking_uri_kept() -> Iterator[None]:
-    before = mlflow.get_tracking_uri()
-    yield
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.mark.usefixtures("tracking_uri_kept")
+@pytest.mark.usefixtures("forget_tracking")
 def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_resumes_when_it_is_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracking_in: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    there, gone = f"sqlite:///{tmp_path}/mlflow.db", f"http://127.0.0.1:{free_port()}"
+    there, gone = tracking_in(tmp_path), f"http://127.0.0.1:{free_port()}"
     told = {"digest": "1", "config": {"model": "tiny"}, "versions": {}, "git_commit": None}
     of = {"kind": "fuse", "uri": "/data/out", "data": InputData("manifest", "/data/out/manifest.parquet", "2")}
 
@@ -163,11 +163,11 @@ def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_resumes
     assert run.data.params == {"model": "tiny"}
 
 
-@pytest.mark.usefixtures("tracking_uri_kept")
+@pytest.mark.usefixtures("forget_tracking")
 def test_a_job_that_is_killed_before_its_run_is_described_finds_it_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracking_in: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = FuseConfig(source="in", out="out", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    config = FuseConfig(source="in", out="out", tracking_uri=tracking_in(tmp_path))
     told = {"digest": "1", "config": {"model": "tiny"}, "versions": {"upfusion": "1"}, "git_commit": "abc"}
     of = {"kind": "fuse", "uri": "/data/out", "data": InputData("manifest", "/data/out/manifest.parquet", "2")}
 

@@ -14,8 +14,8 @@ class Board(list):
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory) -> mlflow.MlflowClient:
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+def client(tmp_path_factory, tracking_in) -> mlflow.MlflowClient:
+    client = mlflow.MlflowClient(tracking_in(tmp_path_factory.mktemp("mlflow")))
     client.create_experiment("training")
     return client
 

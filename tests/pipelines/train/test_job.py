@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -55,14 +56,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(folder: Path) -> tuple[RunFolder, Heard]:
+def whole(folder: Path, tracking_in: Callable[[Path], str]) -> tuple[RunFolder, Heard]:
     """A run that nothing happened to."""
     heard = Heard()
-    uri = f"sqlite:///{folder}/mlflow.db"
-    before = mlflow.get_tracking_uri()
+    uri = tracking_in(folder)
     registered = {"register_as": "mini", "alias": "champion", "tracking_uri": uri}
     outcome = train_mini(folder / "pairs", folder / "whole", heard, **beginning(folder), **registered)
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
     assert outcome.steps == STEPS
     return outcome.folder, heard
 

@@ -21,6 +21,8 @@ from upfusion.metrics import measure
 LARGEST_IN_FLOAT32 = 2**16
 # And larger ones still with methods' fusions alone: means and maxima of small images go the same ways.
 LARGEST_WITH_RECIPES = 2**17
+# Those of a camera's whole image (from 480x640 on) take half of all the time, and are left to `make chaos`.
+LARGEST_IN_EVERY_RUN = 2**18
 RECIPES = ("a", "b", "max", "mean")
 FOLDER = Path(__file__).parents[4] / "shared" / "oracles"
 
@@ -45,7 +47,7 @@ class Case:
 def oracle(definition: str, convert: Callable[[float], float] = float) -> pytest.MarkDecorator:
     """Give a test every `case` of a definition; `convert` turns the evaluator's value into ours.
 
-    Cases are left out whose value is rounding noise, and recipes of large images.
+    Cases are left out whose value is rounding noise, and recipes of large images; the largest are `extended`.
     """
     if not (FOLDER / "oracles.json").exists():
         missing = pytest.mark.skip(reason=f"no reference values in {FOLDER}")
@@ -53,9 +55,12 @@ def oracle(definition: str, convert: Callable[[float], float] = float) -> pytest
     rows = [row for row in _rows() if row["metric"] == definition and (row["stable"] is not False or row["degenerate"])]
     rows = [row for row in rows if row["fused"] not in RECIPES or _pixels(row) <= LARGEST_WITH_RECIPES]
     assert rows, f"no case of {definition} in {FOLDER}"
-    return pytest.mark.parametrize(
-        "case", [pytest.param(_case(row, convert), id=row["id"].split("#")[0]) for row in rows]
-    )
+    return pytest.mark.parametrize("case", [_parameter(row, convert) for row in rows])
+
+
+def _parameter(row: dict[str, Any], convert: Callable[[float], float]) -> Any:
+    marks = [pytest.mark.extended] if _pixels(row) > LARGEST_IN_EVERY_RUN else []
+    return pytest.param(_case(row, convert), id=row["id"].split("#")[0], marks=marks)
 
 
 def assert_agrees(name: str, case: Case, rel: float = 1e-9, **others: str) -> None:

@@ -2,8 +2,11 @@
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from upfusion.registration import estimate
+from upfusion.registration.coarse import turns
 from upfusion.registration.coordinates import Matrix, Size, middle, similarity, translation
 from upfusion.registration.views import PairOfViews, view
 
@@ -48,3 +51,9 @@ def unregistered(count: int, matrix: Matrix, size: Size = SIZE, first: int = 0) 
 def views_of(pairs: list[tuple[Pixels, Pixels]]) -> list[PairOfViews]:
     """Return pairs as registration takes them."""
     return [(view(a), view(b)) for a, b in pairs]
+
+
+def search_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search for cameras turned in one way instead of seven, where nothing will be found."""
+    first = turns()[:1]
+    monkeypatch.setattr(estimate, "turns", lambda: first)
