@@ -34,7 +34,6 @@ from pipelines.evaluate.sets import find_sets
 from pipelines.evaluate.steering import Answer, judge_answer, measure_steps
 from upfusion.model import FusionModel
 from upfusion.phrase_bank import digest_texts, load_phrase_bank
-from upfusion.text import load_text_encoder
 
 SENTENCES = Path(__file__).parent / "paraphrases.tsv"
 EMBEDDED = SENTENCES.with_suffix(".safetensors")
@@ -151,7 +150,8 @@ def read_sentences() -> tuple[list[tuple[str, str]], Tensor]:
 def embed_sentences(location: str) -> None:
     """Embed the sentences with a local copy of the text encoder, and keep that."""
     texts = [line.split("\t")[1] for line in SENTENCES.read_text(encoding="utf-8").splitlines()[1:]]
-    embedding_NT = load_text_encoder("all-MiniLM-L6-v2", 384, location)(texts)
+    guidance = upfusion.load("tiny", "cpu", text_encoder=location).guidance
+    embedding_NT = torch.stack([guidance.embed("ir_visible", text) for text in texts])
     save_file({"embeddings": embedding_NT.half().contiguous()}, EMBEDDED, {"texts_sha256": digest_texts(texts)})
 
 

@@ -8,9 +8,14 @@ from torch import Tensor
 from upfusion.checkpoint import Checkpoint
 from upfusion.prompts import PROMPTS, TASKS
 from upfusion.text import TextEncoder, load_text_encoder
+from upfusion.text_parts import parts_naming_one_source
+from upfusion.wishes import TextReader
 
 SAME_ENCODER = 1e-3
 """Largest relative difference between two embeddings of one text by one encoder, on any device or version."""
+
+CLEAR_WISH = 0.3
+"""A text that is read to wish for this much beside a balance is read as a whole."""
 
 
 def check_balance(balance: float, checkpoint: Checkpoint) -> None:
@@ -26,6 +31,9 @@ class Guidance:
 
     `location` is a local copy of the text encoder, for machines that reach no model hub. The encoder is loaded
     when the first text needs it, and must give what the bank holds: embeddings of two encoders never meet.
+
+    A text that names both sources ("less visible, more thermal") is guided by its part that says most about one of
+    them, where the network reads wishes: of two sources an embedding hardly says which one is to be stronger.
     """
 
     def __init__(self, checkpoint: Checkpoint, location: str | Path | None = None) -> None:
@@ -51,7 +59,7 @@ class Guidance:
         text = self._text(task if prompt is None else prompt)
         if text not in self.known:
             self._encoder = self._encoder or self._load()
-            self.known[text] = self._encoder([text])[0]
+            self.known[text] = self._encode(text, self._encoder)
         return self.known[text]
 
     def _text(self, prompt: str) -> str:
@@ -62,6 +70,26 @@ class Guidance:
             # Weights that were trained with one text know that one.
             return bank["general"].text if "general" in bank else PROMPTS[prompt]
         return prompt
+
+    def _encode(self, text: str, encoder: TextEncoder) -> Tensor:
+        whole_T = encoder([text])[0]
+        parts = parts_naming_one_source(text)
+        if parts == [text] or not self.checkpoint.config.takes_balance:
+            return whole_T
+        reader = self._reader()
+        if (reader(whole_T[None])[0, 1:] > CLEAR_WISH).any():
+            return whole_T
+        parts_NT = encoder(parts)
+        return parts_NT[reader(parts_NT)[:, 0].abs().argmax()]
+
+    def _reader(self) -> TextReader:
+        reader = TextReader(self.checkpoint.config.text_dim).requires_grad_(False).eval()
+        prefix = "reader."
+        weights = {
+            name.removeprefix(prefix): w for name, w in self.checkpoint.weights.items() if name.startswith(prefix)
+        }
+        reader.load_state_dict(weights)
+        return reader
 
     def _load(self) -> TextEncoder:
         name, bank = self.checkpoint.config.text_encoder, self.checkpoint.prompts

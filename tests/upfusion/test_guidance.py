@@ -15,6 +15,8 @@ from upfusion.text import TextEncoder, embed_bank
 
 from .small_priors import CLIP, NETWORK, TEXT_DIM, encode_by, make_clip, write_clip
 
+STEERED = replace(NETWORK, text_gate=True)
+
 NOWHERE = "/no/text/encoder/lies/here"
 
 
@@ -88,6 +90,39 @@ def test_a_prompt_of_ones_own_is_encoded_once(bank: dict[str, Prompt], encoder: 
     assert encoded[3:] == ["Keep the skull."]
 
 
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        ({"less visible": -0.2, "more thermal": 0.6}, "more thermal"),
+        ({"less visible": -0.9, "more thermal": 0.6}, "less visible"),
+        ({}, "less visible"),
+    ],
+)
+def test_a_text_about_both_sources_is_guided_by_the_part_that_says_most(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch, read: dict[str, float], expected: str
+) -> None:
+    _read_as(monkeypatch, {text: [balance, 0.0, 0.0, 0.0] for text, balance in read.items()})
+    embedding_T = Guidance(_checkpoint({}, STEERED), encoder).embed("ct_mri", "less visible, more thermal")
+    torch.testing.assert_close(embedding_T, encode_by(make_clip(), expected)[0])
+
+
+def test_a_text_about_both_sources_that_asks_for_something_else_is_read_whole(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "make hot people bright in the thermal and the visible"
+    _read_as(monkeypatch, {text: [0.0, 0.8, 0.0, 0.0]})
+    torch.testing.assert_close(
+        Guidance(_checkpoint({}, STEERED), encoder).embed("ct_mri", text), encode_by(make_clip(), text)[0]
+    )
+
+
+def test_without_a_reader_a_text_about_both_sources_is_embedded_whole(encoder: Path) -> None:
+    text = "less visible, more thermal"
+    torch.testing.assert_close(
+        Guidance(_checkpoint({}), encoder).embed("ct_mri", text), encode_by(make_clip(), text)[0]
+    )
+
+
 def test_the_encoder_still_fits_after_the_bank_was_in_a_file(bank: dict[str, Prompt], encoder: Path) -> None:
     read = parse_checkpoint(_checkpoint(bank).to_bytes(), "mine")
     torch.testing.assert_close(
@@ -139,6 +174,17 @@ def test_an_unknown_task_is_refused_with_the_known_ones(bank: dict[str, Prompt],
 def test_an_empty_prompt_is_refused(bank: dict[str, Prompt], prompt: str) -> None:
     with pytest.raises(ValueError, match="the prompt is empty; leave it out to use the built-in prompt of the task"):
         Guidance(_checkpoint(bank), NOWHERE).embed("ct_mri", prompt)
+
+
+def _read_as(monkeypatch: pytest.MonkeyPatch, wishes: dict[str, list[float]]) -> None:
+    """Have texts read as given, and all others as asking for nothing."""
+    known = [(encode_by(make_clip(), text)[0], torch.tensor(wish)) for text, wish in wishes.items()]
+
+    def read(text_NT: Tensor) -> Tensor:
+        found = ([wish for known_T, wish in known if torch.allclose(known_T, text_T)] for text_T in text_NT)
+        return torch.stack([matching[0] if matching else torch.zeros(4) for matching in found])
+
+    monkeypatch.setattr(Guidance, "_reader", lambda _: read)
 
 
 def _checkpoint(prompts: dict[str, Prompt], config: NetworkConfig = NETWORK) -> Checkpoint:
