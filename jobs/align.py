@@ -24,8 +24,8 @@ def command(config: AlignConfig, verbose: bool) -> int:  # noqa: ARG001
         outcome = align(config, status.update)
     console = Terminal()
     for camera, rig in outcome.estimated.rigs.rigs.items():
-        said = escape(rig.describe())
-        console.print(f"[bold]{escape(camera) or 'Rig':9s}[/] {said}", highlight=False, soft_wrap=True)
+        description = escape(rig.describe())
+        console.print(f"[bold]{escape(camera) or 'Rig':9s}[/] {description}", highlight=False, soft_wrap=True)
     for camera, why in outcome.estimated.refused.items():
         console.print(f"[yellow]{escape(camera) or 'rest':9s}[/] {escape(why)}", highlight=False, soft_wrap=True)
     for heading, text in {"File": outcome.file, "Page": outcome.page}.items():

@@ -130,8 +130,8 @@ def _flag(field: str) -> str:
 
 
 def _help(text: str | None, config: type[BaseModel], positional: tuple[str, ...]) -> str:
-    said = inspect.cleandoc(text or "")
-    return "\n\n".join([said, *(f"{field.upper()}: {config.model_fields[field].description}" for field in positional)])
+    arguments = (f"{field.upper()}: {config.model_fields[field].description}" for field in positional)
+    return "\n\n".join([inspect.cleandoc(text or ""), *arguments])
 
 
 def _read_yaml(path: str | None) -> dict[str, Any]:
@@ -197,8 +197,8 @@ class JobCommand(click.Command):
             for name, value in context.params.items()
             if name in fields and source_of(name) != ParameterSource.DEFAULT
         }
-        said = {**_read_yaml(context.params["config"]), **flags}
-        return _validate(self.config, said, self.positional, EXAMPLES.get(self.name or "", "")), said
+        given = {**_read_yaml(context.params["config"]), **flags}
+        return _validate(self.config, given, self.positional, EXAMPLES.get(self.name or "", "")), given
 
     def request(self, words: Sequence[str]) -> tuple[Any, list[str]]:
         """Check the arguments of a command; return the configuration, and equivalent arguments without a file.
@@ -206,10 +206,10 @@ class JobCommand(click.Command):
         Raises UsageError, and click's UsageError.
         """
         with self.make_context(self.name, list(words)) as context:
-            config, said = self.read(context)
+            config, given = self.read(context)
             places: list[str] = []
             flags = ["--verbose"] if context.params["verbose"] else []
-        for name, value in said.items():
+        for name, value in given.items():
             texts = [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
             if name in self.positional:
                 places += texts

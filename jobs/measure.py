@@ -65,8 +65,8 @@ def _values_table(one: "Measured") -> Table:
     table.add_column("value", justify="right")
     table.add_column("", style="dim")
     for name, value in one.values.items():
-        said = METRICS[name].title if value is not None else f"none: {one.reasons[name]}"
-        table.add_row(name, "" if value is None else f"{value:.4f}", said)
+        meaning = METRICS[name].title if value is not None else f"none: {one.reasons[name]}"
+        table.add_row(name, "" if value is None else f"{value:.4f}", meaning)
     return table
 
 

@@ -46,9 +46,9 @@ def command(job: str, words: tuple[str, ...], wait: bool, metadata: tuple[str, .
     from pipelines.cluster.submit import submit
 
     try:
-        config, said = import_module(f"jobs.{job}").command.request(words)
+        config, values = import_module(f"jobs.{job}").command.request(words)
         check_shared_paths(config, remote=True)
-        submission = submit(job, said, config.out, metadata=_pairs(metadata), **where)
+        submission = submit(job, values, config.out, metadata=_pairs(metadata), **where)
         uri = None if config.no_tracking else config.tracking_uri or "the cluster's MLFLOW_TRACKING_URI"
         _say(Terminal(stderr=True), submission, uri)
         sys.exit(_wait(submission) if wait else EXIT_OK)
@@ -78,12 +78,12 @@ def _wait(submission: "Submission") -> int:
     from pipelines.cluster.submit import follow
 
     try:
-        code, said = follow(submission, lambda text: click.echo(text, nl=False))
+        code, reason = follow(submission, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:
         click.echo(f"\n{submission.id} keeps running; the commands above show its log and stop it", err=True)
         return EXIT_INTERRUPTED
-    if said:
-        click.echo(f"{submission.id}: {said}", err=True)
+    if reason:
+        click.echo(f"{submission.id}: {reason}", err=True)
     return code
 
 

@@ -18,7 +18,7 @@ from pipelines.storage import objects as storage
 LOG_WIDTH = 120
 """Columns without a terminal, as in the log of a Ray job; rich would cut tables at 80."""
 
-SAID_SHOWN = 4000  # characters
+CAPTURED_SHOWN = 4000  # characters
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -47,18 +47,18 @@ def quiet(verbose: bool) -> Iterator[Console]:
         yield Terminal(stderr=True)
         return
     with (
-        tempfile.TemporaryFile("w+b") as said,
+        tempfile.TemporaryFile("w+b") as captured,
         os.fdopen(os.dup(1), "w", encoding="utf-8") as output,
         os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal,
     ):
-        _point_streams_at(said.fileno(), said.fileno())
+        _point_streams_at(captured.fileno(), captured.fileno())
         try:
             yield Terminal(file=terminal)
         except (UsageError, JobStoppedError):
             raise
         except Exception:
-            said.seek(0)
-            tail = COLOUR.sub("", said.read().decode(errors="replace"))[-SAID_SHOWN:]
+            captured.seek(0)
+            tail = COLOUR.sub("", captured.read().decode(errors="replace"))[-CAPTURED_SHOWN:]
             terminal.write(printable(storage.redact(tail)))
             raise
         finally:

@@ -15,9 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from upfusion.full_precision import full_precision
+from upfusion.sobel import sobel_magnitude
 
 CORRECTION = 0.3
 """Largest change of the low-pass rest, on the scale of luma, beyond what lies between A and B."""
+
+STEEP = 0.12
+"""Sobel response of the luma at the scale of the coarsest band from which on an area is not flat."""
 
 _TAPS = (0.125, 0.375, 0.375, 0.125)
 """Binomial, and symmetric about the centre of 2x2 pixels, as bilinear upsampling is."""
@@ -47,6 +51,18 @@ def merge(pyramid: Pyramid) -> Tensor:
     for detail_B1HW in reversed(pyramid.bands):
         x_B1HW = _double(x_B1HW).add_(detail_B1HW)
     return x_B1HW
+
+
+def smooth_where_flat(a: Pyramid, b: Pyramid, quiet_B: Tensor) -> tuple[Pyramid, Pyramid]:
+    """Take detail away where both sources are flat at the scale of the coarsest band: noise and grain.
+
+    `quiet_B` in [0, 1] says how much of it. What is steep at that scale in either source keeps all its detail.
+    """
+    steepest_B1HW = torch.maximum(*(sobel_magnitude(_double(x.rest) + x.bands[-1]) for x in (a, b)))
+    taken_B1HW = quiet_B[:, None, None, None] * torch.exp(-((steepest_B1HW / STEEP) ** 2))
+    kept = [1 - resize(taken_B1HW, detail.shape[-2:]) for detail in a.bands]
+    smooth_a, smooth_b = (Pyramid([x * k for x, k in zip(one.bands, kept, strict=True)], one.rest) for one in (a, b))
+    return smooth_a, smooth_b
 
 
 def local_energy(pyramid: Pyramid, size: tuple[int, int]) -> Tensor:

@@ -139,10 +139,10 @@ def _image_error(error: Exception, data: bytes) -> ImageError:
     known = data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
     if known or not isinstance(error, UnidentifiedImageError):
         # Damaged files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, EOFError, struct.error.
-        said = str(error) if not isinstance(error, UnidentifiedImageError) else "it cannot be opened"
-        if _UNSUPPORTED.search(said):
-            return unsupported(f"the image ({said})")
-        return truncated(said) if ends_early(data) else damaged(said)
+        message = str(error) if not isinstance(error, UnidentifiedImageError) else "it cannot be opened"
+        if _UNSUPPORTED.search(message):
+            return unsupported(f"the image ({message})")
+        return truncated(message) if ends_early(data) else damaged(message)
     readable = "PNG, JPEG, WebP, BMP, TIFF, GIF"
     return ImageError(
         "not_an_image", f"the file is not an image that can be read ({readable}): it begins with {data[:16]!r}"

@@ -16,8 +16,9 @@ from torch import Tensor
 from upfusion.blur import gaussian_blur
 from upfusion.feature_loss import feature_loss
 from upfusion.fidelity_loss import fidelity_loss, harmonic_mean
+from upfusion.sobel import sobel_magnitude
 
-BLUR_BORDER = 6
+_BLUR_BORDER = 6
 SMALLEST_SIMILARITY = 0.02
 """SSIM can be negative, of which there is no harmonic mean."""
 
@@ -139,21 +140,19 @@ def bounds_loss(crops: Crops) -> Tensor:
 
 
 def wishes_loss(crops: Crops) -> Tensor:
-    """What is left to do of the wishes: bright targets stay bright, the dark is lifted, flat areas are smooth.
+    """What is left to do of the wishes: bright targets stay bright, the dark is lifted.
 
-    A quarter of the first is wished for always, so that no balance makes a person vanish.
+    A quarter of the first is wished for always, so that no balance makes a person vanish. Noise is suppressed without
+    learning (gain_output.py).
     """
     missing_B = _bright_targets_missing(torch.maximum(crops.a, crops.b), crops.fused)
     loss = (missing_B * (0.25 + 0.75 * crops.wish[:, 1])).mean()
-    asked = (crops.wish[:, 2:] > 0).any(dim=1)
+    asked = crops.wish[:, 2] > 0
     if not asked.any():
         return loss
     some = crops[asked]
-    _, _, dark_B, quiet_B = some.wish.unbind(dim=1)
-    blurred_B1HW = blur_inside(some.fused)
-    unlit_B = _mean(F.relu(_lifted(blur_inside(torch.maximum(some.a, some.b))) - blurred_B1HW))
-    noise_B = _mean(_flatness(some.a, some.b) * (_inside(some.fused) - blurred_B1HW).abs())
-    return loss + (4 * dark_B * unlit_B + 10 * quiet_B * noise_B).sum() / len(crops.a)
+    unlit_B = _mean(F.relu(_lifted(_blur_inside(torch.maximum(some.a, some.b))) - _blur_inside(some.fused)))
+    return loss + 4 * (some.wish[:, 2] * unlit_B).sum() / len(crops.a)
 
 
 def imitation_loss(crops: Crops) -> Tensor:
@@ -179,28 +178,10 @@ def _lifted(x_B1HW: Tensor) -> Tensor:
     return torch.where(x_B1HW < 0.4, 0.4 * (x_B1HW / 0.4).clamp_min(1e-3) ** 0.6, 0.0)
 
 
-def _flatness(a_B1HW: Tensor, b_B1HW: Tensor) -> Tensor:
-    """Say where both sources are flat at a coarser scale, by 0 to 1, inside the border that a blur costs."""
-    steepest = torch.maximum(*(sobel_magnitude(blur_inside(x)) for x in (a_B1HW, b_B1HW)))
-    return torch.exp(-((steepest / 0.1) ** 2))
-
-
-def blur_inside(x_B1HW: Tensor) -> Tensor:
-    """Blur by a Gaussian of 2 pixels, which costs BLUR_BORDER pixels on each side."""
-    return gaussian_blur(x_B1HW, 2 * BLUR_BORDER + 1, 2.0)
-
-
-def _inside(x_B1HW: Tensor) -> Tensor:
-    return x_B1HW[..., BLUR_BORDER:-BLUR_BORDER, BLUR_BORDER:-BLUR_BORDER]
+def _blur_inside(x_B1HW: Tensor) -> Tensor:
+    """Blur by a Gaussian of 2 pixels, which costs 6 pixels on each side."""
+    return gaussian_blur(x_B1HW, 2 * _BLUR_BORDER + 1, 2.0)
 
 
 def _mean(x_B1HW: Tensor) -> Tensor:
     return x_B1HW.mean(dim=(1, 2, 3))
-
-
-def sobel_magnitude(x_B1HW: Tensor) -> Tensor:
-    """Sum of the absolute horizontal and vertical Sobel responses, borders reflected: (B, 1, H, W)."""
-    kernel = x_B1HW.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
-    kernels = torch.stack([kernel, kernel.T])[:, None]
-    responses = F.conv2d(F.pad(x_B1HW, (1, 1, 1, 1), mode="reflect"), kernels)
-    return responses.abs().sum(dim=1, keepdim=True)

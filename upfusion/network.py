@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upfusion.dense import DenseDecoder, dense_level, strided_downsample
-from upfusion.gain_output import Pyramid, apply_gains, count_maps, local_energy, split
+from upfusion.gain_output import Pyramid, apply_gains, count_maps, local_energy, smooth_where_flat, split
 from upfusion.gam import GeometricAffineModulation
 from upfusion.presets import NetworkConfig
 from upfusion.restormer import downsample, restormer_level, upsample
 from upfusion.scpm import SemanticChannelPruning
 from upfusion.tcpm import PlainJoin, TextGuidedChannelPerturbation
-from upfusion.wishes import WISHES, TextReader, join_wishes
+from upfusion.wishes import WISHES, TextReader, Wish, join_wishes
 
 
 class UPFusion(nn.Module):
@@ -92,6 +92,9 @@ class UPFusion(nn.Module):
         joined = [tcpm(a, b, text_BT, wish_BW) for tcpm, a, b in zip(self.tcpm, levels_a, levels_b, strict=True)]
         maps_BMHW = self.decoder.output(self.decoder(joined))
         if self.config.gains:
+            quiet_B = wish_BW[:, Wish._fields.index("quiet")]
+            if quiet_B.any():
+                pyramid_a, pyramid_b = smooth_where_flat(pyramid_a, pyramid_b, quiet_B)
             return apply_gains(maps_BMHW.float(), pyramid_a, pyramid_b)
         painted_B1HW = F.pixel_shuffle(maps_BMHW, self.config.stem_stride)
         return painted_B1HW + torch.maximum(a_B1HW, b_B1HW) if self.config.residual else painted_B1HW

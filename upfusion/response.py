@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from upfusion.blur import gaussian_blur
-from upfusion.losses import sobel_magnitude
+from upfusion.sobel import sobel_magnitude
 
 TARGET_DEVIATIONS = 1.5
 """A hot or bright target exceeds the mean of the brighter source by so many standard deviations."""

@@ -39,14 +39,14 @@ class Network:
     @classmethod
     def make(cls) -> "Network":
         """Make a bridge with a name and addresses that nobody uses; raises StackError where that is not allowed."""
-        said = ""
+        reason = ""
         for number in random.sample(range(1, 255), 20):
             network = cls(f"upfusion{number}", number)
             try:
                 # Only one of several can make a namespace of this name.
                 _ip("netns", "add", network.name)
             except (subprocess.CalledProcessError, FileNotFoundError) as error:
-                said = _said(error)
+                reason = _reason_of(error)
                 continue
             try:
                 _ip("-n", network.name, "link", "add", "bridge", "type", "bridge")
@@ -57,13 +57,13 @@ class Network:
                 _run("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "true")
             except (subprocess.CalledProcessError, FileNotFoundError) as error:
                 network.remove()
-                raise StackError(_said(error)) from error
+                raise StackError(_reason_of(error)) from error
             return network
-        raise StackError(said)
+        raise StackError(reason)
 
     def remove(self) -> None:
         """Remove the bridge and what is plugged in."""
-        # First this end: the kernel clears a namespace after it has said that it is gone.
+        # First this end: the kernel clears a namespace after it has reported it gone.
         for words in (("link", "del", self.name), ("netns", "del", self.name)):
             with suppress(subprocess.CalledProcessError):
                 _ip(*words)
@@ -119,6 +119,6 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
 
 
-def _said(error: Exception) -> str:
-    said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-    return said or str(error)
+def _reason_of(error: Exception) -> str:
+    reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+    return reason or str(error)

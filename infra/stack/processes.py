@@ -68,8 +68,8 @@ class Processes:
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
             raise StackError(f"{command[0]}: {error}{self.tails()}") from error
         if done.returncode:
-            said = (done.stdout + done.stderr).strip()
-            raise StackError(f"{command[0]} exited with {done.returncode}: {said}{self.tails()}")
+            output = (done.stdout + done.stderr).strip()
+            raise StackError(f"{command[0]} exited with {done.returncode}: {output}{self.tails()}")
         return done.stdout
 
     def wait(self, what: str, is_ready: Callable[[], bool], seconds: float = 60) -> None:

@@ -54,8 +54,8 @@ def print_ablation(console: Console, ablation: Ablation) -> None:
         for heading in ("change in levels", *ablation.columns):
             prompts.add_column(heading, justify="right")
         for one in ablation.exchanges:
-            said = f"{one.name}: {EXCHANGES[one.name]}"
-            prompts.add_row(said, f"{one.levels:.2f}", *_numbers(ablation, one.means))
+            label = f"{one.name}: {EXCHANGES[one.name]}"
+            prompts.add_row(label, f"{one.levels:.2f}", *_numbers(ablation, one.means))
         console.print(prompts, "")
     else:
         console.print("The model takes no text, so there are no prompts to exchange.\n")

@@ -115,10 +115,10 @@ def _title(comparison: Comparison) -> str:
 
 
 def _caption(comparison: Comparison, left_out: int) -> str:
-    said = [f"* differs from {escape(comparison.reference)} (95 % interval)"]
-    said += [f"{left_out} more metrics in results.md"] if left_out else []
-    said += [f"no image of {escape(', '.join(comparison.absent))}"] if comparison.absent else []
-    return "; ".join(said)
+    notes = [f"* differs from {escape(comparison.reference)} (95 % interval)"]
+    notes += [f"{left_out} more metrics in results.md"] if left_out else []
+    notes += [f"no image of {escape(', '.join(comparison.absent))}"] if comparison.absent else []
+    return "; ".join(notes)
 
 
 def _cell(comparison: Comparison, method: str, metric: str, best: set[str], second: set[str]) -> str:

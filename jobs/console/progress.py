@@ -70,7 +70,7 @@ class ProgressLine(LiveLine):
             transient=True,
         )
         super().__init__(console, bar)
-        self.started = self.said = time.monotonic()
+        self.started = self.reported_at = time.monotonic()
         self.task = self.bar.add_task("starting", total=None, visible=False, unit="")
 
     def update(self, progress: "runner.Progress") -> None:
@@ -93,8 +93,8 @@ class ProgressLine(LiveLine):
             self.console.print(progress.stalled, style="yellow", markup=False, highlight=False, soft_wrap=True)
             return
         finished = progress.done == progress.total
-        if not self.console.is_terminal and (finished or now - self.said >= PLAIN_LINE_SECONDS):
-            self.said = now
+        if not self.console.is_terminal and (finished or now - self.reported_at >= PLAIN_LINE_SECONDS):
+            self.reported_at = now
             speed = progress.done / max(now - self.started, 1e-9)
             told = f"{self.done} {progress.done} / {progress.total} {progress.unit}"
             self.console.print(f"{told}, {speed:.2f}/s, {progress.failed} failed", markup=False)

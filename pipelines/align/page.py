@@ -39,7 +39,7 @@ def camera_of_page(name: str, rig: Rig, pairs: list[Viewed]) -> dict[str, Any]:
     return {
         "name": name,
         "rig": rig,
-        "said": rig.describe(),
+        "description": rig.describe(),
         "pairs": [_shown(rig, one) for one in best],
         "worst": [(score, _shown(rig, one)) for score, one in scored[:_WORST]] if len(pairs) > _SHOWN else [],
         "residual": as_jpeg(image),

@@ -45,16 +45,16 @@ PLAIN_CHECKSUMS = {
 
 
 def why_waiting(workers: Workers) -> str:
-    """Say what keeps a job waiting that has asked the cluster for these workers, as far as the cluster tells."""
+    """Say what keeps a job waiting that has requested the cluster for these workers, as far as the cluster tells."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     needed = {name: amount for name, amount in (("CPU", workers.cpus), ("GPU", workers.gpus)) if amount}
     total, free = ray.cluster_resources(), ray.available_resources()
     there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("CPU", "GPU"))
     cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {there}"
-    asked = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
+    requested = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
     if not any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in nodes):
         return (
-            f"each of {workers.actors} workers needs {asked} on one node, and no node has that much ({cluster}). "
+            f"each of {workers.actors} workers needs {requested} on one node, and no node has that much ({cluster}). "
             "The job waits for one to join; Ctrl-C stops it, and no progress is lost"
         )
     if any(free.get(name, 0) < amount for name, amount in needed.items()):
@@ -192,7 +192,7 @@ class Cluster:
     ) -> Workers:
         """Spread copies of the network over what the cluster has, on CPUs no more than are worth their start.
 
-        Raises UsageError where this machine has fewer GPUs than asked for, for which Ray would wait for
+        Raises UsageError where this machine has fewer GPUs than requested, for which Ray would wait for
         ever; a remote cluster may still grow. It is refused where it has nothing yet that says how many copies to make,
         and whether on GPUs.
         """
@@ -222,7 +222,7 @@ class Cluster:
     def trainers(self, workers: tuple[int, int], gpus_per_worker: float | None) -> Workers:
         """Say what each of the fewest to the most workers of a training run gets.
 
-        Raises UsageError where this machine has fewer GPUs than asked for.
+        Raises UsageError where this machine has fewer GPUs than requested.
         """
         fewest, most = workers
         resources = ray.cluster_resources()
@@ -274,9 +274,9 @@ def _check_can_spread(resources: dict[str, float], actors: int | None, gpus_per_
         )
     missing = "GPU" if gpus_per_actor else "CPU"
     if actors is None and resources.get(missing, 0) < (gpus_per_actor or 1):
-        asked = f"--gpus-per-actor {gpus_per_actor:g}: " if gpus_per_actor else ""
+        needed = f"--gpus-per-actor {gpus_per_actor:g}: " if gpus_per_actor else ""
         raise UsageError(
-            f"{asked}the cluster has {resources.get(missing, 0):g} {missing}s now, so that it is not known how many "
+            f"{needed}the cluster has {resources.get(missing, 0):g} {missing}s now, so that it is not known how many "
             "workers to ask for. Give --actors as well: the job then waits for nodes to join"
         )
 

@@ -95,9 +95,9 @@ def compare(
         raise ValueError(f"expected different names of methods, got {', '.join(methods)}")
     if reference not in methods:
         raise ValueError(f"expected a reference that is one of {', '.join(methods)}, got {reference!r}")
-    asked = _Asked(tuple(methods), _ordered(metrics), reference, resamples, seed)
-    sets = read_sets(values, asked.metrics, asked.methods)
-    return [comparison for measured in sets for comparison in _compare_set(measured, asked)]
+    request = _Request(tuple(methods), _ordered(metrics), reference, resamples, seed)
+    sets = read_sets(values, request.metrics, request.methods)
+    return [comparison for measured in sets for comparison in _compare_set(measured, request)]
 
 
 def best_and_second(comparison: Comparison, metric: str) -> tuple[set[str], set[str]]:
@@ -145,7 +145,7 @@ def overview(comparisons: Sequence[Comparison], metric: str) -> Overview:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
     reference: str
@@ -157,19 +157,19 @@ def _ordered(metrics: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted((name for name in METRICS if name in metrics), key=lambda name: not name.endswith(BALANCED)))
 
 
-def _compare_set(measured: SetValues, asked: _Asked) -> Iterator[Comparison]:
+def _compare_set(measured: SetValues, request: _Request) -> Iterator[Comparison]:
     for pairs, members, limiting in _groups(measured.ok):
-        names = tuple(asked.methods[member] for member in members)
+        names = tuple(request.methods[member] for member in members)
         scores = scores_of(
             measured.numbers[np.flatnonzero(pairs)[:, None], members],
             names,
-            asked.metrics,
-            asked.reference,
-            resamples=asked.resamples,
-            seed=asked.seed,
+            request.metrics,
+            request.reference,
+            resamples=request.resamples,
+            seed=request.seed,
         )
-        balanced = [name for name in asked.metrics if name.endswith(BALANCED)]
-        directed = [name for name in asked.metrics if not name.endswith(ONE_SOURCE)]
+        balanced = [name for name in request.metrics if name.endswith(BALANCED)]
+        directed = [name for name in request.metrics if not name.endswith(ONE_SOURCE)]
         balanced_rank = {name: _mean_rank(scores, name, balanced) for name in names}
         mean_rank = {name: _mean_rank(scores, name, directed) for name in names}
         yield Comparison(
@@ -177,11 +177,11 @@ def _compare_set(measured: SetValues, asked: _Asked) -> Iterator[Comparison]:
             task=measured.task,
             pairs=int(pairs.sum()),
             of=len(pairs),
-            reference=asked.reference,
-            metrics=asked.metrics,
+            reference=request.reference,
+            metrics=request.metrics,
             methods=tuple(sorted(names, key=lambda name: (*_none_last(balanced_rank[name], mean_rank[name]), name))),
-            limited_by=tuple(asked.methods[member] for member in limiting),
-            absent=tuple(asked.methods[i] for i in np.flatnonzero(~measured.ok.any(0))),
+            limited_by=tuple(request.methods[member] for member in limiting),
+            absent=tuple(request.methods[i] for i in np.flatnonzero(~measured.ok.any(0))),
             scores=scores,
             balanced_rank=balanced_rank,
             mean_rank=mean_rank,

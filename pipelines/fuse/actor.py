@@ -181,5 +181,5 @@ def _notes_on_missing(reasons: dict[str, str]) -> list[str]:
 def is_out_of_memory(error: Exception) -> bool:
     """Tell whether an error means out of memory."""
     # PyTorch's CPU allocator, cuBLAS and cuDNN report it only in the text of a RuntimeError.
-    said = re.search("not enough memory|can't allocate memory|out of memory|ALLOC_FAILED", str(error))
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or said is not None
+    found = re.search("not enough memory|can't allocate memory|out of memory|ALLOC_FAILED", str(error))
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or found is not None

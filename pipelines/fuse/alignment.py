@@ -31,14 +31,14 @@ class ArchiveAlignment:
         """Say what there is to say; None where all is well."""
         if not self.flagged:
             return None
-        said = f"{self.flagged} of {self.scored} pairs are not registered (alignment below {THRESHOLD}: "
-        said += ", ".join(self.worst) + (", ...)" if self.flagged > len(self.worst) else ")")
+        summary = f"{self.flagged} of {self.scored} pairs are not registered (alignment below {THRESHOLD}: "
+        summary += ", ".join(self.worst) + (", ...)" if self.flagged > len(self.worst) else ")")
         if self.with_rig:
-            return said + "; with this rig: has a camera moved since it was estimated?"
+            return summary + "; with this rig: has a camera moved since it was estimated?"
         if self.verdict is None or not self.verdict.unaligned:
-            return said
+            return summary
         advice = f"estimate a rig with `upfusion align {source} --out rig.json`"
-        return f"{said}; together {self.verdict.describe()}: {advice}"
+        return f"{summary}; together {self.verdict.describe()}: {advice}"
 
 
 def sum_up_alignment(destination: Destination, plan: Plan) -> ArchiveAlignment | None:

@@ -45,5 +45,5 @@ def mlflow_retry_limits(when: Mapping[str, str]) -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """Return in one line why MLflow failed: the root cause, without the URLs and retries around it."""
     causes = _QUOTED.findall(str(error).partition("Caused by ")[2])
-    said = " ".join(a or b for a, b in causes) or (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return storage.redact(said)[:LONGEST_REASON]
+    reason = " ".join(a or b for a, b in causes) or (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return storage.redact(reason)[:LONGEST_REASON]

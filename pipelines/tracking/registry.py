@@ -201,5 +201,5 @@ def _as_usage_errors(what: str, registry: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        said = storage.redact(f"{what} (MLflow at {registry}): {reason_of(error)}")
-        raise UsageError(said) from error
+        message = storage.redact(f"{what} (MLflow at {registry}): {reason_of(error)}")
+        raise UsageError(message) from error

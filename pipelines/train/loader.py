@@ -86,14 +86,14 @@ class CropLoader:
         share = range(rank * self._batch // workers, (rank + 1) * self._batch // workers)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="crops") as pool:
             ahead: deque[list[Future[Sample]]] = deque()
-            asked = first
+            requested = first
             try:
                 for _ in range(first, last):
-                    while asked < last and len(ahead) <= STEPS_AHEAD:
-                        numbers = [asked * self._batch + slot for slot in share]
+                    while requested < last and len(ahead) <= STEPS_AHEAD:
+                        numbers = [requested * self._batch + slot for slot in share]
                         # The order is looked up here, on one thread: it holds one epoch at a time.
                         ahead.append([pool.submit(self._sample, self._order[n], n) for n in numbers])
-                        asked += 1
+                        requested += 1
                     yield [future.result() for future in ahead.popleft()]
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -3,7 +3,16 @@ import math
 import pytest
 import torch
 
-from upfusion.gain_output import CORRECTION, apply_gains, count_maps, local_energy, merge, resize, split
+from upfusion.gain_output import (
+    CORRECTION,
+    apply_gains,
+    count_maps,
+    local_energy,
+    merge,
+    resize,
+    smooth_where_flat,
+    split,
+)
 
 HALF = math.log(math.exp(0.5) - 1)
 """What softplus makes a half of."""
@@ -86,3 +95,18 @@ def test_local_energy_grows_with_contrast() -> None:
     black = local_energy(split(torch.zeros(1, 1, 64, 64), 3), (16, 16))
     assert black.isfinite().all()
     assert black.abs().max() < 1.5
+
+
+def test_noise_is_taken_away_as_far_as_it_is_wished_for_and_edges_of_either_source_stay() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (0.4 + 0.02 * torch.randn(3, 1, 64, 96, generator=generator) for _ in range(2))
+    a[..., 48:] += 0.4
+    noisy_a, noisy_b = split(a, 3), split(b, 3)
+    smooth_a, smooth_b = smooth_where_flat(noisy_a, noisy_b, torch.tensor([0.0, 0.5, 1.0]))
+    for noisy, smooth in ((noisy_a, smooth_a), (noisy_b, smooth_b)):
+        assert smooth.rest is noisy.rest
+        for before, after in zip(noisy.bands, smooth.bands, strict=True):
+            flat, edge = slice(0, before.shape[-1] // 4), before.shape[-1] // 2
+            left = [(after[i, ..., flat].std() / before[i, ..., flat].std()).item() for i in range(3)]
+            assert left == pytest.approx([1, 0.5, 0], abs=0.08)
+            torch.testing.assert_close(after[..., edge], before[..., edge], atol=1e-3, rtol=0.02)

@@ -226,6 +226,19 @@ def test_what_a_text_wishes_and_a_balance_come_to_the_same() -> None:
     assert (read[:, 3] == 0).all()
 
 
+def test_suppressed_noise_is_less_detail_in_flat_areas_alone() -> None:
+    config = CONFIGS["dense"]
+    network = _network(config)
+    a, b, text = _scene(config, size=(64, 64))
+    a, b = (x[:1] * 0.02 + 0.4 for x in (a, b))
+    a[..., 32:] += 0.5
+    with torch.no_grad():
+        plain, quiet = (network(a, b, text[:1], wish_BW=torch.tensor([[0.0, 0.0, 0.0, q]])) for q in (0.0, 1.0))
+    changes = [(x[..., 1:, :] - x[..., :-1, :]).abs().mean(dim=(0, 1, 2)) for x in (plain, quiet)]
+    assert (changes[1][8:20] < 0.5 * changes[0][8:20]).all()
+    torch.testing.assert_close(changes[1][31:33], changes[0][31:33], rtol=0.3, atol=0.02)
+
+
 def test_a_network_without_a_dial_disregards_the_balance() -> None:
     network, scene = _network(SMALL), _scene(SMALL)
     with torch.no_grad():
@@ -302,7 +315,7 @@ def test_wrong_shapes_are_named(a: tuple[int, ...], b: tuple[int, ...]) -> None:
 
 def _network(config: NetworkConfig, seed: int = 0) -> UPFusion:
     torch.manual_seed(seed)
-    return UPFusion(config)
+    return UPFusion(config).eval()
 
 
 def _scene(

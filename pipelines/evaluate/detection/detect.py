@@ -94,8 +94,8 @@ def load_detector(
 
 def detector_digest(config: DetectorConfig, weights: bytes) -> str:
     """Return the SHA-256, in hex, of everything that affects detections: architecture, label and weights."""
-    said = f"{config.architecture}\n{config.person}\n".encode()
-    return hashlib.sha256(said + hashlib.sha256(weights).digest()).hexdigest()
+    identity = f"{config.architecture}\n{config.person}\n".encode()
+    return hashlib.sha256(identity + hashlib.sha256(weights).digest()).hexdigest()
 
 
 def _colour(pixels: Pixels) -> NDArray[np.float32]:

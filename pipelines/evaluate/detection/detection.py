@@ -103,7 +103,7 @@ def _read_people(uris: dict[str, str], rows: pa.Table, set_name: str) -> tuple[d
             if isinstance(data, Exception):
                 raise data
             people[pair_id] = parse_boxes(data, uri, *sizes[pair_id])
-        except Exception as error:  # noqa: BLE001  # whatever a store or a file does is said of that file
+        except Exception as error:  # noqa: BLE001  # whatever a store or a file does is reported of that file
             unusable[uri] = storage.redact(str(error))
     return people, unusable
 
