@@ -74,8 +74,8 @@ def ablate(
     with Cluster(verbose=verbose):
         places = dict(config.trained)
         for name, run in plan.runs.items():
-            listener = on_training(name) if on_training else TrainListener()
-            places[name] = train(run, listener, verbose=verbose).folder.model
+            training_listener = on_training(name) if on_training else TrainListener()
+            places[name] = train(run, training_listener, verbose=verbose).folder.model
         models = {name: places[name] for name in config.names}
         checkpoints = {name: read_model(place, config.tracking_uri)[0] for name, place in models.items()}
         parts = evaluate(plan_evaluation(_evaluation(config, "parts", models)), listener, verbose=verbose)

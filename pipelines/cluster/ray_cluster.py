@@ -45,7 +45,7 @@ PLAIN_CHECKSUMS = {
 
 
 def why_waiting(workers: Workers) -> str:
-    """Say what keeps a job waiting that has requested the cluster for these workers, as far as the cluster tells."""
+    """Say what keeps a job waiting that requested these workers, as far as the cluster shows."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     needed = {name: amount for name, amount in (("CPU", workers.cpus), ("GPU", workers.gpus)) if amount}
     total, free = ray.cluster_resources(), ray.available_resources()
