@@ -1,13 +1,17 @@
 """What every test can use."""
 
+import gc
 import os
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from s3fs import S3FileSystem
 
 from infra.stack.object_store import missing_ceph_programs, version_of
@@ -15,10 +19,15 @@ from infra.stack.processes import StackError
 from pipelines.cluster.ray_cluster import Cluster
 
 from . import object_store as servers
+from .ray_nodes import without_dashboard
 
 # Hooks of pytest, which looks for them here.
 from .scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: F401
 from .tally import LINES, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown  # noqa: F401
+
+# How long an example takes is the machine's business, which may be busy.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:
@@ -62,7 +71,12 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.O
 @pytest.fixture(scope="session")
 def ray_here(object_store: servers.ObjectStore) -> Iterator[Cluster]:  # noqa: ARG001  # its environment comes first
     """A Ray on this machine that jobs of this process share; its workers see the object store."""
-    with Cluster() as cluster:
+    with ExitStack() as stack:
+        with without_dashboard(), warnings.catch_warnings():
+            # The processes of a node that starts too slowly are left to themselves, and another one is started.
+            warnings.simplefilter("ignore", ResourceWarning)
+            cluster = stack.enter_context(Cluster())
+            gc.collect()
         yield cluster
 
 

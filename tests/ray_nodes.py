@@ -34,6 +34,17 @@ class _SlowClock:
         return time.monotonic() / 10
 
 
+@contextmanager
+def without_dashboard() -> Iterator[None]:
+    """Start nodes without what they import for a dashboard: it takes longer than all the rest of a node.
+
+    On a busy machine longer than the 15 seconds after which a node ends that waits for it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray._private.utils.get_dashboard_dependency_error", lambda: ImportError("not needed"))
+        yield
+
+
 class RayNodes:
     """A head that only runs drivers, as on Kubernetes, and nodes of some logical CPUs each."""
 
@@ -68,11 +79,9 @@ class RayNodes:
 @contextmanager
 def ray_nodes(count: int, cpus: int) -> Iterator[RayNodes]:
     """Run a cluster during a `with` block."""
-    with pytest.MonkeyPatch.context() as environment:
+    with pytest.MonkeyPatch.context() as environment, without_dashboard():
         for name, value in ENVIRONMENT.items():
             environment.setenv(name, value)
-        # What a node imports for a dashboard takes longer than all the rest of it.
-        environment.setattr("ray._private.utils.get_dashboard_dependency_error", lambda: ImportError("not needed"))
         environment.setattr("ray._private.node.time", _SlowClock)
         nodes = RayNodes(count, cpus)
         try:
