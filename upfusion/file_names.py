@@ -1,6 +1,6 @@
 """Which names of files count as images; every command asks here."""
 
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 """File suffixes that count as images in an archive, in lower case."""
@@ -20,4 +20,4 @@ def is_hidden(path: str) -> bool:
 
 def is_image_name(path: str) -> bool:
     """Tell whether a path, relative to the folder that was given, counts as an image: by its suffix, and not hidden."""
-    return PurePosixPath(path).suffix.lower() in SUFFIXES and not is_hidden(path)
+    return splitext(path)[1].lower() in SUFFIXES and not is_hidden(path)

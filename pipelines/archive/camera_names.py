@@ -86,6 +86,9 @@ def find_radiometric(names: Mapping[str, str]) -> list[str]:
 
 def second_choices(names: Mapping[str, str]) -> set[str]:
     """Return images that are left out because another folder has the same shot (FLIR ADAS' two thermal ones)."""
+    folders = {name.rpartition("/")[0] for name in names}
+    if not any(folder.rpartition("/")[2].lower() in SECOND_CHOICE for folder in folders):
+        return set()
     paths = {name: PurePosixPath(name) for name in names}
     shots = {(path.parent.as_posix().lower(), path.stem) for path in paths.values()}
     left_out = set()
@@ -98,7 +101,7 @@ def second_choices(names: Mapping[str, str]) -> set[str]:
 
 def partners_by_table(names: Mapping[str, str]) -> dict[str, Placement]:
     """Place the images of FLIR ADAS 2's video sets by the table of partners that lies beside them."""
-    table = next((name for name in names if PurePosixPath(name).name == PARTNERS_FILE), None)
+    table = next((name for name in names if name.rpartition("/")[2] == PARTNERS_FILE), None)
     if table is None:
         return {}
     try:

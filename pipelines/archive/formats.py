@@ -1,6 +1,6 @@
 """Which file names are recordings."""
 
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".ts", ".mts", ".m2ts"})
 """File extensions of recordings, in lower case."""
@@ -8,7 +8,7 @@ SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".ts", ".mts", ".m
 
 def is_recording(uri: str) -> bool:
     """Tell a recording, or a folder of numbered frames, from an image."""
-    return is_frame_folder(uri) or PurePosixPath(uri).suffix.lower() in SUFFIXES
+    return is_frame_folder(uri) or splitext(uri)[1].lower() in SUFFIXES
 
 
 def is_frame_folder(uri: str) -> bool:
