@@ -22,7 +22,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test chaos quality format bench results stack
+.PHONY: help demo test chaos soak quality format bench results stack
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -38,8 +38,12 @@ test: $(VENV)/.installed-runtime $(VENV)/.installed-test ## run the tests; some:
 	@# (tests/scheduling.py). With more than two at once on two cores, nodes of Ray miss their time to start.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose (about 40 minutes)
+chaos: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill, break and flood jobs on purpose, soak included (about 55 minutes)
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m extended $(ARGS)
+	$(if $(ARGS),,$(MAKE) soak)
+
+soak: $(VENV)/.installed-runtime $(VENV)/.installed-test ## kill small jobs at random moments; make soak ROUNDS=1000
+	$(BIN)/python -m tests.chaos.soak --rounds $(or $(ROUNDS),20) --figures soak.json $(ARGS)
 
 quality: $(VENV)/.installed-runtime $(VENV)/.installed-quality ## check lint, format and types
 	$(BIN)/ruff check

@@ -61,6 +61,14 @@ class ObjectStore:
         self._environment_before.clear()
         self._processes.stop()
 
+    def kill(self) -> None:
+        """Kill what answers requests; raises StackError for moto, which forgets what it holds."""
+        self._server.kill()
+
+    def start_again(self) -> None:
+        """Start what was killed, on the same port and with what is stored."""
+        self._server.start_again()
+
     def new_bucket(self, name: str | None = None) -> str:
         """Make a bucket, of its own for a test unless it is named, and return its URI, `s3://name`."""
         name = name or f"test-{uuid.uuid4().hex}"

@@ -56,17 +56,19 @@ class RayNodes:
     def _add(self, **options: Any) -> Any:
         return self._cluster.add_node(object_store_memory=STORE_BYTES, include_log_monitor=False, **options)
 
-    def lose(self, count: int) -> None:
-        """Kill nodes with all that runs on them."""
-        for node in [self._nodes.pop() for _ in range(count)]:
+    def lose(self, count: int, keep: int = 0) -> int:
+        """Kill nodes with all that runs on them, but `keep` some; return how many were killed."""
+        lost = [self._nodes.pop() for _ in range(min(count, len(self._nodes) - keep))]
+        for node in lost:
             self._cluster.remove_node(node, allow_graceful=False)
+        return len(lost)
 
-    def start(self, *words: object) -> subprocess.Popen[str]:
+    def start(self, *words: object, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a Python program that finds this cluster in its environment, its output in one stream."""
         return subprocess.Popen(
             [sys.executable, *map(str, words)],
             env={**os.environ, "RAY_ADDRESS": self._cluster.address},
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )

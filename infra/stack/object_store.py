@@ -12,7 +12,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from infra.stack.processes import Processes
+from infra.stack.processes import Processes, StackError
 
 CEPH_PROGRAMS = ("radosgw", "ceph-mon", "ceph-osd", "ceph", "ceph-authtool", "monmaptool", "radosgw-admin")
 CEPH_PACKAGES = "radosgw ceph-mon ceph-osd ceph-base ceph-common"
@@ -38,6 +38,17 @@ class S3Server:
             self._processes.wait("moto", lambda: accepts(self.port, self.address))
         else:
             self._start_ceph()
+
+    def kill(self) -> None:
+        """Kill what answers requests; raises StackError for moto, which forgets what it holds."""
+        if self.kind == "moto":
+            raise StackError("moto holds everything in the process that answers; use Ceph RGW")
+        self._processes.kill("radosgw")
+
+    def start_again(self) -> None:
+        """Start what was killed, and wait until it answers; raises StackError."""
+        self._processes.serve("radosgw", "radosgw", "-f", "-n", "client.rgw", "-c", self._folder / "ceph.conf")
+        self._processes.wait("radosgw", lambda: accepts(self.port, self.address))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,8 +87,7 @@ class S3Server:
         run("ceph", "--connect-timeout", "20", "osd", "create", *configured)
         run("ceph-osd", "-i", "0", "--mkfs", *configured)
         serve("ceph-osd", "ceph-osd", "-f", "-i", "0", *configured)
-        serve("radosgw", "radosgw", "-f", "-n", "client.rgw", *configured)
-        self._processes.wait("radosgw", lambda: accepts(self.port, self.address))
+        self.start_again()
         keys = (f"--access-key={self.access_key}", f"--secret-key={self.secret_key}")
         run("radosgw-admin", "user", "create", "--uid=local", "--display-name=local", *keys, *configured)
 

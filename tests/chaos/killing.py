@@ -116,6 +116,16 @@ def kill_titled(beginning: str) -> Strike:
     return lambda process, dice: _kill_one(process, dice, lambda title: title.startswith(beginning))
 
 
+PARTS: dict[str, Strike] = {
+    "driver": kill_driver,
+    "node": kill_node,
+    "actor": kill_titled("ray::MapWorker(MapBatches(FuseActor))"),
+    "fetch task": kill_titled("ray::MapBatches(load_sources)"),
+    "writer": kill_titled("ray::MapBatches(Writer)"),
+}
+"""How each part of a fuse job on Ray is killed."""
+
+
 def kill_all(process: subprocess.Popen[str]) -> None:
     """Kill a process and everything that it has started."""
     with suppress(psutil.NoSuchProcess):

@@ -1,77 +1,36 @@
 """Whatever of a fuse job is stopped or killed, the same command again ends as if nothing had been."""
 
-import json
 import random
 import re
 import signal
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from jobs.exit_codes import EXIT_INTERRUPTED
-from jobs.fuse import command as fuse_command
-from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
 from pipelines.storage import objects as storage
-from tests.archives import make_archive
-from tests.chaos.killing import (
-    Ended,
-    Kill,
-    Killer,
-    Strike,
-    kill_all,
-    kill_driver,
-    kill_node,
-    kill_titled,
-    plan_kills,
-    press_ctrl_c,
-)
+from tests.chaos.killing import PARTS, Kill, Killer, Strike, kill_all, plan_kills, press_ctrl_c
+from tests.chaos.undisturbed import Undisturbed, check, command, config_of, make_dirty_archive
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.fault_proxy import Fault, FaultProxy, at_random
 from tests.processes import start_job
 from tests.stages import run_stages
-from tests.tally import COUNTED
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 FEW, MANY = 97, 200
-BROKEN, ALONE = "street_017", "street_018"
+ALONE = "street_018"
 SEEDS = range(9)
 
 BETWEEN, CTRL_C = "all, between image and row,", "Ctrl-C"
-PARTS: dict[str, Strike] = {
-    "driver": kill_driver,
-    "node": kill_node,
-    "actor": kill_titled("ray::MapWorker(MapBatches(FuseActor))"),
-    "fetch task": kill_titled("ray::MapBatches(load_sources)"),
-    "writer": kill_titled("ray::MapBatches(Writer)"),
-}
 VICTIMS = [*PARTS, BETWEEN]
 # Small files are all fetched while the network still starts.
 EARLY = {"fetch task"}
-
-
-@dataclass(frozen=True)
-class Undisturbed:
-    """An archive, and the destination and the rows of it that nothing happens to."""
-
-    archive: Path
-    out: Path
-    rows: list[dict[str, Any]]
-
-
-def make_dirty_archive(folder: Path, count: int) -> None:
-    """Write pairs of which one is broken, and an image without a partner."""
-    make_archive(folder, count, size=(40, 32))
-    (folder / "visible" / f"{BROKEN}.png").write_text("not an image")
-    (folder / "infrared" / f"{ALONE}.png").unlink()
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +57,6 @@ def store(object_store: Any) -> Iterator[tuple[FaultProxy, str]]:
     """The proxy that jobs reach the store through, and a bucket."""
     with FaultProxy(object_store.port).running() as proxy:
         yield proxy, object_store.new_bucket()
-
-
-def command(archive: object, out: object, runner: str = "ray") -> list[object]:
-    options = ["--no-tracking", "--runner", runner, "--images", "both", "--metrics", "vif,ssim"]
-    return ["fuse", archive, "--out", out, *options]
-
-
-def config_of(command: list[object]) -> FuseConfig:
-    return fuse_command.request(list(map(str, command[1:])))[0]
 
 
 def killer(undisturbed: Undisturbed, out: str, proxy: FaultProxy | None, seed: int) -> Killer:
@@ -203,40 +153,3 @@ def test_kills_at_random(seed: int, of_a_job: Undisturbed, tmp_path: Path, reque
     ended = killer(of_a_job, out, proxy, seed).run(plan_kills(seed, VICTIMS, EARLY))
     assert ended.killed
     check(of_a_job, out, ended)
-
-
-def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
-    """Hold a destination against what nothing happened to: rows, images and what speaks of all of them."""
-    rows, times = rows_of(out), Counter(row["pair_id"] for row in rows_of(out))
-    ids = [row["pair_id"] for row in undisturbed.rows]
-    COUNTED.update(f"kills: {victim} of a fuse job" for victim in ended.killed)
-    COUNTED.update(
-        {
-            "rows checked": len(rows),
-            "rows lost": len(set(ids) - set(times)),
-            "rows doubled": sum(times.values()) - len(times),
-        }
-    )
-    assert [row["pair_id"] for row in rows] == ids
-    assert [same(row) for row in rows] == [same(row) for row in undisturbed.rows]
-    assert ended.code == 3
-    assert f"{len(ids) - 1} of {len(ids)} pairs fused" in ended.said
-
-    named = {row["fused_uri"]: row for row in rows if row["status"] == "ok"}
-    assert set(storage.list_files(storage.join(out, "images"))) == set(named)
-    for uri, row in named.items():
-        assert storage.read_bytes(uri) == row["fused"]["bytes"]
-    there, whole = (
-        json.loads(storage.read_bytes(storage.join(str(place), "run.json"))) for place in (out, undisturbed.out)
-    )
-    assert there | {"config": None} == whole | {"config": None}
-    success = json.loads(storage.read_bytes(storage.join(out, "_SUCCESS.json")))
-    assert (success["pairs"], success["ok"], success["failed"]) == (len(ids), len(ids) - 1, 1)
-    assert storage.exists(storage.join(out, "report.html"))
-    if not storage.is_remote(out):  # as somebody reads them who does not know what a killed process may leave
-        assert pq.read_table(f"{out}/pairs").num_rows == len(ids)
-
-
-def same(row: dict[str, Any]) -> dict[str, Any]:
-    """What two runs over one archive have in common: all but times and places."""
-    return {name: value for name, value in row.items() if not name.endswith("_ms") and name != "fused_uri"}

@@ -20,7 +20,7 @@ from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
 from pipelines.storage import objects as storage
 from tests.chaos.killing import Ended
-from tests.chaos.test_kills import Undisturbed, check, command, config_of, make_dirty_archive
+from tests.chaos.undisturbed import Undisturbed, check, command, config_of, make_dirty_archive
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.fault_proxy import Chooser, Fault, FaultProxy
 from tests.object_store import ObjectStore
