@@ -4,9 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# literal.py is what forward.py times ours against, steady.py what pipeline.py and gpu.py share; results.py is what
-# `make results` runs.
-BENCHMARKS := $(filter-out $(addprefix benchmarks/,literal.py steady.py results.py steering.py steering_pictures.py steering_tables.py),$(sort $(wildcard benchmarks/*.py)))
+# literal.py is what forward.py times ours against, steady.py what pipeline.py and gpu.py share.
+BENCHMARKS := $(filter-out benchmarks/literal.py benchmarks/steady.py,$(sort $(wildcard benchmarks/*.py)))
 
 # A Python that was asked for gets its own stamp, so that an environment made with another one is made again.
 MADE := $(VENV)/.made$(if $(filter-out file default undefined,$(origin PYTHON)),-with-$(notdir $(PYTHON)))
@@ -58,7 +57,7 @@ bench: $(VENV)/.installed-runtime $(VENV)/.installed-bench ## run the timed comp
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 results: $(VENV)/.installed-runtime ## write docs/results.md anew: evaluations, ablations, costs (about 2 hours)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/results.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.results
 
 $(VENV)/.installed-runtime: pyproject.toml $(MADE)
 	@echo "installing upfusion and what it runs on into $(VENV): a few minutes the first time, 6 GB"

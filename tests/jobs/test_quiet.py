@@ -52,7 +52,7 @@ def test_what_was_said_is_shown_when_the_work_fails(capfd, monkeypatch):
 
 
 def test_of_much_that_was_said_the_end_is_shown(capfd, monkeypatch):
-    monkeypatch.setattr(module, "SAID_SHOWN", 10)
+    monkeypatch.setattr(module, "CAPTURED_SHOWN", 10)
     with pytest.raises(RuntimeError, match="lost"):
         fail_quietly(lambda: os.write(2, b"\xff" * 100 + b"the reason"))
     assert capfd.readouterr().err == "the reason"

@@ -1,24 +1,26 @@
-"""Measure how balance and texts steer a model, and write the section of docs/results.md about it.
+"""How balance and texts steer the models that ship: a section of docs/results.md. About six minutes on one core.
 
-    python benchmarks/steering.py [MODEL]                  about five minutes on one core
-    python benchmarks/steering.py --embed LOCATION         embed benchmarks/paraphrases.tsv again
+    python -m benchmarks.results.steering LOCATION         embed paraphrases.tsv again
 
-MODEL is `tiny` by default, or any checkpoint with its text encoder. The pairs lie beside a checkout on development
-machines (`../shared`). Sentences come embedded, in `paraphrases.safetensors`, so no text encoder is loaded.
+Sentences come embedded, in `paraphrases.safetensors`, so no text encoder is loaded. LOCATION is a local copy of
+all-MiniLM-L6-v2, needed after a change of the sentences.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from results import INFRARED, MEDICAL, PAGE, PICTURES, ROOT, UNSEEN, sets_of
 from safetensors import safe_open
 from safetensors.torch import save_file
-from steering_pictures import draw_dial, draw_response
-from steering_tables import (
-    HEADING,
+from torch import Tensor
+
+import upfusion
+from benchmarks.results.page import write_sections
+from benchmarks.results.sets import INFRARED, MEDICAL, MODELS, PICTURES, ROOT, UNSEEN, sets_of
+from benchmarks.results.steering_pictures import draw_dial, draw_response
+from benchmarks.results.steering_tables import (
+    ABOUT,
     answers_table,
     cost_table,
     flicker_table,
@@ -26,9 +28,6 @@ from steering_tables import (
     response_details,
     response_table,
 )
-from torch import Tensor
-
-import upfusion
 from pipelines.evaluate.response import Crop, Setting, cut, load_crops, measure_response
 from pipelines.evaluate.sets import find_sets
 from pipelines.evaluate.steering import Answer, judge_answer, measure_steps
@@ -48,54 +47,39 @@ BALANCES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 PHRASES = ("more infrared", "natural colours", "keep people bright", "reveal what is in the shadows", "suppress noise")
 
 
-def main() -> None:
-    """Measure, draw and write."""
+def write(_: Path) -> None:
+    """Measure, draw, and write the section."""
     torch.set_num_threads(1)
-    if sys.argv[1:2] == ["--embed"]:
-        embed_sentences(sys.argv[2])
-        return
-    write_into_page(sys.argv[1] if len(sys.argv) > 1 else "tiny")
-    sys.stdout.write(f"wrote {PAGE}\n")
-
-
-def write_into_page(model: str) -> None:
-    """Measure a model and put the section into the page that is there."""
     PICTURES.mkdir(exist_ok=True)
-    section = write_section(upfusion.load(model, "cpu"))
-    PAGE.write_text(put_section(PAGE.read_text(encoding="utf-8"), section), encoding="utf-8")
-
-
-def write_section(model: FusionModel) -> str:
-    """Measure a model on all test pairs and return the section of the page; writes its pictures."""
     tasks = dict.fromkeys(INFRARED, "ir_visible") | MEDICAL | UNSEEN
     crops = load_crops(find_sets(sets_of(tasks), None), SIDE)
+    about = ABOUT.format(side=SIDE, pairs=len(crops))
+    parts = [about, *(measure_model(upfusion.load(name, "cpu"), crops) for name in MODELS)]
+    draw_dial(upfusion.load(MODELS[0], "cpu"), ROOT / "docs" / "dial.jpg")
+    write_sections({"## Balance and texts": "\n\n".join(part.strip() for part in parts)})
+
+
+def measure_model(model: FusionModel, crops: Sequence[Crop]) -> str:
+    """Measure a model on all test pairs and return its part of the section; draws its picture."""
     at_balance = {
         balance: report(f"balance {balance:g}", model, crops, Setting(balance=balance)) for balance in BALANCES
     }
     of_phrase = {text: report(text, model, crops, Setting(embed(model, text))) for text in PHRASES}
     general = report("general", model, crops, Setting(model.guidance.embed("ir_visible", "general")))
     answers = judge_sentences(model, choose_pairs(crops))
-    draw_response(crops, at_balance, PICTURES / "steering.png")
-    draw_dial(model, ROOT / "docs" / "dial.jpg")
-    sections = [
-        HEADING.format(name=model.checkpoint.name, side=SIDE, pairs=len(crops)),
+    name = model.checkpoint.name
+    draw_response(crops, at_balance, PICTURES / f"steering_{name}.png")
+    parts = [
+        f"### `{name}`",
         response_table(crops, at_balance),
-        "![Response to the balance](results/steering.png)",
-        response_details(crops, at_balance, of_phrase),
+        f"![Response of {name} to the balance](results/steering_{name}.png)",
         answers_table(answers),
         general_table(crops, at_balance[0.0], general),
         cost_table(model),
         flicker_table(model),
+        response_details(crops, at_balance, of_phrase),
     ]
-    return "\n\n".join(part.strip() for part in sections)
-
-
-def put_section(page: str, section: str) -> str:
-    """Replace the section of a page that has the same heading, or put it before `## Beside the published figures`."""
-    title = section.splitlines()[0]
-    without = re.sub(rf"^{re.escape(title)}$.*?(?=^## |\Z)", "", page, flags=re.MULTILINE | re.DOTALL)
-    before, heading, after = without.partition("## Beside the published figures")
-    return f"{before.rstrip()}\n\n{section}\n\n{heading}{after}" if heading else f"{before.rstrip()}\n\n{section}\n"
+    return "\n\n".join(part.strip() for part in parts)
 
 
 def report(name: str, model: FusionModel, crops: Sequence[Crop], setting: Setting) -> dict[str, Tensor]:
@@ -143,7 +127,7 @@ def read_sentences() -> tuple[list[tuple[str, str]], Tensor]:
     rows = [(direction, text) for direction, text in (line.split("\t") for line in lines)]
     with safe_open(EMBEDDED, framework="pt") as file:
         if (file.metadata() or {}).get("texts_sha256") != digest_texts([text for _, text in rows]):
-            sys.exit(f"{EMBEDDED} is of other sentences; run this with --embed LOCATION of the text encoder")
+            sys.exit(f"{EMBEDDED} is of other sentences; run `python -m benchmarks.results.steering LOCATION`")
         return rows, torch.nn.functional.normalize(file.get_tensor("embeddings").float(), dim=1)
 
 
@@ -156,4 +140,4 @@ def embed_sentences(location: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    embed_sentences(sys.argv[1])

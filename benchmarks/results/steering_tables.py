@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from results import DATA
 from torch import Tensor
 
+from benchmarks.results.sets import DATA
 from pipelines.demo.street import draw_moment
 from pipelines.evaluate.response import Crop
 from pipelines.evaluate.steering import DIRECTIONS, NOTHING, UNRELATED, Answer
@@ -23,10 +23,8 @@ from upfusion.network import UPFusion
 
 Measured = Mapping[str, Tensor]
 
-HEADING = """
-## Balance and texts
-
-Written by `python benchmarks/steering.py`. Model: `{name}`. Measured on the middle {side}x{side} pixels of all
+ABOUT = """
+Written by `python -m benchmarks.results steering`. Measured on the middle {side}x{side} pixels of all
 {pairs} test pairs, on the luma that the network gives, before colour is put back. *Share of B* is
 `vif_b / (vif_a + vif_b)`; *hot targets* are where the brighter source exceeds its mean by 1.5 standard deviations
 ([upfusion/response.py](../upfusion/response.py)).
@@ -48,7 +46,7 @@ def response_table(crops: Sequence[Crop], at_balance: Mapping[float, Measured]) 
         cells = [*(f"{mean:.3f}" for mean in means), f"{means[-1] - means[0]:.3f}", "yes" if rising else "no"]
         rows.append([name, crops[index[0]].task, str(len(index)), *cells, f"{of_pairs:.0%}"])
     header = ["set", "task", "pairs", *(f"{balance:g}" for balance in at_balance)]
-    return "### Share of B by balance\n\n" + markdown_table(
+    return "#### Share of B by balance\n\n" + markdown_table(
         [*header, "-1 to 1", "rises at every step", "pairs that rise from -1 to 1"], rows
     )
 
@@ -97,7 +95,7 @@ def general_table(crops: Sequence[Crop], own: Measured, general: Measured) -> st
         one, other = (_harmonic(measured)[index].nanmean().item() for measured in (own, general))
         rows.append([name, f"{one:.4f}", f"{other:.4f}", f"{other - one:+.4f}"])
     table = markdown_table(["set", "own prompt", "general", "difference"], rows)
-    title = "### The general prompt for every task\n\n`vif_balanced` with each task's prompt and with `general`."
+    title = "#### The general prompt for every task\n\n`vif_balanced` with each task's prompt and with `general`."
     return f"{title}\n\n{table}"
 
 
@@ -121,7 +119,7 @@ def cost_table(model: FusionModel) -> str:
         rows.append([f"{height}x{width}", *(f"{fastest[name]:.1f}" for name in seconds), f"{more:+.1%}"])
     table = markdown_table(["size", "with text, ms", "without, ms", "more"], rows)
     return (
-        "### What text costs\n\nThe network with its reader, order and gate of channels, and the same network without, "
+        "#### What text costs\n\nThe network with its reader, order and gate of channels, and the same without, "
         f"in turns on one thread: CPU time of the fastest of {REPEATS} passes.\n\n{table}"
     )
 
@@ -186,9 +184,9 @@ def _move(answer: Answer) -> float:
 ANSWERS_HEADER = ["direction", "sentences", "right", "right and clear", "median move, in smallest steps"]
 
 ANSWERS = """
-### Sentences never seen in training
+#### Sentences never seen in training
 
-[benchmarks/paraphrases.tsv](../benchmarks/paraphrases.tsv) has sentences that no network and no reader learned from.
+[paraphrases.tsv](../benchmarks/results/paraphrases.tsv) has sentences that no network and no reader learned from.
 Each is judged by the mean over 20 pairs of all sets, their middle 128x128 pixels: `more_a` and `more_b` by the share of
 B, `hot` by the luma of hot targets, `dark` by the luma of the darkest quarter, `quiet` by the grain of the flattest.
 *Right*: it moves the right way; *clear*: by at least {nothing} of the smallest step that can be asked for (a balance of
@@ -197,7 +195,7 @@ as moved in a direction in which the model takes no step at all.
 """
 
 FLICKER = """
-### Small changes of the sources
+#### Small changes of the sources
 
 `flicker` is the change between neighbouring frames that neither source explains, in grey levels; the change ratio is
 the mean change of the result over that of the source that changes more

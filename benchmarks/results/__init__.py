@@ -1,0 +1,1 @@
+"""docs/results.md: what this project claims, measured. `make results` writes it."""
