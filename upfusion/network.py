@@ -93,7 +93,8 @@ class UPFusion(nn.Module):
         maps_BMHW = self.decoder.output(self.decoder(joined))
         if self.config.gains:
             quiet_B = wish_BW[:, Wish._fields.index("quiet")]
-            if quiet_B.any():
+            # Costs are counted on tensors without values (upfusion/cost.py), and without what only some wish for.
+            if not quiet_B.is_meta and quiet_B.any():
                 pyramid_a, pyramid_b = smooth_where_flat(pyramid_a, pyramid_b, quiet_B)
             return apply_gains(maps_BMHW.float(), pyramid_a, pyramid_b)
         painted_B1HW = F.pixel_shuffle(maps_BMHW, self.config.stem_stride)
