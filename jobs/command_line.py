@@ -270,3 +270,7 @@ def main() -> None:
     upfusion fuse visible.jpg infrared.png -o fused.png   two images
     upfusion fuse ARCHIVE -o DEST                         an archive of pairs
     """
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ from jobs.command_line import job_command
 from jobs.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from jobs.terminal import Terminal
 from pipelines.fuse.export_config import ExportConfig
+from upfusion.counted import counted
 
 NAMES_SHOWN = 5
 
@@ -20,9 +21,9 @@ def command(config: ExportConfig, verbose: bool) -> int:  # noqa: ARG001  # ever
     with errors.status("reading rows") as status:
         from pipelines.fuse.export import export_images
 
-        exported = export_images(config, lambda count: status.update(f"{count} images written"))
+        exported = export_images(config, lambda count: status.update(f"{counted(count, 'image')} written"))
     console = Terminal()
-    console.print(f"{exported.count} images in {config.to}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{counted(exported.count, 'image')} in {config.to}", markup=False, highlight=False, soft_wrap=True)
     if exported.first:
         console.print(f"the first: {exported.first}", markup=False, highlight=False, soft_wrap=True)
     for reason in exported.unreadable[:NAMES_SHOWN]:

@@ -56,7 +56,7 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
         outcome = fuse(plan, progress.update, verbose=verbose)
     print_outcome(Terminal(), outcome)
     if outcome.failed_share > config.max_failed:
-        console.print(f"{outcome.failed} of {outcome.pairs} pairs failed, more than --max-failed {config.max_failed}")
+        console.print(f"{outcome.failed} of {outcome.pairs} failed, more than --max-failed {config.max_failed}")
         return EXIT_CRASH
     return EXIT_SOME_FAILED if outcome.failed else EXIT_OK
 

@@ -10,10 +10,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jobs.command_line import job_command
-from jobs.console.fuse import metrics_table
+from jobs.console.fuse import describe_undefined, metrics_table
 from jobs.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from jobs.terminal import Terminal
 from pipelines.measure.config import MeasureConfig
+from upfusion.counted import counted
 
 if TYPE_CHECKING:
     from pipelines.measure.measure import Measured, Measurement
@@ -51,9 +52,12 @@ def _say(console: Console, measurement: "Measurement") -> None:
         console.print(_values_table(measured[0]))
     elif measured:
         console.print(metrics_table(measurement.summary))
-        console.print(f"{len(measured)} of {len(measurement.measured)} fused images measured")
+        console.print(f"{len(measured)} of {counted(len(measurement.measured), 'fused image')} measured")
+        for text in describe_undefined(measurement.undefined, "image"):
+            console.print(f"no value of {text}", markup=False, highlight=False, soft_wrap=True)
     if measurement.left_out:
-        console.print(f"{len(measurement.left_out)} images have no partners and are skipped:")
+        have, are = ("has no partner", "is") if len(measurement.left_out) == 1 else ("have no partners", "are")
+        console.print(f"{counted(len(measurement.left_out), 'image')} {have} and {are} skipped:")
         for uri in measurement.left_out[:NAMES_SHOWN]:
             console.print(f"  {uri}", markup=False, highlight=False, soft_wrap=True)
 

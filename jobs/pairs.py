@@ -8,6 +8,7 @@ from jobs.command_line import job_command
 from jobs.console.fuse import describe_alignment, print_unpaired
 from jobs.terminal import Terminal
 from pipelines.archive.config import ArchiveConfig
+from upfusion.counted import counted
 from upfusion.image_guard import MAX_PIXELS
 from upfusion.prompts import TASKS
 
@@ -27,19 +28,21 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
         found = discover(config, recordings=True)
         sizes = count_sizes(found.pairs)
         verdict = judge_archive(found.pairs, MAX_PIXELS)
-    table = Table("task", "A", "B", "pairs", title=f"{found.pairs.num_rows} pairs", title_justify="left", box=None)
+    table = Table(
+        "task", "A", "B", "pairs", title=counted(found.pairs.num_rows, "pair"), title_justify="left", box=None
+    )
     for (task, size_a, size_b), count in sizes.counts.most_common(SIZES_SHOWN):
         table.add_row(f"{task} [dim]({TASKS[task]})[/]", size_a, size_b, str(count))
     console.print(table)
     if len(sizes.counts) > SIZES_SHOWN:
-        console.print(f"and {len(sizes.counts) - SIZES_SHOWN} more sizes")
+        console.print(f"and {counted(len(sizes.counts) - SIZES_SHOWN, 'more size')}")
     if sizes.differing:
         console.print(
-            f"[yellow]{sizes.differing} of {sizes.looked_at} pairs differ in size.[/] Where both show the same part of "
-            "the scene, --resize b-to-a scales B; otherwise `upfusion align` estimates a rig."
+            f"[yellow]{sizes.differing} of {counted(sizes.looked_at, 'pair')} differ in size.[/] Where both show the "
+            "same part of the scene, --resize b-to-a scales B; otherwise `upfusion align` estimates a rig."
         )
     if sizes.looked_at < found.pairs.num_rows:
-        console.print(f"Sizes are of {sizes.looked_at} pairs, evenly spread.")
+        console.print(f"Sizes are of {counted(sizes.looked_at, 'pair')}, evenly spread.")
     if verdict is not None:
         console.print(describe_alignment(verdict, config.source), highlight=False, soft_wrap=True)
     print_unpaired(console, found)

@@ -25,6 +25,7 @@ FORBIDDEN = {
 FLOORS = {
     "errors": 0,
     "config": 1,
+    "pages": 1,
     "storage": 1,
     "demo": 1,
     "archive": 2,

@@ -13,6 +13,7 @@ from pipelines.evaluate.comparison import Comparison, best_and_second
 from pipelines.evaluate.findings import KINDS, group_findings
 from pipelines.evaluate.outcome import Evaluation
 from pipelines.evaluate.plan import EvaluationPlan
+from upfusion.counted import counted
 from upfusion.metrics import METRICS
 
 LINES_SHOWN, NAMES_SHOWN = 6, 3
@@ -52,8 +53,9 @@ class EvaluationLine:
 def print_plan(console: Console, plan: EvaluationPlan) -> None:
     """Print what will be compared, and what has no partner."""
     for one in plan.sets:
-        others = f", {len(one.others)} others left out" if one.others else ""
-        console.print(f"set {one.name}: {len(one.ids)} pairs ({one.tasks}){others}", markup=False, highlight=False)
+        others = f", {counted(len(one.others), 'other')} left out" if one.others else ""
+        pairs = counted(len(one.ids), "pair")
+        console.print(f"set {one.name}: {pairs} ({one.tasks}){others}", markup=False, highlight=False)
         for (method, name), matched in plan.matched.items():
             if name == one.name and matched.images and (len(matched.images) < len(one.ids) or matched.extra):
                 extra = f", and {len(matched.extra)} of no pair" if matched.extra else ""
@@ -73,7 +75,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         for one in groups[:LINES_SHOWN]:
             console.print(f"  {one.line(NAMES_SHOWN)}", markup=False, highlight=False, soft_wrap=True)
         if len(groups) > LINES_SHOWN:
-            console.print(f"  and {len(groups) - LINES_SHOWN} more such lines, in results.md")
+            console.print(f"  and {counted(len(groups) - LINES_SHOWN, 'more such line')}, in results.md")
     counts, folder = evaluation.counts, evaluation.folder
     before = counts["fusions"] - counts["missing"] - evaluation.measured_now
     lines = {"Measured": f"{evaluation.measured_now} fusions" + (f" ({before} were before)" if before else "")}
@@ -110,13 +112,13 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def _title(comparison: Comparison) -> str:
-    title = f"{escape(comparison.set)}: {comparison.pairs} of {comparison.of} pairs"
+    title = f"{escape(comparison.set)}: {comparison.pairs} of {counted(comparison.of, 'pair')}"
     return f"{title}, those that {escape(', '.join(comparison.limited_by))} has" if comparison.limited_by else title
 
 
 def _caption(comparison: Comparison, left_out: int) -> str:
     notes = [f"* differs from {escape(comparison.reference)} (95 % interval)"]
-    notes += [f"{left_out} more metrics in results.md"] if left_out else []
+    notes += [f"{counted(left_out, 'more metric')} in results.md"] if left_out else []
     notes += [f"no image of {escape(', '.join(comparison.absent))}"] if comparison.absent else []
     return "; ".join(notes)
 

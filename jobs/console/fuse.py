@@ -6,10 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from upfusion.counted import counted
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipelines.archive.schema import Discovery
     from pipelines.fuse import job as fuse
     from pipelines.fuse.image_pair import FusedPair
+    from pipelines.measure.summary import Undefined
     from upfusion.checkpoint import Checkpoint
     from upfusion.registration.verdict import Verdict
 
@@ -21,7 +26,8 @@ def print_unpaired(console: Console, found: "Discovery") -> None:
     """Print which images have no partner."""
     if not found.unpaired:
         return
-    console.print(f"[yellow]{len(found.unpaired)} images have no partner and are skipped:[/]")
+    have, are = ("have", "are") if len(found.unpaired) > 1 else ("has", "is")
+    console.print(f"[yellow]{counted(len(found.unpaired), 'image')} {have} no partner and {are} skipped:[/]")
     for uri in found.unpaired[:NAMES_SHOWN]:
         console.print(f"  {uri}", highlight=False, markup=False, soft_wrap=True)
     if len(found.unpaired) > NAMES_SHOWN:
@@ -63,50 +69,75 @@ def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
     """Print the outcome of a job. Paths stay on one line, so that they can be copied."""
     if outcome.aggregates:
         console.print(metrics_table(outcome.aggregates))
-    done = f"{outcome.ok} of {outcome.pairs} {outcome.unit} fused"
-    if before := outcome.pairs - outcome.fused_now:
-        done += f" ({before} of the {outcome.unit} were already done)"
-    lines = {"Result": f"{done}, [red]{outcome.failed} failed[/]" if outcome.failed else f"[green]{done}[/]"}
+    lines = {"Result": _result(outcome)}
     if outcome.failures:
         more = outcome.failed - len(outcome.failures)
-        lines["Failures"] = "\n          ".join(
+        lines["Failures"] = "\n           ".join(
             [*map(escape, outcome.failures), *([f"and {more} more, in the report"] if more else [])]
         )
+    if outcome.undefined:
+        lines["No value"] = "\n           ".join(map(escape, describe_undefined(outcome.undefined, _row(outcome))))
     if outcome.recordings:
-        lines["Joined"] = _describe_recordings(outcome)
+        lines["Recordings"] = _describe_recordings(outcome)
     if outcome.unpaired:
-        lines["Skipped"] = f"{len(outcome.unpaired)} images without a partner (listed in the report)"
+        lines["Skipped"] = f"{counted(len(outcome.unpaired), 'image')} without a partner (listed in the report)"
     if outcome.damaged:
         places = ", ".join(outcome.damaged[:NAMES_SHOWN])
-        lines["Damaged"] = (
-            f"[yellow]{len(outcome.damaged)} files of rows, whose pairs were fused again:[/] {escape(places)}"
-        )
-    if outcome.fused_now:
-        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} {outcome.unit}/s, start included"
+        files = counted(len(outcome.damaged), "file")
+        lines["Damaged"] = f"[yellow]{files} of rows, whose pairs were fused again:[/] {escape(places)}"
+    if outcome.frames_now:
+        lines["Speed"] = f"{outcome.frames_now / outcome.seconds:.2f} frames/s, start included"
+    elif outcome.fused_now and outcome.counts.pairs:
+        lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} pairs/s, start included"
     if outcome.alignment:
         lines["Alignment"] = f"[yellow]{escape(outcome.alignment)}[/]"
     if outcome.first_image:
         lines["Images"] = escape(f"{outcome.destination.images}, such as {outcome.first_image}")
-    elif outcome.ok and outcome.unit == "pairs":
+    elif outcome.counts.ok:
         lines["Images"] = escape(f"inside the rows; as files: upfusion export {outcome.destination.uri} --to FOLDER")
     lines["Rows"] = escape(f"{outcome.destination.pairs}/*.parquet")
     if outcome.tracked:
         lines["MLflow"] = escape(outcome.tracked)
     lines["Report"] = escape(outcome.destination.report)
     for heading, text in lines.items():
-        console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{heading:10s}[/] {text}", highlight=False, soft_wrap=True)
+
+
+def _result(outcome: "fuse.Outcome") -> str:
+    """Return how many pairs and recordings were fused, failed, and were there before."""
+    counts, of_recordings = outcome.counts, outcome.counts.of_recordings
+    done, left = [], []
+    if counts.pairs:
+        done.append(f"{counts.ok} of {counted(counts.pairs, 'pair')}")
+        left += [f"{counts.failed} failed"] * bool(counts.failed)
+    if of_recordings.recordings:
+        done.append(f"{of_recordings.recordings_ok} of {counted(of_recordings.recordings, 'recording')}")
+        gaps, failed = of_recordings.recordings_with_gaps, of_recordings.recordings_failed
+        left += [f"{counted(gaps, 'recording')} with gaps"] * bool(gaps)
+        left += [f"{counted(failed, 'recording')} failed"] * bool(failed)
+    text = f"{' and '.join(done)} fused"
+    if before := outcome.pairs - outcome.fused_now:
+        text += f" ({counted(before, _row(outcome))} {'was' if before == 1 else 'were'} already done)"
+    return f"{text}, [red]{', '.join(left)}[/]" if left else f"[green]{text}[/]"
+
+
+def _row(outcome: "fuse.Outcome") -> str:
+    """Return what a row of the outcome is."""
+    if not outcome.counts.of_recordings.recordings:
+        return "pair"
+    return "row" if outcome.counts.pairs else "segment"
 
 
 def _describe_recordings(outcome: "fuse.Outcome") -> str:
-    """Return how many recordings were joined, and which spans are missing in some."""
-    joined = [one for one in outcome.recordings if one["uri"]]
-    lines = [escape(f"{len(joined)} of {len(outcome.recordings)} recordings in {outcome.destination.recordings}")]
+    """Return where the recordings are, and which spans are missing in some."""
+    joined = [one["uri"] for one in outcome.recordings if one["uri"]]
+    lines = [escape(f"{outcome.destination.recordings}, such as {joined[0]}")] if joined else ["none could be joined"]
     incomplete = [one for one in outcome.recordings if one["missing"] or (one["note"] and not one["uri"])]
     shown = incomplete[:NAMES_SHOWN]
     lines += [f"[yellow]{escape(one['recording'])}[/]: {escape(missing_spans(one))}" for one in shown]
     if len(incomplete) > NAMES_SHOWN:
         lines.append(f"and {len(incomplete) - NAMES_SHOWN} more with gaps (recordings/*.json)")
-    return "\n          ".join(lines)
+    return "\n           ".join(lines)
 
 
 def missing_spans(recording: dict[str, Any]) -> str:
@@ -117,6 +148,13 @@ def missing_spans(recording: dict[str, Any]) -> str:
         place = "all of it" if start is None else f"{start} s to {f'{end} s' if end else 'its end'}"
         spans.append(f"{place} ({span['error_code']})")
     return "; ".join(["missing " + ", ".join(spans)] * bool(spans) + [recording["note"]] * bool(recording["note"]))
+
+
+def describe_undefined(undefined: "Mapping[str, Undefined]", noun: str = "row") -> list[str]:
+    """Return which metrics have no value on how many pairs and why, metrics that are alike in one line."""
+    from pipelines.measure.summary import group_undefined
+
+    return [f"{names} on {counted(one.count, noun)}: {one.describe()}" for names, one in group_undefined(undefined)]
 
 
 def metrics_table(aggregates: dict[str, dict[str, float]]) -> Table:

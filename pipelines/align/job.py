@@ -12,6 +12,7 @@ from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.rig_frames import sample_pairs
 from pipelines.rigs.estimate import Estimated, estimate_rigs
 from pipelines.storage import objects as storage
+from upfusion.counted import counted
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def align(config: AlignConfig, on_progress: Callable[[str], None] = lambda _: No
     started = time.monotonic()
     on_progress("looking for pairs")
     found = discover(config, recordings=True)
-    on_progress(f"reading up to {config.pairs} pairs per camera of {found.pairs.num_rows}")
+    on_progress(f"reading up to {counted(config.pairs, 'pair')} per camera of {found.pairs.num_rows}")
     # Recordings need the settings of a fuse job.
     settings = {name: getattr(config, name) for name in ("source", "frame_rate", "per", "offset", "max_pixels")}
     sampled = sample_pairs(found.pairs, FuseConfig(out=config.out, **settings), config.pairs)

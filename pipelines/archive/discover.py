@@ -27,6 +27,7 @@ from pipelines.storage import objects as storage
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
 from upfusion.cameras.layouts import DATA_SET_FOLDERS
 from upfusion.cameras.pairing import PairBy
+from upfusion.counted import counted
 from upfusion.file_names import SUFFIXES, is_hidden, is_image_name
 
 # Folder names in lower case, with their side and, if the name alone implies it, the task.
@@ -258,15 +259,15 @@ def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: 
     if archive.source_b is not None:
         return (
             f"{source}: no file of one has the path and name of a file of the other, apart from the extension "
-            f"({unpaired} images, {ignored} other files). For any other naming use a manifest, or give their common "
-            "folder with --a PATTERN --b PATTERN or --pair-by."
+            f"({counted(unpaired, 'image')}, {counted(ignored, 'other file')}). For any other naming use a "
+            "manifest, or give their common folder with --a PATTERN --b PATTERN or --pair-by."
         )
     if archive.a is not None:
         looked_for = f"no pairs match --a {archive.a!r} and --b {archive.b!r}"
     else:
         looked_for = "no pairs in sub-folders such as visible + infrared, vi + ir, a + b or ct + mri"
     return (
-        f"{source}: {looked_for} ({unpaired} images without a partner, {ignored} other files). "
+        f"{source}: {looked_for} ({counted(unpaired, 'image')} without a partner, {counted(ignored, 'other file')}). "
         "Paired files share path and name apart from the sensor folder and the extension; "
         "for any other naming use --a PATTERN --b PATTERN, or a manifest."
     )

@@ -11,6 +11,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.cluster.heartbeat import Beat
 from pipelines.cluster.runner import Workers
+from upfusion.counted import counted
 
 CHECK_SECONDS = 5.0
 QUIET_SECONDS = 40.0
@@ -108,7 +109,7 @@ def diagnose(workers: Workers, beats: list[Beat], *, has_worked: bool) -> Diagno
     total, free = ray.cluster_resources(), ray.available_resources()
     needed = {name: amount for name, amount in (("CPU", workers.cpus), ("GPU", workers.gpus)) if amount}
     shown = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("CPU", "GPU"))
-    cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {shown}"
+    cluster = f"{counted(len(nodes), 'node')}, {shown}"
     wanted = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
     if not any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in nodes):
         what = "is left with that much" if has_worked else "has that much"

@@ -14,6 +14,7 @@ from pipelines.cluster.environment import is_remote, usable_cpus
 from pipelines.cluster.runner import PAIRS_WORTH_A_COPY, Built, Progress, Workers, advance
 from pipelines.config.fields import RunnerChoice
 from pipelines.errors.exceptions import UsageError
+from upfusion.counted import counted
 
 FEW_PAIRS = 100
 """From so many pairs on a Ray of this machine pays: it takes 15 to 30 seconds to start and to end."""
@@ -78,7 +79,7 @@ class InlineRunner:
             raise UsageError(f"--gpus-per-actor {gpus_per_actor:g}: this machine has no GPU; 0 runs on CPUs")
         gpus = 1.0 if there and gpus_per_actor != 0 else 0.0
         threads = 1 if gpus else usable_cpus()
-        place = "on the GPU" if gpus else f"on {threads} CPU thread{'s' * (threads != 1)}"
+        place = "on the GPU" if gpus else f"on {counted(threads, 'CPU thread')}"
         return Workers(1, 1.0, gpus, threads, why=f"in this process, {place}; --runner ray starts Ray instead")
 
     def begin_with(self, blocks: list[pa.Table], max_block_bytes: int | None = None) -> InlineGraph:

@@ -21,6 +21,7 @@ from pipelines.cluster import dataset, execute
 from pipelines.cluster.environment import is_remote, submitted, usable_cpus
 from pipelines.cluster.runner import PAIRS_WORTH_A_COPY, Built, Progress, Workers
 from pipelines.errors.exceptions import UsageError
+from upfusion.counted import counted
 
 # Plans with fewer logical CPUs than stages wait for each other for ever.
 FEWEST_LOGICAL_CPUS = 4
@@ -50,7 +51,7 @@ def why_waiting(workers: Workers) -> str:
     needed = {name: amount for name, amount in (("CPU", workers.cpus), ("GPU", workers.gpus)) if amount}
     total, free = ray.cluster_resources(), ray.available_resources()
     there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("CPU", "GPU"))
-    cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {there}"
+    cluster = f"{counted(len(nodes), 'node')}, {there}"
     requested = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
     if not any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in nodes):
         return (
@@ -284,11 +285,11 @@ def _check_can_spread(resources: dict[str, float], actors: int | None, gpus_per_
 def _why(count: int, gpus: float, threads: int, nodes: list[dict[str, float]], gpus_per_actor: float | None) -> str:
     """Say what was chosen, and from what."""
     total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
-    cluster = f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {total['CPU']:g} CPUs and {total['GPU']:g} GPUs"
-    workers = f"{count} worker{'s' * (count != 1)}"
+    cluster = f"{counted(len(nodes), 'node')} with {total['CPU']:g} CPUs and {total['GPU']:g} GPUs"
+    workers = counted(count, "worker")
     if gpus:
         missing = f", of which {count * gpus:g} GPUs are waited for" if not total["GPU"] else ""
         return f"{workers}, each on {gpus:g} GPU ({cluster}{missing})"
     reason = "no GPU is there now" if not total["GPU"] else "--gpus-per-actor 0"
     chosen = "" if gpus_per_actor is not None and not total["GPU"] else f"; {reason}"
-    return f"{workers} on CPUs, {threads} thread{'s' * (threads != 1)} each ({cluster}{chosen})"
+    return f"{workers} on CPUs, {counted(threads, 'thread')} each ({cluster}{chosen})"

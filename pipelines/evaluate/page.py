@@ -9,6 +9,7 @@ from pipelines.evaluate.figures.pictures import headlines
 from pipelines.evaluate.findings import KINDS, Finding, group_findings
 from pipelines.evaluate.outcome import Evaluation
 from pipelines.evaluate.tables import escape_markdown, markdown, markdown_overview, markdown_table
+from upfusion.counted import counted
 
 LINES_SHOWN, NAMES_SHOWN = 50, 5
 
@@ -21,7 +22,7 @@ def write_page(evaluation: Evaluation, pictures: list[str]) -> str:
         "`values.parquet`, every mean with its spread and interval in `tables.csv`, the same for print in `tables.tex`."
     )
     sections = [
-        f"# Evaluation of {len(plan.methods)} methods on {len(plan.sets)} {'set' if len(plan.sets) == 1 else 'sets'}",
+        f"# Evaluation of {counted(len(plan.methods), 'method')} on {counted(len(plan.sets), 'set')}",
         about,
         *(markdown_overview(overview(evaluation.comparisons, metric)) for metric in headlines(plan.config.metrics)),
         markdown(evaluation.comparisons),
@@ -62,7 +63,7 @@ def _noticed(findings: list[Finding]) -> str:
         count = sum(len(one.names) for one in lines)
         shown = [f"- {escape_markdown(one.line(NAMES_SHOWN))}" for one in lines[:LINES_SHOWN]]
         if len(lines) > LINES_SHOWN:
-            shown.append(f"- and {len(lines) - LINES_SHOWN} more such lines")
+            shown.append(f"- and {counted(len(lines) - LINES_SHOWN, 'more such line')}")
         parts += [f"{count} {KINDS[kind]}:", "\n".join(shown)]
     return "\n\n".join(parts)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pipelines.evaluate.comparison import Comparison, Overview, best_and_second
 from pipelines.evaluate.paired_bootstrap import FEWEST_PAIRS
 from pipelines.evaluate.scores import Score
+from upfusion.counted import counted
 from upfusion.metrics import METRICS
 
 NOTHING = "-"
@@ -149,7 +150,7 @@ def _marked(mean: float | None, style: Style, *, best: bool, second: bool) -> st
 
 def _title(comparison: Comparison, style: Style) -> str:
     task = f" ({style.escape(comparison.task)})" if comparison.task else ""
-    return f"{style.escape(comparison.set)}{task}, {comparison.pairs} of {comparison.of} pairs"
+    return f"{style.escape(comparison.set)}{task}, {comparison.pairs} of {counted(comparison.of, 'pair')}"
 
 
 def _notes(comparison: Comparison, style: Style) -> str:

@@ -17,6 +17,7 @@ from pipelines.cluster.gpu_memory import DeviceMemory, fitting
 from pipelines.errors.failures import Rows, fail
 from pipelines.fuse.guide import Guide
 from pipelines.fuse.schemas import fused_schema
+from pipelines.measure.summary import notes_on_undefined
 from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels
 from upfusion.color_tensors import luma8, to_device
@@ -140,7 +141,7 @@ class FuseActor:
             row |= {name: values[name][position] for name in self.metrics}
             row["metrics_version"] = METRICS_VERSION
             missing = {name: reasons[position] for name, reasons in undefined.items() if row[name] is None}
-            notes = [row["note"], self._note_on_tiles(image), *_notes_on_missing(missing)]
+            notes = [row["note"], self._note_on_tiles(image), *notes_on_undefined(missing)]
             row["note"] = "; ".join(note for note in notes if note) or None
 
     def _warm_up(self) -> None:
@@ -168,14 +169,6 @@ class FuseActor:
 def _choose_stream(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.cuda.set_stream(torch.cuda.Stream())
-
-
-def _notes_on_missing(reasons: dict[str, str]) -> list[str]:
-    """Return notes on why metrics are undefined, grouped by reason."""
-    named = defaultdict(list)
-    for name, reason in reasons.items():
-        named[reason].append(name)
-    return [f"no {', '.join(names)}: {reason}" for reason, names in named.items()]
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -86,6 +86,7 @@ class Destination:
         self.segments = storage.join(self.uri, "segments")
         self.frames = storage.join(self.uri, "frames")
         self.recordings = storage.join(self.uri, "recordings")
+        self.previews = storage.join(self.uri, "previews")
         self.success = storage.join(self.uri, "_SUCCESS.json")
         self.rig = storage.join(self.uri, "rig.json")
         self.report = storage.join(self.uri, "report.html")
@@ -182,6 +183,11 @@ class Destination:
         """Remove the failed rows, so that their pairs count as not done."""
         for uri, rows in finished.by_file(pc.invert(finished.rows["ok"])):
             self._keep_rows(uri, rows["ok"].to_pylist())
+
+    def remove_rows(self, finished: Finished, ids: pa.Array) -> None:
+        """Remove the rows of these ids, so that their pairs count as not done."""
+        for uri, rows in finished.by_file(pc.is_in(finished.rows["pair_id"], value_set=ids)):
+            self._keep_rows(uri, pc.invert(pc.is_in(rows["pair_id"], value_set=ids)).to_pylist())
 
     def remove_repeated(self, finished: Finished) -> int:
         """Remove duplicates: keep one row per pair, preferably an `ok` one; return how many rows were removed.

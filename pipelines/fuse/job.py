@@ -22,13 +22,16 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.alignment import sum_up_alignment
 from pipelines.fuse.allowed import check_others, may_read
 from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.counts import Counts, count, frames_of, undefined_metrics
 from pipelines.fuse.destination import Destination, aggregate, first_failures, first_image, without
 from pipelines.fuse.footage.graph import cut_found, join_complete
+from pipelines.fuse.footage.segment_files import lost_segments
 from pipelines.fuse.graph import run_graphs
 from pipelines.fuse.plan import Plan
 from pipelines.fuse.ranges import agree_on_ranges
 from pipelines.fuse.report.page import write_report
 from pipelines.fuse.tracking import track
+from pipelines.measure.summary import Undefined
 from pipelines.storage import objects as storage
 from pipelines.storage.lock import Lock
 from pipelines.storage.names import ids_alike
@@ -37,7 +40,7 @@ from pipelines.tracking.run import InputData, TrackedRun, open_run
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a finished job."""
+    """The outcome of a finished job; `pairs`, `ok`, `failed` and `fused_now` are numbers of rows."""
 
     destination: Destination
     pairs: int
@@ -45,16 +48,20 @@ class Outcome:
     failed: int
     fused_now: int
     seconds: float
+    counts: Counts
+    """The same rows, with recordings in place of their segments."""
     unpaired: list[str] = field(default_factory=list)
     aggregates: dict[str, dict[str, float]] = field(default_factory=dict)
+    undefined: dict[str, Undefined] = field(default_factory=dict)
+    """On how many of the fused pairs a metric has no value, and why."""
     tracked: str | None = None
     """Where to view the MLflow run."""
     recordings: list[dict[str, Any]] = field(default_factory=list)
     """The description of each joined recording (`recordings/*.json`)."""
     alignment: str | None = None
     """What there is to say about pairs that are not registered."""
-    unit: str = "pairs"
-    """What the manifest lists: pairs (of images), segments (of recordings), or both."""
+    frames_now: int = 0
+    """Frames of recordings that this run has fused."""
     first_image: str | None = None
     """A fused image that was stored as a file; None where all are inside the rows."""
     failures: tuple[str, ...] = ()
@@ -116,6 +123,10 @@ def _fuse(
     try:
         found = cut_found(plan.found.pairs, config, destination, finished)
         manifest = destination.merge_manifest(found.rows, found.outdated)
+        lost = lost_segments(destination, config, manifest, finished)
+        if len(lost):
+            destination.remove_rows(finished, lost)
+            finished = destination.finished()
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
     # Without a limit, everything in the manifest: also pairs that only an earlier, interrupted run found.
@@ -136,7 +147,7 @@ def _fuse(
                 )
             recordings = join_complete(manifest, config, destination, connect, say)
         lock.check()
-        outcome = _close(plan, destination, manifest, tracked, todo.num_rows, time.monotonic() - started, recordings)
+        outcome = _close(plan, destination, manifest, tracked, todo, time.monotonic() - started, recordings)
         return replace(outcome, damaged=damaged)
 
 
@@ -193,7 +204,7 @@ def _close(
     destination: Destination,
     manifest: pa.Table,
     tracked: TrackedRun,
-    fused_now: int,
+    todo: pa.Table,
     seconds: float,
     recordings: list[dict[str, Any]],
 ) -> Outcome:
@@ -204,15 +215,12 @@ def _close(
         finished = destination.finished()
     missing = without(manifest, finished.ids)["pair_id"]
     surplus = without(finished.rows, manifest["pair_id"].combine_chunks())["pair_id"]
-    counts = {
-        "pairs": manifest.num_rows,
-        "ok": finished.ok,
-        "failed": finished.failed,
+    counted = count(manifest, finished, recordings)
+    counts: dict[str, Any] = {
+        **counted.summary(),
         "unpaired": len(plan.found.unpaired),
         "unpaired_files": plan.found.unpaired[:1000],
     }
-    if recordings:
-        counts |= {"recordings": len(recordings), "recordings_with_gaps": sum(bool(r["missing"]) for r in recordings)}
     alignment = sum_up_alignment(destination, plan)
     if alignment is not None:
         counts |= {"scored": alignment.scored, "misaligned": alignment.flagged}
@@ -227,19 +235,21 @@ def _close(
         )
     write_report(destination.uri, may_read(plan, destination))
     aggregates = aggregate(destination, plan.config.metrics)
-    track(tracked, destination, counts, aggregates, fused_now, seconds, may_read(plan, destination))
+    track(tracked, destination, counts, aggregates, todo.num_rows, seconds, may_read(plan, destination))
     return Outcome(
         destination=destination,
         pairs=finished.rows.num_rows,
         ok=finished.ok,
         failed=finished.failed,
-        fused_now=fused_now,
+        fused_now=todo.num_rows,
         seconds=seconds,
         unpaired=plan.found.unpaired,
         aggregates=aggregates,
+        undefined=undefined_metrics(destination, plan.config.metrics) if plan.config.metrics else {},
         tracked=tracked.where,
         recordings=recordings,
-        unit=_unit_of(manifest),
+        counts=counted,
+        frames_now=frames_of(todo, destination),
         alignment=counts.get("alignment"),
         first_image=first_image(destination),
         failures=first_failures(destination) if finished.failed else (),

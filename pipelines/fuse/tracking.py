@@ -32,8 +32,7 @@ def track(
         return
     import mlflow
 
-    values = {name: float(counts[name]) for name in ("pairs", "ok", "failed", "unpaired")}
-    values |= {name: float(counts[name]) for name in ("misaligned", "scored") if name in counts}
+    values = {name: float(number) for name, number in counts.items() if isinstance(number, int)}
     if fused_now:
         values |= {"pairs_per_second": fused_now / seconds, "seconds": seconds}
     for metric, numbers in aggregates.items():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipelines.errors.exceptions import UsageError
 from pipelines.measure.config import MeasureConfig
-from pipelines.measure.summary import summarise
+from pipelines.measure.summary import Undefined, count_undefined, summarise
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim
 from upfusion.color import Pixels, luma8
@@ -55,6 +55,11 @@ class Measurement:
         """Mean, p5, p50 and p95 of every metric over the measured triplets."""
         names = dict.fromkeys(name for one in self.measured for name in one.values)
         return summarise({name: self._known(name) for name in names})
+
+    @property
+    def undefined(self) -> dict[str, Undefined]:
+        """On how many measured triplets a metric has no value, and why."""
+        return count_undefined(one.reasons for one in self.measured)
 
     def _known(self, name: str) -> NDArray[np.float64]:
         values = (one.values.get(name) for one in self.measured)

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors.exceptions import UsageError
 from pipelines.rigs.load import Viewed, load_views, spread
+from upfusion.counted import counted
 from upfusion.registration.alignment import UNJUDGED
 from upfusion.registration.camera_names import ALL
 from upfusion.registration.estimate import estimate_from_views
@@ -42,7 +43,7 @@ def estimate_rigs(
     rigs: dict[str, Rig] = {}
     refused: dict[str, str] = {}
     for camera, pairs in sampled.items():
-        on_progress(f"estimating the rig{f' of {camera}' if camera != ALL else ''} from {len(pairs)} pairs")
+        on_progress(f"estimating the rig{f' of {camera}' if camera != ALL else ''} from {counted(len(pairs), 'pair')}")
         try:
             names = [one.pair_id for one in pairs][:_NAMES_KEPT]
             rigs[camera] = estimate_from_views([one.views for one in pairs], names)

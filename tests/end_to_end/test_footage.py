@@ -69,7 +69,7 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     for name in SEGMENTS:
         row = rows[name]
         assert (row["status"], row["recording"], row["frames"], row["measured"]) == ("ok", "night/cam", 8, 2)
-        assert row["segment_uri"] == f"{bucket}/out/segments/{name}.mp4"
+        assert row["segment_uri"] is None
         assert row["en"] > 0
         frames = read_table(f"{bucket}/out/frames/{name}.parquet")
         assert (frames.num_rows, frames["en"].null_count) == (8, 6)
@@ -81,7 +81,10 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     with open_source(about["night/cam"]["uri"], 10**8) as joined:
         assert [frame.seconds for frame in joined.frames(0, 9)] == pytest.approx([n / 25 for n in range(32)])
     success = json.loads(storage.read_bytes(f"{bucket}/out/_SUCCESS.json"))
-    assert (success["pairs"], success["recordings"], success["recordings_with_gaps"]) == (6, 2, 1)
+    assert [success[name] for name in ("pairs", "ok", "failed", "recordings", "segments")] == [1, 1, 0, 2, 5]
+    assert [success[f"recordings_{name}"] for name in ("ok", "with_gaps", "failed")] == [1, 0, 1]
+    assert storage.list_files(f"{bucket}/out/segments") == []
+    assert storage.list_files(f"{bucket}/out/previews") == [f"{bucket}/out/previews/night/cam.mp4"]
     assert b"night/cam" in storage.read_bytes(f"{bucket}/out/report.html")
 
     # Here, in this process, it is interrupted after the first segment, and the same command resumes.
@@ -106,9 +109,12 @@ def test_an_archive_of_images_and_recordings(archive: Path, tmp_path: Path, obje
     joined_here = (tmp_path / "out" / "recordings" / "night" / "cam.mp4").read_bytes()
     assert joined_here == storage.read_bytes(about["night/cam"]["uri"])
 
-    # With nothing missing nothing is done, but what was joined is joined again where it is gone.
-    (tmp_path / "out" / "recordings" / "night" / "cam.json").unlink()
+    # With nothing missing nothing is done. A recording whose description is gone is fused again: its segments are, too.
+    assert not (tmp_path / "out" / "segments").exists()
     assert fuse(plan_fuse(config(archive, tmp_path / "out"))).fused_now == 0
+    (tmp_path / "out" / "recordings" / "night" / "cam.json").unlink()
+    again = fuse(plan_fuse(config(archive, tmp_path / "out")))
+    assert (again.fused_now, again.frames_now, again.counts.of_recordings.recordings_ok) == (4, 32, 2)
     assert (tmp_path / "out" / "recordings" / "night" / "cam.mp4").read_bytes() == joined_here
     with pytest.raises(UsageError, match="video_codec: 'h264' there, 'ffv1' now"):
         fuse(plan_fuse(config(archive, tmp_path / "out", video_codec="ffv1")))

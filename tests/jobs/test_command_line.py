@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -344,3 +346,10 @@ def test_an_archive_without_pairs_is_refused_with_what_to_try_and_nothing_is_sta
     assert "--a PATTERN --b PATTERN" in result.stderr
     assert not (tmp_path / "out").exists()
     assert ray.is_initialized() == ray_was_there
+
+
+def test_the_module_runs_like_the_command():
+    ran = subprocess.run(
+        [sys.executable, "-m", "jobs.command_line", "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout.startswith("upfusion, version ")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from upfusion.counted import counted
 from upfusion.registration.cells import Round
 from upfusion.registration.coordinates import concentric, corner_distance
 from upfusion.registration.estimate import (
@@ -60,7 +61,7 @@ class Verdict:
         """Say it in one sentence."""
         match self.state:
             case "aligned":
-                return f"registered, as far as {self.pairs} pairs show"
+                return f"registered, as far as {counted(self.pairs, 'pair')} show{'s' * (self.pairs == 1)}"
             case "unaligned":
                 return f"unaligned by about {self.displacement:.0f} px"
             case _:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.evaluate.figures.figure_panels import draw_panels, write_in_row
 from pipelines.evaluate.figures.figure_style import figure_style, fitted, look, metric_label
+from upfusion.counted import counted
 from upfusion.metrics import METRICS
 
 FEWEST_FOR_A_BOX = 5
@@ -88,7 +89,7 @@ def _pairs(arrays: Iterable[Values]) -> str:
     if not counts:
         return "no pairs"
     least, most = min(counts), max(counts)
-    return ("1 pair" if most == 1 else f"{most:,} pairs") if least == most else f"{least:,} to {most:,} pairs"
+    return counted(most, "pair") if least == most else f"{least:,} to {most:,} pairs"
 
 
 def _draw_distribution(axes: Axes, row: int, values: Values) -> None:

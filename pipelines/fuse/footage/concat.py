@@ -1,15 +1,14 @@
 """Concatenating the fused segments of a recording without re-encoding, with the timestamps of A's frames."""
 
-import json
-import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import pyarrow as pa
 from av.container import InputContainer
 from av.packet import Packet
 
@@ -18,54 +17,9 @@ from pipelines.fuse.destination import Destination
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.footage.container import BLOCK, READ
 from pipelines.fuse.footage.encode import CONTAINERS
-from pipelines.fuse.footage.schemas import JOINED
 from pipelines.storage import objects as storage
-from pipelines.storage.names import check_inside, image_name
+from pipelines.storage.names import image_name
 from pipelines.storage.parquet import read_table
-
-
-class Joiner:
-    """The stage that concatenates the fused segments of a recording; failed segments leave gaps."""
-
-    def __init__(self, config: FootageConfig, destination: Destination) -> None:
-        self.config, self.destination = config, destination
-
-    def __call__(self, recordings: pa.Table) -> pa.Table:
-        """Join a block of recordings, and write a description beside each."""
-        rows = recordings.to_pylist()
-        for row in rows:
-            row |= {"error_code": None, "stopped": None}
-            try:
-                about = self._join(row)
-                write = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
-                storage.write_bytes(about_uri(self.destination, row["recording"]), write)
-            except OSError as error:
-                row["stopped"] = storage.redact(f"{row['recording']} cannot be joined: {error}")
-        return pa.Table.from_pylist(rows, JOINED)
-
-    def _join(self, row: Row) -> Row:
-        uri = joined_uri(self.destination, row["recording"], self.config)
-        about = describe(row)
-        row["segments"] = [
-            {
-                "segment_uri": segment_uri(self.destination, name, self.config),
-                "frames_uri": frames_uri(self.destination, name),
-            }
-            for name in (one["pair_id"] for one in row["segments"] if one["error_code"] is None)
-        ]
-        if not row["segments"]:
-            return about
-        with tempfile.TemporaryDirectory(prefix="upfusion-join-") as folder:
-            file = Path(folder) / f"joined{CONTAINERS[self.config.video_codec]}"
-            try:
-                check_inside(uri, self.destination.recordings)
-                note = join_segments(file, row, about["origin_pts"], with_audio=self.config.audio == "copy")
-            except (av.FFmpegError, ValueError) as error:
-                row["error_code"] = "write_failed"
-                said = storage.redact(f"the segments cannot be joined: {type(error).__name__}: {error}")
-                return about | {"note": said}
-            storage.move_here(uri, file)
-        return about | {"uri": uri, "note": note}
 
 
 def describe(row: Row) -> Row:
@@ -87,8 +41,14 @@ def describe(row: Row) -> Row:
         "missing": missing,
         "origin_pts": origin,
         "uri": None,
+        "verified": False,
         "note": None,
     }
+
+
+def is_whole(about: Row) -> bool:
+    """Tell from a description whether a recording is joined without a gap, and was read back."""
+    return bool(about["uri"] and about.get("verified") and not about["missing"])
 
 
 def joined_uri(destination: Destination, recording: str, config: FootageConfig) -> str:
@@ -99,6 +59,11 @@ def joined_uri(destination: Destination, recording: str, config: FootageConfig) 
 def about_uri(destination: Destination, recording: str) -> str:
     """Return the URI of a fused recording's description; it is written after the recording."""
     return storage.join(destination.recordings, image_name(recording, ".json"))
+
+
+def preview_uri(destination: Destination, recording: str) -> str:
+    """Return the URI of the small video that the report shows of a recording."""
+    return storage.join(destination.previews, image_name(recording, ".mp4"))
 
 
 def segment_uri(destination: Destination, pair_id: str, config: FootageConfig) -> str:
@@ -115,9 +80,11 @@ def join_segments(file: Path, row: Row, origin: int, *, with_audio: bool) -> str
     """Write one recording from `row["segments"]` (`segment_uri`, `frames_uri`, in order of time).
 
     Packets get the times of A's frames, in `row["time_base"]` (a text such as 1/12800), so that `origin` becomes 0.
-    Returns a note if the audio could not be kept.
+    The file is read back, and raises ValueError unless it has exactly the frames of the segments. Returns a note if the
+    audio could not be kept.
     """
     time_base, note = Fraction(row["time_base"]), None
+    written = Frames()
     options = {"movie_timescale": str(time_base.denominator)} if file.suffix == ".mp4" else {}
     with ExitStack() as stack:
         output = stack.enter_context(
@@ -137,12 +104,37 @@ def join_segments(file: Path, row: Row, origin: int, *, with_audio: bool) -> str
             if audio is not None:
                 for heard in audio.until(at):
                     output.mux(heard)
+            written.add(packet)
             packet.stream = stream
             output.mux(packet)
         if audio is not None:
             for heard in audio.until(float("inf")):
                 output.mux(heard)
+    check_frames(file, written)
     return note
+
+
+def check_frames(file: Path, expected: "Frames") -> None:
+    """Read a joined recording back; raises ValueError unless it has exactly these encoded frames."""
+    found = Frames()
+    with av.open(str(file)) as joined:
+        for packet in joined.demux(video=0):
+            found.add(packet)
+    if found != expected:
+        raise ValueError(f"expected {expected.count} frames as in the segments, and the joined file has {found.count}")
+
+
+@dataclass
+class Frames:
+    """What is compared of encoded frames: how many there are, and a checksum of all their bytes."""
+
+    count: int = 0
+    checksum: int = 0
+
+    def add(self, packet: Packet) -> None:
+        if packet.size:
+            self.count += 1
+            self.checksum = zlib.crc32(bytes(packet), self.checksum)
 
 
 def _open(stack: ExitStack, uri: str) -> InputContainer:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import JobConfig
+from pipelines.config.fields import RuntimeOnly
 
 AUTO = "auto"
 VideoCodec = Literal["h264", "h265", "ffv1"]
@@ -43,6 +44,9 @@ class FootageConfig(JobConfig):
         ge=0,
         le=51,
         description="Quality (CRF) of h264 and h265: 18 looks like the original, every +6 halves the file.",
+    )
+    keep_segments: RuntimeOnly[bool] = Field(
+        False, description="Keep segments/ after its recordings are joined; without it they are removed then."
     )
     audio: Literal["copy", "drop"] = Field("copy", description="Whether A's audio is kept; other streams are dropped.")
 

@@ -15,9 +15,11 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import FAILURE, Row
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination, Finished, as_job_manifest
-from pipelines.fuse.footage.concat import Joiner, about_uri, joined_uri
+from pipelines.fuse.footage.concat import about_uri, joined_uri, preview_uri
+from pipelines.fuse.footage.joiner import Joiner
 from pipelines.fuse.footage.schemas import TO_JOIN
 from pipelines.fuse.footage.segment_actor import SegmentActor
+from pipelines.fuse.footage.segment_files import remove_joined
 from pipelines.fuse.footage.segments import Failure, cut_all
 from pipelines.fuse.plan import Plan
 from pipelines.fuse.schemas import JOB_MANIFEST
@@ -100,6 +102,7 @@ def forget_joined(recordings: set[str], config: FuseConfig, destination: Destina
     for recording in recordings:
         storage.delete(about_uri(destination, recording))
         storage.delete(joined_uri(destination, recording, config))
+        storage.delete(preview_uri(destination, recording))
 
 
 def join_complete(
@@ -138,7 +141,9 @@ def join_complete(
             return Built(graph, len(left), workers) if left else None
 
         runner.run_to_end(build, on_progress, "recordings")
-    return [json.loads(storage.read_bytes(about_uri(destination, name))) for name in sorted(complete)]
+    described = [json.loads(storage.read_bytes(about_uri(destination, name))) for name in sorted(complete)]
+    remove_joined(destination, config, described, manifest)
+    return described
 
 
 def _to_join(rows: list[Row]) -> Row:

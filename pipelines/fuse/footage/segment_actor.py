@@ -118,7 +118,8 @@ class SegmentActor(FuseActor):
         except OSError as error:
             raise _StoreError(error) from error
         encode_ms = row["encode_ms"] + milliseconds_since(started)
-        return row | {"segment_uri": uri, "frames_uri": rows_uri, "encode_ms": encode_ms}
+        kept = uri if self.config.keep_segments else None  # no row names a file that will be removed
+        return row | {"segment_uri": kept, "frames_uri": rows_uri, "encode_ms": encode_ms}
 
     def frames_a_pass(self, height: int, width: int) -> int:
         """Return how many frames of one size form a batch; a CPU gains nothing from several."""

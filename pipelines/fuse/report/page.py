@@ -8,27 +8,27 @@ import base64
 import io
 import json
 import math
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from markupsafe import Markup
 from PIL import Image
 
 from pipelines.archive.allowlist import MayRead, allow_all
-from pipelines.errors.escaping import printable
 from pipelines.errors.failures import ERROR_CODES
+from pipelines.fuse.counts import undefined_in
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.report.dial import find_dial
 from pipelines.fuse.report.histogram import PLOT_HEIGHT, PLOT_WIDTH, histogram
 from pipelines.fuse.report.recordings import show_recordings
+from pipelines.fuse.report.totals import sum_up, sum_up_stages
 from pipelines.fuse.schemas import STAGES, output_schema
+from pipelines.measure.summary import Undefined, group_undefined
+from pipelines.pages.render import render
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import list_tables, read_as
 from upfusion.cameras.sources import read_as_fused
@@ -38,11 +38,11 @@ from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
 from upfusion.registration.alignment import THRESHOLD
 
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 HEADLINES = ("vif_balanced", "vif")  # in order of preference; copying a source raises only the second
 EXTREMES = 3  # pairs shown from each end of the headline metric
 FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
-SIZES_LISTED = 6
 WORST_ALIGNED = 10
 LONG_SIDE = 960  # pixels
 # Missing columns are read as null, so one schema covers every subset of metrics.
@@ -85,11 +85,12 @@ def write_report(dest: str, may_read: MayRead = allow_all) -> str:
     }
     headline = next((name for name in HEADLINES if name in measured), next(iter(measured), None))
     is_image = pc.is_null(rows["recording"]).to_numpy()
-    page = _template().render(
+    page = render(
+        TEMPLATE,
         dest=dest,
         run=run,
         written=datetime.now(UTC),
-        totals=_totals(rows, ok),
+        totals=sum_up(rows, ok),
         groups=[
             (title, [_shown_pair(file_of[index], rows, index, may_read) for index in indices])
             for title, indices in _choose_pairs(rows, ok & is_image, [metric for metric, _ in measured.values()])
@@ -97,16 +98,17 @@ def write_report(dest: str, may_read: MayRead = allow_all) -> str:
         dial=[_shown_pair(file_of[index], rows, index, may_read) for index in find_dial(rows, ok & is_image, file_of)],
         recordings=show_recordings(Destination(dest), run, rows, headline, may_read),
         histograms=[histogram(metric, values) for metric, values in measured.values()],
+        undefined=group_undefined(_undefined(rows.filter(pa.array(ok)), run, measured)),
         plot=(PLOT_WIDTH, PLOT_HEIGHT),
-        stages=_stages(rows),
+        stages=sum_up_stages(rows),
         failures=_failures(rows, ok),
         unpaired=_unpaired(dest),
         alignment=_alignment(dest, rows),
         tasks=TASKS,
-        nonce=secrets.token_urlsafe(16),
+        upfusion_version=run["versions"].get("upfusion"),
     )
     uri = storage.join(dest, "report.html")
-    storage.write_bytes(uri, page.encode("utf-8", "replace"))
+    storage.write_bytes(uri, page)
     return uri
 
 
@@ -152,28 +154,10 @@ def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:
     return rows, [uri for uri, table in zip(files, tables, strict=True) for _ in range(table.num_rows)]
 
 
-def _totals(rows: pa.Table, ok: np.ndarray) -> dict[str, Any]:
-    frames = rows["frames"].fill_null(1).to_numpy()
-    pixels = np.nan_to_num(rows["width"].to_numpy().astype(float) * rows["height"].to_numpy()) * frames
-    megapixels = pa.array(np.where(ok, pixels / 1e6, 0.0))
-    counted = rows.select(["task", "width", "height"])
-    counted = counted.append_column("ok", pa.array(ok)).append_column("megapixels", megapixels)
-
-    def by(*keys: str) -> list[dict[str, Any]]:
-        sums = [([], "count_all"), ("ok", "sum"), ("megapixels", "sum")]
-        groups = counted.group_by(list(keys)).aggregate(sums)
-        return groups.sort_by([("count_all", "descending"), (keys[0], "ascending")]).to_pylist()
-
-    sizes = by("width", "height")
-    return {
-        "pairs": len(ok),
-        "ok": int(ok.sum()),
-        "failed": int((~ok).sum()),
-        "megapixels": pc.sum(megapixels).as_py() or 0.0,
-        "tasks": by("task"),
-        "sizes": sizes[:SIZES_LISTED],
-        "other_sizes": sizes[SIZES_LISTED:],
-    }
+def _undefined(ok: pa.Table, run: dict[str, Any], measured: dict[str, Any]) -> dict[str, Undefined]:
+    asked = run["config"].get("metrics") or measured
+    names = [name for name in METRICS if name in asked and ok[name].null_count]
+    return undefined_in(ok, names) if names else {}
 
 
 def _choose_pairs(rows: pa.Table, ok: np.ndarray, measured: list[Metric]) -> list[tuple[str, list[int]]]:
@@ -235,25 +219,6 @@ def _picture(
     return {"src": f"data:image/jpeg;base64,{encoded}", "size": image.size, "uri": uri}
 
 
-def _stages(rows: pa.Table) -> list[dict[str, Any]]:
-    columns = {stage: rows[f"{stage}_ms"] for stage in STAGES}
-    timed = {stage: column.to_numpy() for stage, column in columns.items() if column.null_count < len(column)}
-    totals = np.array([np.nansum(milliseconds) for milliseconds in timed.values()])
-    shares = totals / (totals.sum() or 1.0)
-    return [
-        {
-            "title": stage,
-            "start": start,
-            "share": share,
-            "seconds": total / 1e3,
-            "median": np.nanmedian(milliseconds),
-        }
-        for (stage, milliseconds), start, share, total in zip(
-            timed.items(), np.cumsum(shares) - shares, shares, totals, strict=True
-        )
-    ]
-
-
 def _failures(rows: pa.Table, ok: np.ndarray) -> list[dict[str, Any]]:
     """Group the failed rows by error code; the listed rows are spread evenly over the codes."""
     failed = rows.filter(pa.array(~ok)).select(["error_code", "pair_id", "error"])
@@ -267,30 +232,3 @@ def _failures(rows: pa.Table, ok: np.ndarray) -> list[dict[str, Any]]:
     for index in sorted(np.argsort(ranks, kind="stable")[:FAILURES_LISTED].tolist()):
         groups[codes[index]]["rows"].append(failed.slice(index, 1).to_pylist()[0])
     return sorted(groups.values(), key=lambda group: -group["count"])
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"setting": _setting, "seconds": _seconds}
-    return environment.get_template("report.html.jinja")
-
-
-def _shown(value: Any) -> Any:
-    """Escape text for the page; only the template's own markup is markup."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _setting(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _seconds(value: float) -> str:
-    if value < 120:
-        return f"{value:.3g} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

@@ -16,9 +16,10 @@ from PIL import Image
 from pipelines.archive.allowlist import MayRead
 from pipelines.errors.failures import Row
 from pipelines.fuse.destination import Destination
-from pipelines.fuse.footage.concat import about_uri, frames_uri, segment_uri
+from pipelines.fuse.footage.concat import about_uri, frames_uri, joined_uri, preview_uri, segment_uri
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.footage.frames import open_source
+from pipelines.fuse.footage.preview import SECONDS as PREVIEW_SECONDS
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import read_as
 from upfusion.color import Pixels
@@ -28,6 +29,7 @@ from upfusion.images import to_8_bits
 RECORDINGS_SHOWN = 6
 STRIP, WORST = 8, 3
 STRIP_SIDE, WORST_SIDE = 240, 420  # pixels
+TIME_ROUNDING = 1.5e-3  # seconds: mkv keeps whole milliseconds
 POINTS = 240
 WIDTH, HEIGHT = 900.0, 80.0  # of a chart, in SVG units
 
@@ -64,7 +66,21 @@ def show_recordings(
     config = FootageConfig.model_validate({k: v for k, v in settings.items() if k in FootageConfig.model_fields})
     show = _Shown(destination, config, settings.get("frame_rate"), headline, may_read)
     shown = [show(name, segments[name]) for name in chosen]
-    return {"count": len(segments), "shown": shown, "headline": headline, "plot": (WIDTH, HEIGHT)}
+    return {
+        "count": len(segments),
+        "shown": shown,
+        "headline": headline,
+        "plot": (WIDTH, HEIGHT),
+        "preview_seconds": PREVIEW_SECONDS,
+    }
+
+
+@dataclass(frozen=True)
+class _Fused:
+    """A joined recording, and the moment of its first frame in seconds of A."""
+
+    uri: str | None
+    zero: float
 
 
 class _Shown:
@@ -87,15 +103,19 @@ class _Shown:
         frames = self._frames(fused)
         missing = about.get("missing", [])
         link = self._link(about)
+        # Not the URI of the description: others may have written it.
+        joined = joined_uri(self.destination, name, self.config) if about.get("uri") else None
+        fused_at = _Fused(joined, frames[0]["seconds"] if frames else 0.0)
         charts = [chart for column in (self.headline, "flicker") if column for chart in self._chart(frames, column)]
-        strip = [self._still(moment, link) for moment in _spread(frames, STRIP)]
+        strip = [self._still(moment, link, fused_at) for moment in _spread(frames, STRIP)]
         worst = [
-            {"title": title, "moments": [self._sources(moment, about, link) for moment in moments]}
+            {"title": title, "moments": [self._sources(moment, about, link, fused_at) for moment in moments]}
             for title, moments in self._worst(frames)
         ]
         kept = {"name": name, "segments": len(segments), "failed": len(segments) - len(fused), "frames": len(frames)}
         return kept | {
             "about": about,
+            "video": self._video(name),
             "missing": missing,
             "link": link,
             "charts": charts,
@@ -153,30 +173,42 @@ class _Shown:
         found.append(("Most flicker", _extreme(frames, "flicker", -1)))
         return [(title, moments) for title, moments in found if moments]
 
-    def _still(self, moment: Moment, link: str | None) -> Row:
-        shown = self._fused(moment)
+    def _video(self, name: str) -> str | None:
+        """Return the small video of a joined recording as a data URI."""
+        try:
+            data = storage.read_bytes(preview_uri(self.destination, name))
+        except OSError:  # not joined yet, or by an earlier version
+            return None
+        return f"data:video/mp4;base64,{base64.b64encode(data).decode()}"
+
+    def _still(self, moment: Moment, link: str | None, fused_at: _Fused) -> Row:
+        shown = self._fused(moment, fused_at)
         picture = _picture(shown, STRIP_SIDE) if shown is not None else None
         return {"seconds": moment.seconds, "picture": picture, "link": _at(link, moment)}
 
-    def _sources(self, moment: Moment, about: Row, link: str | None) -> Row:
+    def _sources(self, moment: Moment, about: Row, link: str | None, fused_at: _Fused) -> Row:
         pictures = {
             "A": self._source(about.get("a_uri"), moment.seconds),
             "B": self._source(about.get("b_uri"), moment.b_seconds),
-            "F": self._fused(moment),
+            "F": self._fused(moment, fused_at),
         }
         shown = {key: None if pixels is None else _picture(pixels, WORST_SIDE) for key, pixels in pictures.items()}
         return {"seconds": moment.seconds, "value": moment.value, "pictures": shown, "link": _at(link, moment)}
 
-    def _fused(self, moment: Moment) -> Pixels | None:
-        return self._read(segment_uri(self.destination, moment.pair_id, self.config), 0.0, moment.frame)
+    def _fused(self, moment: Moment, fused_at: _Fused) -> Pixels | None:
+        if fused_at.uri is None:  # not joined, as in an unfinished job
+            return self._read(segment_uri(self.destination, moment.pair_id, self.config), 0.0, moment.frame)
+        return self._read(fused_at.uri, moment.seconds - fused_at.zero, tolerance=TIME_ROUNDING)
 
     def _source(self, uri: str | None, seconds: float) -> Pixels | None:
-        return self._read(uri, seconds, 0) if uri is not None and self.may_read(uri) else None
+        return self._read(uri, seconds) if uri is not None and self.may_read(uri) else None
 
-    def _read(self, uri: str, seconds: float, number: int) -> Pixels | None:
+    def _read(self, uri: str, seconds: float, number: int = 0, tolerance: float | None = None) -> Pixels | None:
+        """Read the frame shown at a moment, or the `number`-th after it; None where that is no longer possible."""
         try:
             with open_source(uri, PILLOWS_LIMIT, self.frame_rate) as source:
-                frames = source.frames(max(0.0, seconds - source.video.interval / 2), float("inf"))
+                early = source.video.interval / 2 if tolerance is None else tolerance
+                frames = source.frames(max(0.0, seconds - early), float("inf"))
                 return next((frame.read() for n, frame in enumerate(frames) if n == number), None)
         except Exception:  # noqa: BLE001 - whatever a store or a decoder raises, the page says that it is gone
             return None

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from jobs.console.fuse import NAMES_SHOWN, print_outcome, print_unpaired, warn_of_idle_prompt
 from pipelines.archive.schema import Discovery
+from pipelines.fuse.counts import Counts, RecordingCounts
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome
+from pipelines.measure.summary import Undefined
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 
 
@@ -69,7 +71,9 @@ def test_a_prompt_that_does_nothing_is_warned_of():
 
 def outcome(**changed: Any) -> Outcome:
     settings = {"destination": Destination("/out"), "pairs": 10, "ok": 10, "failed": 0, "fused_now": 10, "seconds": 4.0}
-    return Outcome(**settings | changed)
+    settings |= changed
+    settings.setdefault("counts", Counts(*(settings[name] for name in ("pairs", "ok", "failed"))))
+    return Outcome(**settings)
 
 
 def table(**changed: Any) -> dict[str, str]:
@@ -92,7 +96,7 @@ def test_an_outcome_says_what_came_out_and_where():
 
 def test_an_outcome_says_what_failed_was_there_before_and_was_left_out():
     rows = table(ok=7, failed=3, fused_now=4, unpaired=["x", "y"], tracked="run 1 in http://mlflow")
-    assert rows["Result"] == "7 of 10 pairs fused (6 of the pairs were already done), 3 failed"
+    assert rows["Result"] == "7 of 10 pairs fused (6 pairs were already done), 3 failed"
     assert rows["Skipped"].startswith("2 images without a partner")
     assert rows["MLflow"] == "run 1 in http://mlflow"
     assert "Speed" not in table(fused_now=0)
@@ -106,10 +110,26 @@ def test_an_outcome_shows_the_first_image_and_the_first_failures():
     assert rows["and"] == "1 more, in the report"
 
 
-def test_an_outcome_of_recordings_counts_segments():
-    rows = table(unit="segments", pairs=12, fused_now=4)
-    assert rows["Result"] == "10 of 12 segments fused (8 of the segments were already done)"
-    assert rows["Speed"] == "1.00 segments/s, start included"
+def test_an_outcome_counts_recordings_not_segments():
+    about = {"recording": "cam", "uri": "/out/recordings/cam.mp4", "missing": [], "note": None}
+    gap = about | {"uri": None, "missing": [{"from": None, "to": None, "error_code": "not_synchronised"}]}
+    counts = Counts(0, 0, 0, RecordingCounts(recordings=1, recordings_ok=1, segments=12))
+    rows = table(pairs=12, ok=12, fused_now=11, frames_now=100, counts=counts, recordings=[about])
+    assert rows["Result"] == "1 of 1 recording fused (1 segment was already done)"
+    assert rows["Speed"] == "25.00 frames/s, start included"
+    assert rows["Recordings"] == "/out/recordings, such as /out/recordings/cam.mp4"
+    assert "Images" not in rows
+    mixed = Counts(1, 1, 0, RecordingCounts(2, 0, 1, 1, 5, 2))
+    rows = table(pairs=6, ok=4, failed=2, fused_now=6, counts=mixed, recordings=[about, gap])
+    assert rows["Result"] == "1 of 1 pair and 0 of 2 recordings fused, 1 recording with gaps, 1 recording failed"
+    assert rows["cam:"] == "missing all of it (not_synchronised)"
+
+
+def test_an_outcome_says_which_metrics_have_no_value_and_why():
+    flat, both = Undefined(1, ("B is flat",)), Undefined(3, ("A is flat", "B is flat"))
+    rows = table(undefined={"vif": flat, "ssim": flat, "qy": both})
+    assert rows["No"] == "value   vif, ssim on 1 pair: B is flat"
+    assert rows["qy"] == "on 3 pairs: A is flat, or B is flat"
 
 
 def test_an_outcome_shows_every_metric_with_its_name():

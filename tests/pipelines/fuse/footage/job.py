@@ -1,5 +1,6 @@
 """What a job does with a pair of recordings, one step after the other, without Ray."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import pyarrow as pa
 from pipelines.errors.failures import FAILURE
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
-from pipelines.fuse.footage.concat import Joiner
+from pipelines.fuse.footage.concat import about_uri
 from pipelines.fuse.footage.graph import _to_join
+from pipelines.fuse.footage.joiner import Joiner
 from pipelines.fuse.footage.schemas import TO_JOIN
 from pipelines.fuse.footage.segment_actor import SegmentActor
 from pipelines.fuse.footage.segments import cut_all
 from pipelines.fuse.schemas import JOB_MANIFEST
+from pipelines.storage import objects as storage
 from pipelines.storage.parquet import read_table
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 
@@ -46,7 +49,7 @@ class Job:
         joiner = Joiner(self.config, self.destination)
         (told,) = joiner(pa.Table.from_pylist([_to_join(rows)], TO_JOIN)).to_pylist()
         assert (told["error_code"], told["stopped"]) == (None, None)
-        return joiner._join(pa.Table.from_pylist([_to_join(rows)], TO_JOIN).to_pylist()[0])
+        return json.loads(storage.read_bytes(about_uri(self.destination, "cam")))
 
     def run(self, a: object, b: object) -> tuple[list[dict], dict]:
         rows = self.fuse(self.cut(a, b))

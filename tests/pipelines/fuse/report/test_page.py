@@ -185,7 +185,7 @@ def test_only_the_files_of_the_folder_itself_count(tmp_path):
     shutil.copy(tmp_path / "out/pairs/00000.parquet", tmp_path / "out/pairs/unfinished/00000.parquet")
     (tmp_path / "out/pairs/notes.txt").write_text("no rows")
     page = Page(Path(write_report(str(tmp_path / "out"))).read_text())
-    assert "pairs 1 fused 1" in page.text
+    assert "pair 1 fused 1" in page.text
 
 
 def test_failures_are_grouped_by_error_code(tmp_path):

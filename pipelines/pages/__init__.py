@@ -1,0 +1,1 @@
+"""Pages of jobs: self-contained HTML that loads nothing."""
