@@ -2,10 +2,13 @@
 
 import copy
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 
 import pytest
+import yaml
 
 from pipelines.errors.redaction import holds_credentials
 
@@ -207,3 +210,41 @@ def test_the_role_stands_in_the_aws_overlay_alone():
     assert "annotations" not in one("local", "ServiceAccount", "upfusion")["metadata"]
     annotations = one("aws", "ServiceAccount", "upfusion")["metadata"]["annotations"]
     assert annotations["eks.amazonaws.com/role-arn"].endswith(":role/upfusion")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_components_add_a_quota_and_let_prometheus_in(overlay, tmp_path):
+    whole = built(overlay)  # skips without kubectl
+    relative = os.path.relpath(KUBERNETES, tmp_path.resolve())
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"{relative}/overlays/{overlay}"],
+        "components": [f"{relative}/monitoring", f"{relative}/quota"],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    done = subprocess.run(["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    added = [one for one in yaml.load_all(done.stdout, yaml.CSafeLoader) if one and one not in whole]
+    by_kind = {one["kind"]: one for one in added}
+    assert set(by_kind) == {"NetworkPolicy", "ResourceQuota"}
+    assert all(one["metadata"]["namespace"] == "upfusion" and problems(one) == [] for one in added)
+    (rule,) = by_kind["NetworkPolicy"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+    assert all("namespaceSelector" in peer for peer in rule["from"])
+
+
+def test_the_quota_has_room_for_what_its_comment_says():
+    hard = next(m for _, m in written() if m["kind"] == "ResourceQuota")["spec"]["hard"]
+    [cluster] = clusters(one("aws", "RayCluster", "upfusion"))
+    gpu = next(group for group in cluster["workerGroupSpecs"] if group["groupName"] == "gpu")
+    asked = [
+        group["template"]["spec"]["containers"][0]["resources"]["requests"] for group in cluster["workerGroupSpecs"]
+    ]
+    head = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+    autoscaler = cluster["autoscalerOptions"]["resources"]["requests"]
+    assert autoscaler == {"cpu": "500m", "memory": "512Mi"}
+    workers = 8 * int(asked[0]["cpu"]) + 2 * gpu["maxReplicas"] * int(asked[1]["cpu"])
+    # The standing cluster's head, and those of two jobs.
+    assert workers + 3 * (int(head["cpu"]) + 0.5) <= float(hard["requests.cpu"])
+    assert int(hard["requests.nvidia.com/gpu"]) == 2 * gpu["maxReplicas"]
