@@ -1,5 +1,6 @@
 # `make` alone lists what there is. Every target sets up what it needs in .venv; the machine itself needs no more
-# than make and Python 3.11, 3.12 or 3.13 with venv. `make PYTHON=python3.12 test` chooses the Python.
+# than make and Python 3.11, 3.12 or 3.13 with venv. `make PYTHON=python3.12 test` chooses the Python, `make demo
+# TORCH_INDEX=URL` a PyTorch without CUDA.
 
 PYTHON ?= python3
 VENV := .venv
@@ -60,7 +61,9 @@ results: $(VENV)/.installed-runtime ## write docs/results.md anew: evaluations, 
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.results
 
 $(VENV)/.installed-runtime: pyproject.toml $(MADE)
-	@echo "installing upfusion and what it runs on into $(VENV): a few minutes the first time, 6 GB"
+	@echo "installing upfusion and what it runs on into $(VENV): a few minutes the first time, $(if $(TORCH_INDEX),2.5,6) GB"
+	@# What PyTorch needs comes with upfusion: an index of PyTorch's own has its wheels, and few others.
+	@$(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX) torch torchvision)
 	@# setuptools warns of folders that an editable installation could take for packages; they are meant to be.
 	@PYTHONWARNINGS="ignore:Editable installation." $(INSTALL) --editable .
 	@touch $@
