@@ -10,7 +10,7 @@ from rich.table import Table
 from jobs.console.progress import ProgressLine
 from pipelines.cluster.runner import Progress
 from pipelines.evaluate.comparison import Comparison, best_and_second
-from pipelines.evaluate.findings import KINDS, group_findings
+from pipelines.evaluate.findings import describe_kind, group_findings
 from pipelines.evaluate.outcome import Evaluation
 from pipelines.evaluate.plan import EvaluationPlan
 from upfusion.counted import counted
@@ -71,16 +71,17 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         console.print(_detection_table(evaluation), "")
     for kind, group in groupby(group_findings(evaluation.findings), key=lambda one: one.kind):
         groups = list(group)
-        console.print(f"[yellow]{sum(len(one.names) for one in groups)} {KINDS[kind]}[/]:", highlight=False)
+        number = sum(len(one.names) for one in groups)
+        console.print(f"[yellow]{describe_kind(kind, number)}[/]:", highlight=False)
         for one in groups[:LINES_SHOWN]:
             console.print(f"  {one.line(NAMES_SHOWN)}", markup=False, highlight=False, soft_wrap=True)
         if len(groups) > LINES_SHOWN:
             console.print(f"  and {counted(len(groups) - LINES_SHOWN, 'more such line')}, in results.md")
     counts, folder = evaluation.counts, evaluation.folder
     before = counts["fusions"] - counts["missing"] - evaluation.measured_now
-    lines = {"Measured": f"{evaluation.measured_now} fusions" + (f" ({before} were before)" if before else "")}
+    lines = {"Measured": counted(evaluation.measured_now, "fusion") + (f" ({before} were before)" if before else "")}
     if evaluation.failed:
-        lines["Failed"] = f"[red]{evaluation.failed} fusions[/]"
+        lines["Failed"] = f"[red]{counted(evaluation.failed, 'fusion')}[/]"
     if evaluation.tracked:
         lines["MLflow"] = escape(evaluation.tracked)
     if evaluation.findings:

@@ -117,7 +117,7 @@ def _result(outcome: "fuse.Outcome") -> str:
         left += [f"{counted(failed, 'recording')} failed"] * bool(failed)
     text = f"{' and '.join(done)} fused"
     if before := outcome.pairs - outcome.fused_now:
-        text += f" ({counted(before, _row(outcome))} {'was' if before == 1 else 'were'} already done)"
+        text += f" ({before} of the {_row(outcome)}s {'was' if before == 1 else 'were'} already done)"
     return f"{text}, [red]{', '.join(left)}[/]" if left else f"[green]{text}[/]"
 
 

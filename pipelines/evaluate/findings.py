@@ -9,16 +9,23 @@ import pyarrow as pa
 
 from pipelines.evaluate.plan import EvaluationPlan
 from pipelines.evaluate.rows import FAILED
+from upfusion.counted import counted
 
 KINDS = {
-    "failed": "fusions without values",
-    "missing": "pairs without an image of a method, left out of its comparisons",
-    "extra": "images that belong to no pair of the set",
-    "unpaired": "source images without a partner",
-    "boxes": "files of boxes left out of the detection",
-    "odd": "unusual fused images, measured anyway",
+    "failed": ("fusion", "without values"),
+    "missing": ("pair", "without an image of a method, left out of its comparisons"),
+    "extra": ("image", "of no pair of the set"),
+    "unpaired": ("source image", "without a partner"),
+    "boxes": ("file", "of boxes left out of the detection"),
+    "odd": ("unusual fused image", "measured anyway"),
 }
-"""Every kind of finding, most serious first, with its description."""
+"""Every kind of finding, most serious first: what is counted, and its description."""
+
+
+def describe_kind(kind: str, number: int) -> str:
+    """Return a heading for so many findings of a kind."""
+    noun, description = KINDS[kind]
+    return f"{counted(number, noun)} {description}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from itertools import groupby
 from pipelines.evaluate.comparison import overview
 from pipelines.evaluate.detection.detection import Detected
 from pipelines.evaluate.figures.pictures import headlines
-from pipelines.evaluate.findings import KINDS, Finding, group_findings
+from pipelines.evaluate.findings import Finding, describe_kind, group_findings
 from pipelines.evaluate.outcome import Evaluation
 from pipelines.evaluate.tables import escape_markdown, markdown, markdown_overview, markdown_table
 from upfusion.counted import counted
@@ -64,7 +64,7 @@ def _noticed(findings: list[Finding]) -> str:
         shown = [f"- {escape_markdown(one.line(NAMES_SHOWN))}" for one in lines[:LINES_SHOWN]]
         if len(lines) > LINES_SHOWN:
             shown.append(f"- and {counted(len(lines) - LINES_SHOWN, 'more such line')}")
-        parts += [f"{count} {KINDS[kind]}:", "\n".join(shown)]
+        parts += [f"{describe_kind(kind, count)}:", "\n".join(shown)]
     return "\n\n".join(parts)
 
 

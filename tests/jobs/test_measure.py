@@ -64,7 +64,7 @@ def test_what_failed_is_said_and_the_rest_measured(archive):
     assert "2.png" in result.stderr
     assert lines(result)[2:] == [
         "1 of 2 fused images measured",
-        "1 images have no partners and are skipped:",
+        "1 image has no partner and is skipped:",
         str(archive / "visible" / "3.png"),
     ]
 

@@ -43,7 +43,7 @@ def test_pairs_are_counted_by_task_and_size_and_the_rest_is_named(archive):
         "task A B pairs",
         "ir_visible (infrared + visible) 32x24 32x24 2",
         "ct_mri (CT + MRI) 256x200 256x200 1",
-        "1 images have no partner and are skipped:",
+        "1 image has no partner and is skipped:",
         f"{archive}/visible/[4].png",
         "1 other files are ignored.",
     ]
@@ -56,7 +56,7 @@ def test_nothing_is_started_and_nothing_written(archive):
 
 
 def test_flags_choose_the_pairs(archive):
-    assert lines(pairs(archive, "--limit", 1))[0] == "1 pairs"
+    assert lines(pairs(archive, "--limit", 1))[0] == "1 pair"
     assert "pet_mri (PET + MRI) 256x200 256x200 1" in lines(pairs(archive, "--task", "pet_mri"))
     found = lines(pairs(archive, "--a", "visible/1*", "--b", "infrared/1*"))
     assert found[2] == "ir_visible (infrared + visible) 32x24 32x24 1"
@@ -83,7 +83,7 @@ def test_pairs_of_two_sizes_are_counted(archive):
 def test_names_of_cameras_are_paired(tmp_path):
     draw(tmp_path, "DJI_0001_T.JPG", "DJI_0001_W.JPG", "DJI_0002_T.JPG", "DJI_0001_Z.JPG")
     said = lines(pairs(tmp_path, "--pair-by", "name"))
-    assert said[0] == "1 pairs"
+    assert said[0] == "1 pair"
     assert f"{tmp_path}/DJI_0002_T.JPG" in said
     assert said[-1] == "1 other files are ignored."
 
@@ -96,7 +96,7 @@ def test_radiometric_jpegs_are_counted(tmp_path):
 def test_a_folder_whose_name_begins_with_a_dash(tmp_path, monkeypatch):
     draw(tmp_path, "-dash/vi/1.png", "-dash/ir/1.png")
     monkeypatch.chdir(tmp_path)
-    assert lines(pairs("--", "-dash"))[0] == "1 pairs"
+    assert lines(pairs("--", "-dash"))[0] == "1 pair"
 
 
 def test_a_source_without_pairs_is_a_wrong_request(tmp_path):
@@ -125,4 +125,4 @@ def test_of_many_sizes_the_commonest_are_shown_and_the_rest_counted(archive, mon
     said = lines(pairs(archive))
     assert "ir_visible (infrared + visible) 32x24 32x24 2" in said
     assert not [line for line in said if "256x200" in line]
-    assert "and 1 more sizes" in said
+    assert "and 1 more size" in said

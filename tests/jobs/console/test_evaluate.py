@@ -117,7 +117,7 @@ def said_by(say: Callable[[Console], None], width: int = 80) -> list[str]:
 
 def test_a_plan_says_what_is_left_out_and_what_lacks_a_partner(evaluation):
     assert said_by(lambda console: print_plan(console, evaluation.plan), width=120) == [
-        "set night: 2 pairs (ir_visible), 1 others left out",
+        "set night: 2 pairs (ir_visible), 1 other left out",
         "  [x] theirs has images of 1 of them, and 1 of no pair",
     ]
 
@@ -134,15 +134,15 @@ def test_a_plan_in_which_all_fits_says_no_more_than_its_sets(tmp_path):
 def test_what_was_noticed_is_said_by_kind_and_places_stay_on_one_line(evaluation, tmp_path):
     lines = said_by(lambda console: print_evaluation(console, evaluation), width=72)
     out = f"{tmp_path}/[out]"
-    assert lines[lines.index("1 fusions without values:") :] == [
-        "1 fusions without values:",
+    assert lines[lines.index("1 fusion without values:") :] == [
+        "1 fusion without values:",
         "  night, [x] theirs: 1.png is damaged (1: street_000)",
-        "1 pairs without an image of a method, left out of its comparisons:",
+        "1 pair without an image of a method, left out of its comparisons:",
         "  night, [x] theirs (1: street_001)",
-        "1 images that belong to no pair of the set:",
+        "1 image of no pair of the set:",
         f"  night, [x] theirs (1: {tmp_path}/[x] theirs/visible/of no pair.png)",
-        "Measured  1 fusions (2 were before)",
-        "Failed    1 fusions",
+        "Measured  1 fusion (2 were before)",
+        "Failed    1 fusion",
         f"Noticed   {out}/findings.csv",
         f"Values    {out}/values.parquet",
         f"Tables    {out}/tables.csv",
@@ -166,7 +166,7 @@ def test_many_findings_are_some_lines_and_how_many_more(evaluation):
     found = [Finding("odd", "night", "theirs", str(number), "grey") for number in range(5)]
     found += [Finding("odd", "night", f"method {number}", "1", "grey") for number in range(8)]
     lines = said_by(lambda console: print_evaluation(console, replace(evaluation, findings=found)))
-    start = lines.index("13 unusual fused images, measured anyway:")
+    start = lines.index("13 unusual fused images measured anyway:")
     assert lines[start + 1] == "  night, theirs: grey (5: 0, 1, 2 and 2 more)"
     assert lines[start + 2 : start + 7] == [f"  night, method {number}: grey (1: 1)" for number in range(5)]
     assert lines[start + 7] == "  and 3 more such lines, in results.md"

@@ -96,7 +96,7 @@ def test_an_outcome_says_what_came_out_and_where():
 
 def test_an_outcome_says_what_failed_was_there_before_and_was_left_out():
     rows = table(ok=7, failed=3, fused_now=4, unpaired=["x", "y"], tracked="run 1 in http://mlflow")
-    assert rows["Result"] == "7 of 10 pairs fused (6 pairs were already done), 3 failed"
+    assert rows["Result"] == "7 of 10 pairs fused (6 of the pairs were already done), 3 failed"
     assert rows["Skipped"].startswith("2 images without a partner")
     assert rows["MLflow"] == "run 1 in http://mlflow"
     assert "Speed" not in table(fused_now=0)
@@ -115,7 +115,7 @@ def test_an_outcome_counts_recordings_not_segments():
     gap = about | {"uri": None, "missing": [{"from": None, "to": None, "error_code": "not_synchronised"}]}
     counts = Counts(0, 0, 0, RecordingCounts(recordings=1, recordings_ok=1, segments=12))
     rows = table(pairs=12, ok=12, fused_now=11, frames_now=100, counts=counts, recordings=[about])
-    assert rows["Result"] == "1 of 1 recording fused (1 segment was already done)"
+    assert rows["Result"] == "1 of 1 recording fused (1 of the segments was already done)"
     assert rows["Speed"] == "25.00 frames/s, start included"
     assert rows["Recordings"] == "/out/recordings, such as /out/recordings/cam.mp4"
     assert "Images" not in rows

@@ -227,7 +227,7 @@ def test_a_source_without_pairs_says_what_is_there_and_what_to_do(tmp_path):
     put(str(tmp_path), "vi/1.png", "ir/2.png", "notes.txt")
     with pytest.raises(UsageError, match="no pairs in sub-folders") as refused:
         find(tmp_path)
-    assert "2 images without a partner, 1 other files" in str(refused.value)
+    assert "2 images without a partner, 1 other file" in str(refused.value)
     assert "--a PATTERN" in str(refused.value)
     with pytest.raises(UsageError, match=r"no pairs match --a 'x/\*' and --b 'y/\*'"):
         find(tmp_path, a="x/*", b="y/*")

@@ -162,7 +162,7 @@ def test_names_in_markdown_are_text_and_nothing_else():
     (table,) = tables_in(text)
     assert [row[0] for row in table[1:]] == [plain(name) for name in reversed(NASTY)]
     assert all(len(row) == 4 for row in table)
-    assert f"{plain(NASTY[0])} (ir_visible), 1 of 1 pairs" in text_of(text)
+    assert f"{plain(NASTY[0])} (ir_visible), 1 of 1 pair" in text_of(text)
     assert not re.search(r"(?<!\\)<", text), "some renderers let HTML through"
     (table,) = tables_in(markdown_overview(overview(nasty(), "vif")))
     assert sorted(table[0][2:]) == sorted(plain(name) for name in NASTY)
