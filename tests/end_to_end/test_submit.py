@@ -1,8 +1,10 @@
 """`upfusion submit` on a Ray whose dashboard answers; tests/chaos/test_stack.py has the whole day of a cluster."""
 
 import os
+import random
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.stack.object_store import free_port
 from infra.stack.processes import Processes
 from infra.stack.ray_nodes import alive_nodes, until_it_works
 from jobs.exit_codes import EXIT_SOME_FAILED
@@ -22,11 +23,20 @@ from tests.ray_nodes import ENVIRONMENT
 pytestmark = pytest.mark.slow
 
 
+def reserved_port() -> int:
+    """Return a free port below those that are handed out to whoever asks for any, as another Ray does meanwhile."""
+    for port in random.sample(range(20_000, 32_768), 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise OSError("no port is free between 20000 and 32768")
+
+
 @pytest.fixture
 def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a Ray with two logical CPUs."""
     folder = Path(tempfile.mkdtemp(prefix="upf-"))  # short, for sockets lie in it
-    gcs, dashboard, client = free_port(), free_port(), free_port()
+    gcs, dashboard, client = reserved_port(), reserved_port(), reserved_port()
     options = ["--head", "--block", "--disable-usage-stats", "--temp-dir", str(folder), "--num-cpus", "2"]
     options += ["--port", str(gcs), "--dashboard-port", str(dashboard), "--ray-client-server-port", str(client)]
     options += ["--include-dashboard", "true", "--object-store-memory", "200000000"]
@@ -34,7 +44,7 @@ def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     token.write_text(secrets.token_hex(32))
     # Others of this machine have the ports that Ray takes by default.
     for port in ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port"):
-        options += [f"--{port}", str(free_port())]
+        options += [f"--{port}", str(reserved_port())]
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     # `python -m jobs.fuse` is to be this Python.
