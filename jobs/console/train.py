@@ -1,6 +1,5 @@
 """Terminal output of a training run."""
 
-import time
 from dataclasses import fields
 
 from rich.console import Console
@@ -13,16 +12,16 @@ from pipelines.train.callback import Report
 from pipelines.train.data import TrainingPairs
 from pipelines.train.job import Listener, TrainOutcome
 from pipelines.train.validation import BEST_BY, METRICS
+from upfusion.counted import counted
 from upfusion.losses import LossWeights
 
-PLAIN_LINE_SECONDS = 30.0
 NAMES_SHOWN = 5
 
 
 class TrainingLine(LiveLine, Listener):
     """One progress line (epoch, step, losses, samples/s, time left), and one that stays for each validation.
 
-    Without a terminal, a line every half minute.
+    Without a terminal, a line for every entry of the log (--log-every).
     """
 
     def __init__(self, console: Console) -> None:
@@ -36,7 +35,6 @@ class TrainingLine(LiveLine, Listener):
         )
         super().__init__(console, bar)
         self.steps = 0
-        self.said = 0.0
         self.task = self.bar.add_task("starting", total=None, told="")
 
     def on_check(self, done: int, total: int) -> None:
@@ -44,9 +42,11 @@ class TrainingLine(LiveLine, Listener):
 
     def on_pairs(self, pairs: TrainingPairs, steps: int) -> None:
         self.steps = steps
-        self._say(f"{len(pairs.of(TRAIN))} pairs to train on, {len(pairs.of(VAL))} to validate with; {steps} steps")
+        train = counted(len(pairs.of(TRAIN)), "pair")
+        self._say(f"{train} to train on, {len(pairs.of(VAL))} to validate with; {counted(steps, 'step')}")
         if pairs.bad:
-            self._say(f"{len(pairs.bad)} pairs cannot be used and are skipped:", "yellow")
+            is_skipped = "is skipped" if len(pairs.bad) == 1 else "are skipped"
+            self._say(f"{counted(len(pairs.bad), 'pair')} cannot be used and {is_skipped}:", "yellow")
             for row in pairs.bad[:NAMES_SHOWN]:
                 self._say(f"  {row['error']}")
             if len(pairs.bad) > NAMES_SHOWN:
@@ -62,9 +62,7 @@ class TrainingLine(LiveLine, Listener):
             return
         told = self._told(report)
         self.bar.update(self.task, description="training", completed=report["step"], total=self.steps, told=told)
-        now = time.monotonic()
-        if not self.console.is_terminal and (now - self.said >= PLAIN_LINE_SECONDS or report["step"] == self.steps):
-            self.said = now
+        if not self.console.is_terminal:
             self._say(told)
         if "validation_seconds" in report:
             values = ", ".join(f"{name} {report[f'val_{name}']:.3f}" for name in METRICS if f"val_{name}" in report)
@@ -86,7 +84,7 @@ class TrainingLine(LiveLine, Listener):
 
 def print_trained(console: Console, outcome: TrainOutcome) -> None:
     """Print the outcome of a run. Paths stay on one line, so that they can be copied."""
-    lines = {"Trained": f"{outcome.steps} steps" + ("" if outcome.seconds else ", already done")}
+    lines = {"Trained": counted(outcome.steps, "step") + ("" if outcome.seconds else ", already done")}
     if outcome.best:
         lines["Best"] = f"{BEST_BY} {outcome.best['value']:.4f} in validation, after step {outcome.best['step']:.0f}"
     if outcome.registered:
@@ -94,6 +92,7 @@ def print_trained(console: Console, outcome: TrainOutcome) -> None:
     if outcome.tracked:
         lines["MLflow"] = escape(outcome.tracked)
     lines["Pairs"] = escape(outcome.folder.data)
+    lines["Report"] = escape(outcome.folder.report)
     lines["Model"] = escape(outcome.folder.model)
     for heading, text in lines.items():
         console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)

@@ -12,8 +12,8 @@ from ray.util.queue import Empty, Queue
 
 from pipelines.storage import objects as storage
 from pipelines.tracking.mlflow_client import SHORT, mlflow_retry_limits, reason_of
+from pipelines.train.folder import PICTURES
 from pipelines.train.log import numbers_of
-from pipelines.train.worker import PICTURES
 
 Report = dict[str, Any]
 """An entry of the log (step, losses, after a validation val_METRIC and best), and events:

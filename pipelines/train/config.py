@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LIKE_THE_PAPER = "; the paper's by default"
 
-SMALLEST_FIDELITY_CROP = 41  # one window at VIF's coarsest scale
+SMALLEST_CROP, SMALLEST_FIDELITY_CROP = 16, 41  # the second: one window at VIF's coarsest scale
 
 
 class TrainConfig(JobConfig):
@@ -89,7 +89,7 @@ class TrainConfig(JobConfig):
 
     epochs: float = Field(100, gt=0, description="Passes over the pairs, one crop per pair" + LIKE_THE_PAPER + ".")
     batch: int = Field(8, ge=1, description="Crops of one optimiser step, over all workers.")
-    crop: int = Field(192, ge=16, description="Side of a crop in pixels" + LIKE_THE_PAPER + ".")
+    crop: int = Field(192, ge=SMALLEST_CROP, description="Side of a crop in pixels" + LIKE_THE_PAPER + ".")
     halved: float = Field(
         0.0,
         ge=0,
@@ -152,7 +152,9 @@ class TrainConfig(JobConfig):
     checkpoint_every: RuntimeOnly[int] = Field(
         500, ge=1, description="Steps between checkpoints: a crash loses no more than these."
     )
-    log_every: RuntimeOnly[int] = Field(20, ge=1, description="Steps between reports of the losses.")
+    log_every: RuntimeOnly[int] = Field(
+        20, ge=1, description="Steps between log lines, and between points of the curves."
+    )
     max_restarts: RuntimeOnly[int] = Field(
         5, ge=-1, description="How often lost workers are restarted; -1 for no limit."
     )

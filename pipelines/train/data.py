@@ -30,7 +30,8 @@ from pipelines.cluster.dataset import add_tasks, begin_with
 from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.errors.failures import FAILURE, STORE_LOST, Row, fail
 from pipelines.storage import objects as storage
-from pipelines.train.config import TrainConfig
+from pipelines.train.config import SMALLEST_CROP, TrainConfig
+from upfusion.counted import counted
 
 FOUND = pa.schema(
     [*MANIFEST_SCHEMA, pa.field("root", pa.string()), pa.field("weight", pa.float64()), pa.field("split", pa.string())]
@@ -48,6 +49,8 @@ CHECKED = pa.schema(
 PAIRS_A_BLOCK = 8
 WEIGHTED = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
 BAD_PAIRS_NAMED = 10
+CROP_STEP = 16
+"""Sides of crops that are suggested are multiples of it."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,18 @@ def refuse_bad(pairs: TrainingPairs, config: TrainConfig) -> None:
         named += f"\n  and {len(bad) - BAD_PAIRS_NAMED} more"
     if bad and config.bad_data == "refuse":
         raise UsageError(
-            f"{len(bad)} of {len(pairs.table)} pairs cannot be used:\n{named}\n"
-            "Repair or remove them, or skip them with --bad-data skip."
+            f"{len(bad)} of {counted(len(pairs.table), 'pair')} cannot be used:\n{named}\n"
+            f"Repair or remove them, or skip them with --bad-data skip{_smaller_crops(bad)}."
         )
     if not pairs.of(TRAIN):
-        raise UsageError(f"none of the pairs to train on can be used:\n{named}")
+        raise UsageError(f"none of the pairs to train on can be used{_smaller_crops(bad)}:\n{named}")
+
+
+def _smaller_crops(bad: list[Row]) -> str:
+    """Return with which --crop the pairs that are too small can be used, as the end of a sentence."""
+    sides = [min(row["width"], row["height"]) for row in bad if row["error_code"] == "smaller_than_crop"]
+    crop = min(sides, default=0) // CROP_STEP * CROP_STEP
+    return f"; --crop {crop} takes those that are too small" if crop >= SMALLEST_CROP else ""
 
 
 def _check(pairs: pa.Table, crop: int, max_bytes: int, max_pixels: int) -> pa.Table:
@@ -158,7 +168,7 @@ def _check(pairs: pa.Table, crop: int, max_bytes: int, max_pixels: int) -> pa.Ta
             row |= {name: seen["a"][name] for name in ("width", "height")}
             if row["split"] == TRAIN and min(row["width"], row["height"]) < crop:
                 size = size_of(seen["a"])
-                fail(row, "smaller_than_crop", f"the images are {size} pixels, smaller than a crop of {crop}")
+                fail(row, "smaller_than_crop", f"the images are {size} pixels, smaller than a crop of {crop} (--crop)")
         if row["error"]:
             row["error"] = f"{row['pair_id']}: {row['error']}"
     return pa.Table.from_pylist(rows, CHECKED)

@@ -2,6 +2,9 @@
 
 from pipelines.storage import objects as storage
 
+PICTURES = "triptychs"
+"""Folder of a checkpoint with the validation pairs that its network fused."""
+
 
 class RunFolder:
     """Names everything below DEST."""
@@ -14,4 +17,5 @@ class RunFolder:
         self.checkpoints = storage.join(self.uri, "checkpoints")
         self.log = storage.join(self.uri, "log.parquet")
         self.model = storage.join(self.uri, "model.safetensors")
+        self.report = storage.join(self.uri, "report.html")
         self.success = storage.join(self.uri, "_SUCCESS.json")

@@ -35,9 +35,11 @@ from pipelines.train.data import TrainingPairs, check_known, check_pairs, find_p
 from pipelines.train.folder import RunFolder
 from pipelines.train.job_spec import TrainJob
 from pipelines.train.log import Numbers, best_of, read_log
+from pipelines.train.report import write_report
 from pipelines.train.start import find_teacher, make_start, read_checkpoint
 from pipelines.train.trainer import run_workers
 from upfusion.checkpoint import Checkpoint, Provenance
+from upfusion.counted import counted
 from upfusion.guidance import Guidance
 from upfusion.priors import PriorUnavailableError
 from upfusion.version import __version__
@@ -45,6 +47,7 @@ from upfusion.version import __version__
 NOT_ON_MODEL_CARD = frozenset(
     {"preset", "data", "val", "val_share", "val_pairs", "validate_every", "bad_data", "terms"}
 )
+
 """Settings that the model card states elsewhere, or that only affect the choice of the checkpoint."""
 
 
@@ -130,7 +133,7 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
     listener = listener or Listener()
     config, folder = plan.config, RunFolder(plan.config.out)
     if storage.exists(folder.success):
-        return _finished_before(folder)
+        return _finished_before(folder, listener)
     with (
         own_destination(folder.uri, "training run", lambda text: listener.on_report({"warning": text})) as lock,
         Cluster(verbose=verbose) as cluster,
@@ -148,10 +151,13 @@ def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = 
             def report(numbers: Report) -> None:
                 lock.check()
                 listener.on_report(numbers)
+                if "validation_seconds" in numbers and "checkpoint" in numbers:
+                    _show(folder, steps, listener)
 
             run_workers(job, folder, workers, target, report)
             lock.check()
             log = read_log(folder.log)
+            _show(folder, steps, listener)
             if target:
                 _complete(target, log)
             registered = _register(config, folder, tracked)
@@ -210,7 +216,7 @@ def _embed_prompts(plan: TrainPlan, pairs: TrainingPairs) -> dict[tuple[str, str
 def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
     """Return the provenance of the weights, without the fields that depend on the step."""
     before = plan.start.provenance
-    data = ", ".join(f"{root} ({count} pairs)" for root, count in pairs.roots.items())
+    data = ", ".join(f"{root} ({counted(count, 'pair')})" for root, count in pairs.roots.items())
     notes = [f"started from weights trained on: {before.data}"]
     if not before.trained:
         notes = [f"initialised with {note}" for note in before.notes]
@@ -225,6 +231,15 @@ def _provenance(plan: TrainPlan, pairs: TrainingPairs) -> Provenance:
         training=settings | {"start": plan.start.digest, "pairs": pairs.digest},
         notes=tuple(notes),
     )
+
+
+def _show(folder: RunFolder, steps: int, listener: Listener) -> None:
+    """Write the page of a run; whatever it lacks is no reason to end a training."""
+    try:
+        write_report(folder, steps)
+    except Exception as error:  # noqa: BLE001
+        said = storage.redact(f"{type(error).__name__}: {error}")
+        listener.on_report({"warning": f"{folder.report} was not written: {said}"})
 
 
 def _target(tracked: TrackedRun) -> MLflowTarget | None:
@@ -258,8 +273,10 @@ def _register(config: TrainConfig, folder: RunFolder, tracked: TrackedRun) -> st
     return f"models:/{config.register_as}/{number}"
 
 
-def _finished_before(folder: RunFolder) -> TrainOutcome:
+def _finished_before(folder: RunFolder, listener: Listener) -> TrainOutcome:
     summary = json.loads(storage.read_bytes(folder.success))
+    if not storage.exists(folder.report):  # an earlier version wrote none
+        _show(folder, summary["steps"], listener)
     pairs = TrainingPairs(read_table(folder.data))
     told = summary["steps"], summary["best"], pairs, 0.0, summary["tracked"], summary["registered"]
     return TrainOutcome(folder, *told)

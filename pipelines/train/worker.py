@@ -21,6 +21,7 @@ from torch import Tensor
 from pipelines.storage import objects as storage
 from pipelines.train.crops import CropRules
 from pipelines.train.disk_cache import ImageCache
+from pipelines.train.folder import PICTURES
 from pipelines.train.guides import GuideRules
 from pipelines.train.job_spec import TrainJob
 from pipelines.train.loader import CropLoader, LumaCache, Sample
@@ -36,7 +37,7 @@ from upfusion.prompts import PROMPTS
 # Ray Train's controller processes one report every two seconds, and a worker with two pending ones blocks.
 REPORT_SECONDS = 5.0
 
-STATE, MODEL, PICTURES = "state.safetensors", "model.safetensors", "triptychs"
+STATE, MODEL = "state.safetensors", "model.safetensors"
 """Files in the folder of a checkpoint."""
 
 

@@ -45,10 +45,17 @@ def line(said):
 def test_a_line_says_where_a_run_is_and_when_it_ends(line, said):
     line.on_pairs(pairs_of(), steps=2420)
     line.on_report(REPORT)
-    assert "3 pairs to train on, 1 to validate with; 2420 steps" in said.getvalue()
+    assert "3 pairs to train on, 1 to validate with; 2,420 steps" in said.getvalue()
     # 2400 steps of 4 crops at 8 crops/s.
     expected = "epoch 1.50, step 20 / 2420, loss 0.5000 (intensity 0.1000, gradient 0.4000), 8.0 samples/s, 20 min left"
     assert expected in said.getvalue().splitlines()
+
+
+def test_a_log_has_a_line_for_every_report(line, said):
+    line.on_pairs(pairs_of(), steps=60)
+    for step in (20, 40, 60):
+        line.on_report(REPORT | {"step": step})
+    assert [text.split()[3] for text in said.getvalue().splitlines() if text.startswith("epoch")] == ["20", "40", "60"]
 
 
 def test_pairs_that_are_left_out_are_named(line, said):
@@ -84,3 +91,4 @@ def test_the_outcome_says_where_the_model_is_and_how_to_use_it(tmp_path, said):
     assert "models:/upfusion/3" in text
     assert f"upfusion fuse SOURCE --model {tmp_path}/run/model.safetensors --out DEST" in text
     assert "already done" not in text
+    assert f"{tmp_path}/run/report.html" in text

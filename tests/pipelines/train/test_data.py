@@ -123,7 +123,9 @@ def test_every_pair_that_cannot_be_used_says_why_by_name(checked):
     assert [row["pair_id"] for row in pairs.of(TRAIN)] == ["set/street_000"]
     errors = {row["error_code"]: row["error"] for row in pairs.bad}
     assert set(errors) == {"smaller_than_crop", "truncated_image", "size_mismatch", "empty_file"}
-    assert errors["smaller_than_crop"] == ("set/street_001: the images are 64x30 pixels, smaller than a crop of 32")
+    assert errors["smaller_than_crop"] == (
+        "set/street_001: the images are 64x30 pixels, smaller than a crop of 32 (--crop)"
+    )
     assert "set/street_003: sources differ in size: A is 64x48, B is 80x48" in errors["size_mismatch"]
     assert "street_004.png" in errors["empty_file"]
 
@@ -142,6 +144,8 @@ def test_bad_pairs_are_refused_or_skipped_as_asked(checked):
     with pytest.raises(UsageError, match=r"(?s)4 of 5 pairs cannot be used:\n.*street_002.*--bad-data skip"):
         refuse_bad(pairs, config_of(folder))
     refuse_bad(pairs, config_of(folder, bad_data="skip"))
+    with pytest.raises(UsageError, match="--crop 16"):  # the smallest is 64x30
+        refuse_bad(pairs, config_of(folder))
     none = TrainingPairs(pa.Table.from_pylist(pairs.bad, pairs.table.schema))
     with pytest.raises(UsageError, match="none of the pairs to train on can be used"):
         refuse_bad(none, config_of(folder, bad_data="skip"))

@@ -114,6 +114,9 @@ def test_a_run_leaves_its_best_model_its_pairs_and_its_last_checkpoints(whole: t
     assert model.provenance.training["teacher"] == Checkpoint.load(run.teacher).digest
     image = np.full((40, 40), 128, dtype=np.uint8)
     assert FusionModel(model, "cpu").fuse(image, image).shape == (40, 40)
+    page = storage.read_bytes(run.report).decode()
+    assert page.count("data:image/jpeg") == 4
+    assert f"of {STEPS} steps" in page
     names = {uri.split("/checkpoints/")[1].split("/")[0] for uri in storage.list_files(run.checkpoints)}
     assert {name for name in names if name.startswith("step_")} == {"step_0000020", "step_0000024"}
 
