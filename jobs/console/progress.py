@@ -57,9 +57,9 @@ class ProgressLine(LiveLine):
     """One progress line: done / total, pairs/s, time left, failures. Without a terminal, a line every few seconds."""
 
     def __init__(self, console: Console, doing: str = "fusing", done: str = "fused") -> None:
-        self.done = done
+        self.doing, self.done = doing, done
         bar = Progress(
-            TextColumn(escape(doing)),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             TextColumn("{task.completed:.0f} / {task.total:.0f} {task.fields[unit]}"),
             _Speed(),
@@ -71,7 +71,7 @@ class ProgressLine(LiveLine):
         )
         super().__init__(console, bar)
         self.started = self.reported_at = time.monotonic()
-        self.task = self.bar.add_task("starting", total=None, visible=False, unit="")
+        self.task = self.bar.add_task(escape(doing), total=None, visible=False, unit="")
 
     def update(self, progress: "runner.Progress") -> None:
         """Show the progress of the job."""
@@ -80,6 +80,7 @@ class ProgressLine(LiveLine):
             self.started = now
         self.bar.update(
             self.task,
+            description=escape(progress.doing or self.doing),
             total=progress.total,
             completed=progress.done,
             visible=True,
@@ -97,6 +98,8 @@ class ProgressLine(LiveLine):
             self.reported_at = now
             speed = progress.done / max(now - self.started, 1e-9)
             told = f"{self.done} {progress.done} / {progress.total} {progress.unit}"
+            if progress.doing:
+                told = f"{progress.doing} {progress.unit}: {progress.done} of {progress.total}"
             self.console.print(f"{told}, {speed:.2f}/s, {progress.failed} failed", markup=False)
 
 

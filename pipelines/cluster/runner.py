@@ -46,6 +46,8 @@ class Progress:
     """What the rows are."""
     notice: str | None = None
     """What was chosen for this job, to be shown once."""
+    doing: str = ""
+    """What is done with the rows, where that is not yet, or no longer, what the job is for: `cutting`."""
 
 
 @dataclass(frozen=True)

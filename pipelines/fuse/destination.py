@@ -83,6 +83,7 @@ class Destination:
         self.pairs = storage.join(self.uri, "pairs")
         self.images = storage.join(self.uri, "images")
         self.registered = storage.join(self.uri, "registered")
+        self.cuts = storage.join(self.uri, "cuts")
         self.segments = storage.join(self.uri, "segments")
         self.frames = storage.join(self.uri, "frames")
         self.recordings = storage.join(self.uri, "recordings")
@@ -132,15 +133,16 @@ class Destination:
         """
         pairs = as_job_manifest(pairs)
         if storage.exists(self.manifest):
-            known = self.read_manifest()
-            known = without(known, pa.array(outdated, pa.string()))
+            known = without(self.read_manifest(), pa.array(outdated, pa.string()))
             places = pc.index_in(pairs["pair_id"], value_set=known["pair_id"].combine_chunks())
             self._check_same(known.take(places.drop_null()), pairs.filter(places.is_valid()))
             fresh = pairs.filter(places.is_null())
             if fresh.num_rows == 0:
                 return known
             pairs = pa.concat_tables([known, fresh]).sort_by("pair_id")
-        write_table(self.manifest, pairs)
+        if pairs.num_rows:
+            storage.delete(self.success)  # it speaks of fewer pairs
+            write_table(self.manifest, pairs)
         return pairs
 
     def finished(self) -> Finished:
@@ -213,7 +215,7 @@ class Destination:
 
     def succeed(self, counts: dict[str, Any]) -> None:
         """Write _SUCCESS.json."""
-        self._write_json(self.success, counts)
+        storage.write_bytes(self.success, (json.dumps(counts, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _keep_rows(self, uri: str, keep: list[bool]) -> None:
         rows = read_table(uri).filter(pa.array(keep, pa.bool_()))
@@ -239,9 +241,6 @@ class Destination:
             f"pair {found['pair_id']!r} is listed in {self.manifest} with {'; '.join(differing)}. "
             "Choose another --out for another archive."
         )
-
-    def _write_json(self, uri: str, value: dict[str, Any]) -> None:
-        storage.write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def without(pairs: pa.Table, ids: pa.Array) -> pa.Table:

@@ -10,7 +10,8 @@ from pipelines.archive.load import load_sources
 from pipelines.cluster.runner import Built, Progress, Runner, Workers
 from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.destination import Destination, without
-from pipelines.fuse.footage.graph import Found, forget_joined, segment_graph
+from pipelines.fuse.footage.graph import forget_joined, segment_graph
+from pipelines.fuse.footage.segments import Failure
 from pipelines.fuse.plan import Plan
 from pipelines.fuse.writer import Writer
 
@@ -24,14 +25,16 @@ BYTES_A_BLOCK_CPU, BYTES_A_BLOCK_GPU = 16 << 20, 128 << 20
 
 def run_graphs(
     todo: pa.Table,
-    found: Found,
+    failures: dict[str, Failure],
     plan: Plan,
     destination: Destination,
     runner: Runner,
     on_progress: Callable[[Progress], None],
     alike: frozenset[str],
 ) -> None:
-    """Fuse the pairs of images in `todo`, then the segments of recordings; `alike` are ids that differ in case only.
+    """Fuse the pairs of images in `todo`, then the segments of recordings.
+
+    `failures` say why recordings could not be cut, `alike` are ids that differ in case only.
 
     Raises StoreLostError if a store can no longer be read or written.
     """
@@ -45,7 +48,7 @@ def run_graphs(
 
     def build_segments(left: pa.Table) -> Built:
         workers = runner.workers(*settings, left.num_rows, pairs_worth_a_copy=1)
-        return Built(segment_graph(left, found.failures, plan, workers, runner), left.num_rows, workers)
+        return Built(segment_graph(left, failures, plan, workers, runner), left.num_rows, workers)
 
     if images.num_rows:
         runner.run_to_end(_building(build_images, images, destination), on_progress)

@@ -1,6 +1,6 @@
 """The fuse job: an archive of pairs in, fused images and a row of metrics per pair out.
 
-    discover -> manifest -> fetch -> decode -> fuse + measure -> encode -> write
+    discover -> (cut recordings) -> manifest -> fetch -> decode -> fuse + measure -> encode -> write
 
 Fetching, decoding, encoding and writing are CPU tasks, the network is in actors; small jobs run all of it in this
 process. Data flows in blocks of a few pairs; a failed pair is a row, never an exception.
@@ -14,17 +14,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.cluster.destination_lock import SHARD_PATIENCE, own_destination
 from pipelines.cluster.inline import SEGMENT_IN_PAIRS, InlineRunner, runs_inline
 from pipelines.cluster.runner import Progress, Runner
 from pipelines.errors.exceptions import UsageError
+from pipelines.errors.failures import Rows
 from pipelines.fuse.alignment import sum_up_alignment
 from pipelines.fuse.allowed import check_others, may_read
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.counts import Counts, count, frames_of, undefined_metrics
-from pipelines.fuse.destination import Destination, aggregate, first_failures, first_image, without
-from pipelines.fuse.footage.graph import cut_found, join_complete
+from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, first_failures, first_image, without
+from pipelines.fuse.footage.cuts import cut_recordings, find_uncut, split_recordings
+from pipelines.fuse.footage.graph import join_complete
 from pipelines.fuse.footage.segment_files import lost_segments
 from pipelines.fuse.graph import run_graphs
 from pipelines.fuse.plan import Plan
@@ -120,34 +123,39 @@ def _fuse(
     if config.retry_failed and finished.failed:
         destination.remove_failed(finished)
         finished = destination.finished()
+    images, wanted = split_recordings(plan.found.pairs)
     try:
-        found = cut_found(plan.found.pairs, config, destination, finished)
-        manifest = destination.merge_manifest(found.rows, found.outdated)
+        manifest = destination.merge_manifest(images)
         lost = lost_segments(destination, config, manifest, finished)
         if len(lost):
             destination.remove_rows(finished, lost)
             finished = destination.finished()
+        recordings = find_uncut(wanted, manifest, finished, destination, wanted_only=config.limit is not None)
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
-    # Without a limit, everything in the manifest: also pairs that only an earlier, interrupted run found.
-    todo = without(found.rows if config.limit else manifest, finished.ids)
-    check_others(todo, plan, destination)
-    data = InputData("manifest", destination.manifest, _digest_of_ids(manifest))
+    if config.limit is None:  # Without one, everything in the manifest: also what only an earlier run found.
+        check_others(without(manifest, finished.ids), plan, destination)
+    data = InputData("manifest", destination.manifest, _digest_of(manifest, wanted))
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
         with ExitStack() as stack:
             connect = _connecting(stack, config, tracked, verbose=verbose)
+            work = SEGMENT_IN_PAIRS * len(recordings.uncut) + without(images, finished.ids).num_rows
+            segments = cut_recordings(recordings, config, destination, lambda: connect(work), say)
+            if segments.rows.num_rows:
+                manifest = destination.merge_manifest(segments.rows, segments.outdated)
+            found = pa.concat_tables([as_job_manifest(images), segments.rows])
+            todo = without(found.sort_by("pair_id") if config.limit else manifest, finished.ids)
             if todo.num_rows:
                 # It describes the previous rows and is outdated while new ones are written.
                 storage.delete(destination.success)
                 if before := manifest.num_rows - todo.num_rows:
                     say(Progress(todo.num_rows, notice=f"resuming: {before} of {manifest.num_rows} done"))
                 say(Progress(todo.num_rows, unit=_unit_of(todo)))  # Ray takes seconds to start
-                run_graphs(
-                    todo, found, plan, destination, connect(_in_pairs(todo)), say, ids_alike(manifest["pair_id"])
-                )
-            recordings = join_complete(manifest, config, destination, connect, say)
+                alike = ids_alike(manifest["pair_id"])
+                run_graphs(todo, segments.failures, plan, destination, connect(_in_pairs(todo)), say, alike)
+            joined = join_complete(manifest, config, destination, connect, say)
         lock.check()
-        outcome = _close(plan, destination, manifest, tracked, todo, time.monotonic() - started, recordings)
+        outcome = _close(plan, destination, manifest, tracked, todo, time.monotonic() - started, joined)
         return replace(outcome, damaged=damaged)
 
 
@@ -165,20 +173,27 @@ def _claim(plan: Plan, destination: Destination, say: Callable[[Progress], None]
 
 
 def _connecting(stack: ExitStack, config: FuseConfig, tracked: TrackedRun, *, verbose: bool) -> Callable[[int], Runner]:
-    """Return a function that chooses what runs so much work, in pairs, and starts it on its first call."""
+    """Return a function that starts, on its first call, what so much work in pairs is worth, and keeps it.
+
+    A Ray is started later where there turns out to be more to do, as in one recording of many segments.
+    """
     chosen: list[Runner] = []
 
     def connect(pairs: int) -> Runner:
-        if not chosen:
+        if not chosen or (isinstance(chosen[-1], InlineRunner) and not _is_inline(config, pairs)):
             chosen.append(stack.enter_context(_runner(config, pairs, verbose=verbose)))
-            tracked.tag_ray_job(chosen[0])
-        return chosen[0]
+            tracked.tag_ray_job(chosen[-1])
+        return chosen[-1]
 
     return connect
 
 
+def _is_inline(config: FuseConfig, pairs: int) -> bool:
+    return runs_inline(config.runner, config.actors, config.gpus_per_actor, pairs)
+
+
 def _runner(config: FuseConfig, pairs: int, *, verbose: bool) -> AbstractContextManager[Runner]:
-    if runs_inline(config.runner, config.actors, config.gpus_per_actor, pairs):
+    if _is_inline(config, pairs):
         return InlineRunner()
     from pipelines.cluster.ray_cluster import Cluster  # imports Ray, which takes seconds
 
@@ -191,10 +206,14 @@ def _in_pairs(todo: pa.Table) -> int:
     return images + SEGMENT_IN_PAIRS * (todo.num_rows - images)
 
 
-def _digest_of_ids(manifest: pa.Table) -> str:
+def _digest_of(manifest: pa.Table, recordings: Rows) -> str:
+    """Return the digest of the names of all pairs, of recordings as a whole: these may not be cut yet."""
+    listed = pc.coalesce(manifest["recording"], manifest["pair_id"]).chunks
+    names = pc.unique(pa.chunked_array([*listed, pa.array([row["pair_id"] for row in recordings], pa.string())]))
+    names = names.take(pc.sort_indices(names))
     digest = hashlib.sha256()
-    for start in range(0, manifest.num_rows, 10_000):
-        ids = manifest["pair_id"].slice(start, 10_000).to_pylist()
+    for start in range(0, len(names), 10_000):
+        ids = names.slice(start, 10_000).to_pylist()
         digest.update(("\n" * (start > 0) + "\n".join(ids)).encode())
     return digest.hexdigest()
 

@@ -23,7 +23,7 @@ from pipelines.fuse.footage.concat import (
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.footage.encode import CONTAINERS
 from pipelines.fuse.footage.preview import write_preview
-from pipelines.fuse.footage.schemas import JOINED
+from pipelines.fuse.footage.schemas import RECORDING_OUTCOME
 from pipelines.fuse.footage.segment_files import remove_segments
 from pipelines.storage import objects as storage
 from pipelines.storage.names import check_inside
@@ -50,7 +50,7 @@ class Joiner:
                     remove_segments(self.destination, self.config, ids)
             except OSError as error:
                 row["stopped"] = storage.redact(f"{row['recording']} cannot be joined: {error}")
-        return pa.Table.from_pylist(rows, JOINED)
+        return pa.Table.from_pylist(rows, RECORDING_OUTCOME)
 
     def _join(self, row: Row, ids: list[str]) -> Row:
         uri = joined_uri(self.destination, row["recording"], self.config)

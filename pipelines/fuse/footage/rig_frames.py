@@ -11,7 +11,7 @@ from pipelines.errors.failures import Row
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.container import RecordingError
 from pipelines.fuse.footage.frames import Source, open_source
-from pipelines.fuse.footage.segments import cut_all
+from pipelines.fuse.footage.segments import cut_recording
 from pipelines.fuse.footage.sync import tolerance
 from pipelines.rigs.estimate import sample
 from pipelines.rigs.load import Viewed
@@ -53,7 +53,7 @@ def sample_recordings(pairs: pa.Table, config: FuseConfig, count: int) -> dict[s
 
 
 def _frames_of(row: Row, config: FuseConfig, count: int) -> Iterable[Viewed]:
-    cut = cut_all([row], config)[0]
+    cut = cut_recording(row, config)
     if cut.failure is not None:
         return []
     offset, found = float(cut.rows[0]["offset_s"]), []

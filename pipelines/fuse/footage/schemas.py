@@ -2,7 +2,8 @@
 
 import pyarrow as pa
 
-from pipelines.errors.failures import OUTCOME
+from pipelines.errors.failures import FAILURE, OUTCOME
+from pipelines.fuse.schemas import SEGMENT
 
 FRAME = [
     pa.field("recording", pa.string(), nullable=False),
@@ -52,4 +53,10 @@ TO_JOIN = pa.schema(
 )
 """A recording whose segments all have rows, in order of time."""
 
-JOINED = pa.schema([pa.field("recording", pa.string()), *OUTCOME])
+RECORDING_OUTCOME = pa.schema([pa.field("recording", pa.string()), *OUTCOME])
+"""What becomes of a recording that is cut or joined."""
+
+OF_A_SEGMENT = ("pair_id", *(field.name for field in SEGMENT))
+CUT = pa.schema([pa.field("pair_id", pa.string()), *SEGMENT, *FAILURE])
+"""The segments of a recording, or a row with the reason why there are none; the other columns of the manifest are
+those of the pair."""

@@ -1,6 +1,5 @@
 """Cutting recordings into segments: the rows of the manifest that a job fuses and retries."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import av
@@ -9,12 +8,12 @@ from av.video.stream import VideoStream
 
 from pipelines.archive.load import fetch_failure
 from pipelines.errors.failures import Row
+from pipelines.errors.redaction import redact
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.container import RecordingError, VideoInfo
 from pipelines.fuse.footage.frames import Recording, Source, open_source
 from pipelines.fuse.footage.sync import LEAST_CONFIDENCE, Offset, estimate_offset, motion_energy, tolerance
 
-RECORDINGS_AT_ONCE = 8
 # A cut moves to a key frame up to this many nominal lengths after the last cut; otherwise frames are decoded up to it.
 LONGEST_FOR_A_KEY = 2.0
 FEWEST_FRAMES = 4  # frames of a segment, so that the last segment has some
@@ -30,10 +29,24 @@ class Cut:
     failure: Failure | None = None
 
 
-def cut_all(pairs: list[Row], config: FuseConfig) -> list[Cut]:
-    """Cut pairs of recordings, reading only their indexes (and some video for `--offset auto`)."""
-    with ThreadPoolExecutor(max_workers=RECORDINGS_AT_ONCE) as pool:
-        return list(pool.map(lambda pair: _cut_or_tell(pair, config), pairs))
+def cut_recording(pair: Row, config: FuseConfig) -> Cut:
+    """Cut a pair of recordings, reading only their indexes (and some video for `--offset auto`)."""
+    whole = pair | {"recording": pair["pair_id"]}
+    uri = pair["a_uri"]
+    try:
+        with open_source(pair["a_uri"], config.max_pixels, config.frame_rate) as a:
+            uri = pair["b_uri"]
+            with open_source(pair["b_uri"], config.max_pixels, config.frame_rate) as b:
+                uri = pair["a_uri"]
+                return Cut(_cut(whole, a, b, config))
+    except RecordingError as error:
+        code, sentence = error.code, f"{uri}: {error}"
+    except OSError as error:
+        code, sentence = fetch_failure(uri, error)
+    except Exception as error:  # noqa: BLE001  # whatever a damaged file does to FFmpeg or Pillow
+        code = getattr(error, "code", "truncated_recording")
+        sentence = f"{uri}: {type(error).__name__}: {error}"
+    return Cut([whole], (code, redact(sentence)))
 
 
 def segment_id(recording: str, number: int) -> str:
@@ -59,23 +72,6 @@ def cut_times(video: VideoInfo, keys: list[int], nominal: float) -> list[int]:
     if len(cuts) > 1 and end - cuts[-1] < SHORTEST_LAST * length:
         cuts.pop()
     return cuts
-
-
-def _cut_or_tell(pair: Row, config: FuseConfig) -> Cut:
-    whole = pair | {"recording": pair["pair_id"]}
-    uri = pair["a_uri"]
-    try:
-        with open_source(pair["a_uri"], config.max_pixels, config.frame_rate) as a:
-            uri = pair["b_uri"]
-            with open_source(pair["b_uri"], config.max_pixels, config.frame_rate) as b:
-                uri = pair["a_uri"]
-                return Cut(_cut(whole, a, b, config))
-    except RecordingError as error:
-        return Cut([whole], (error.code, f"{uri}: {error}"))
-    except OSError as error:
-        return Cut([whole], fetch_failure(uri, error))
-    except Exception as error:  # noqa: BLE001  # whatever a damaged file does to FFmpeg or Pillow
-        return Cut([whole], (getattr(error, "code", "truncated_recording"), f"{uri}: {type(error).__name__}: {error}"))
 
 
 def _cut(whole: Row, a: Source, b: Source, config: FuseConfig) -> list[Row]:

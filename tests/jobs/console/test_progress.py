@@ -33,9 +33,22 @@ def test_a_line_says_what_is_counted():
     with ProgressLine(console) as line:
         line.update(Progress(total=2, unit="segments"))
         line.update(Progress(total=2, done=2, unit="segments"))
-        line.update(Progress(total=1, done=1, unit="recordings"))
+        line.update(Progress(total=1, done=1, unit="recordings", doing="joining"))
     said = console.file.getvalue().splitlines()
-    assert [one.split(",")[0] for one in said] == ["fused 2 / 2 segments", "fused 1 / 1 recordings"]
+    assert [one.split(",")[0] for one in said] == ["fused 2 / 2 segments", "joining recordings: 1 of 1"]
+
+
+def test_on_a_terminal_the_line_says_what_is_done():
+    console = terminal()
+    with ProgressLine(console) as line:
+        line.update(Progress(total=40, done=12, unit="recordings", doing="cutting"))
+        line.bar.refresh()
+        line.update(Progress(total=80, done=3, unit="segments"))
+        line.bar.refresh()
+    cutting, _, fusing = console.file.getvalue().rpartition("fusing")
+    assert "cutting" in cutting
+    assert "12 / 40 recordings" in cutting
+    assert "3 / 80 segments" in fusing
 
 
 def test_on_a_terminal_one_line_moves():

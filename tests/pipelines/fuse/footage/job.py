@@ -14,7 +14,7 @@ from pipelines.fuse.footage.graph import _to_join
 from pipelines.fuse.footage.joiner import Joiner
 from pipelines.fuse.footage.schemas import TO_JOIN
 from pipelines.fuse.footage.segment_actor import SegmentActor
-from pipelines.fuse.footage.segments import cut_all
+from pipelines.fuse.footage.segments import cut_recording
 from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import read_table
@@ -35,7 +35,7 @@ class Job:
 
     def cut(self, a: object, b: object) -> list[dict]:
         pair = {"pair_id": "cam", "a_uri": str(a), "b_uri": str(b), "task": "ir_visible", "prompt": None}
-        (one,) = cut_all([pair], self.config)
+        one = cut_recording(pair, self.config)
         code, error = one.failure or (None, None)
         return [row | {"error_code": code, "error": error} for row in one.rows]
 

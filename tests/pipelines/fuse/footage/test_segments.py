@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.container import VideoInfo
-from pipelines.fuse.footage.segments import cut_all, cut_times
+from pipelines.fuse.footage.segments import cut_recording, cut_times
 from tests.recordings import heat, visible, write_pair, write_recording
 
 
@@ -35,10 +35,8 @@ def test_key_frames_that_are_too_far_apart_are_not_waited_for():
 
 def cut(a, b, **settings):
     config = FuseConfig(source="x", out="y", segment_seconds=1.0, **settings)
-    (one,) = cut_all(
-        [{"pair_id": "cam", "a_uri": str(a), "b_uri": str(b), "task": "ir_visible", "prompt": None}], config
-    )
-    return one
+    pair = {"pair_id": "cam", "a_uri": str(a), "b_uri": str(b), "task": "ir_visible", "prompt": None}
+    return cut_recording(pair, config)
 
 
 @pytest.mark.parametrize(
