@@ -74,8 +74,8 @@ class Joiner:
                 note = join_segments(file, row, about["origin_pts"], with_audio=self.config.audio == "copy")
             except (av.FFmpegError, ValueError) as error:
                 row["error_code"] = "write_failed"
-                said = storage.redact(f"the segments cannot be joined: {type(error).__name__}: {error}")
-                return about | {"note": said}
+                reason = storage.redact(f"the segments cannot be joined: {type(error).__name__}: {error}")
+                return about | {"note": reason}
             with suppress(av.FFmpegError):  # a page without a video is no reason to fail a recording
                 write_preview(file, small)
                 storage.move_here(preview, small)

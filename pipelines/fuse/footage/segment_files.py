@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors.failures import Row
-from pipelines.fuse.destination import Destination, Finished
+from pipelines.fuse.destination import Destination, Finished, without
 from pipelines.fuse.footage.concat import about_uri, is_whole, segment_uri
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.storage import objects as storage
@@ -36,17 +36,23 @@ def remove_joined(destination: Destination, config: FootageConfig, recordings: l
 
 
 def lost_segments(destination: Destination, config: FootageConfig, manifest: pa.Table, finished: Finished) -> pa.Array:
-    """Return the ids of segments that were fused, whose file is gone, and whose recording is not joined.
+    """Return the ids of segments that were fused, whose file is gone, and whose recording is to be joined.
 
-    Somebody deleted them, or a joined recording with its description: they have to be fused again.
+    Somebody deleted them, or a joined recording with its description, or rows of other segments of it are lost: they
+    have to be fused again.
     """
     known = manifest.filter(pc.is_valid(manifest["start_pts"]))
+    undone = set(without(known, finished.ids)["recording"].to_pylist())
     ok = finished.rows.filter(finished.rows["ok"])["pair_id"].combine_chunks()
     known = known.filter(pc.is_in(known["pair_id"], value_set=ok)).select(["recording", "pair_id"])
     if not known.num_rows:
         return pa.array([], pa.string())
     described = set(storage.list_files(destination.recordings))
-    names = [name for name in known["recording"].unique().to_pylist() if about_uri(destination, name) not in described]
+    names = [
+        name
+        for name in known["recording"].unique().to_pylist()
+        if name in undone or about_uri(destination, name) not in described
+    ]
     ids = known.filter(pc.is_in(known["recording"], value_set=pa.array(names, pa.string())))["pair_id"].to_pylist()
     there = set(storage.list_files(destination.segments)) if ids else set()
     return pa.array([i for i in ids if segment_uri(destination, i, config) not in there], pa.string())

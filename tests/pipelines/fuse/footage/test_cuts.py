@@ -150,6 +150,17 @@ def test_a_destination_of_a_version_that_kept_no_cuts_resumes(archive: Path, tmp
     assert [row["status"] for row in rows_of(out)] == ["ok"] * 8
 
 
+def test_a_joined_recording_that_lost_rows_of_a_segment_is_fused_and_joined_anew(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fuse(plan(archive, out))
+    joined = {path.name: path.read_bytes() for path in (out / "recordings").iterdir()}
+    destination = Destination(str(out))
+    storage.delete(destination.pair_files()[0])
+    outcome = fuse(plan(archive, out))
+    assert (outcome.fused_now, outcome.ok, outcome.failed) == (2, 8, 0)
+    assert {path.name: path.read_bytes() for path in (out / "recordings").iterdir()} == joined
+
+
 def test_why_a_recording_cannot_be_cut_is_kept_and_looked_at_again_on_request(
     archive: Path, tmp_path: Path, cut_now: Counted
 ) -> None:
