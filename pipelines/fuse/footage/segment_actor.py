@@ -91,7 +91,7 @@ class SegmentActor(FuseActor):
             except Exception as error:
                 if "CUDA error" in str(error) and not is_out_of_memory(error):
                     raise  # the device is unusable for this process
-                fail(row, "out_of_memory" if is_out_of_memory(error) else "fuse_failed", _said(error))
+                fail(row, "out_of_memory" if is_out_of_memory(error) else "fuse_failed", _reason_of(error))
         row["status"] = "ok" if row["error_code"] is None else "failed"
         row["prompt"] = row["prompt"] or self.config.prompt
         row["balance"] = self.guide.balance_of(row)
@@ -167,5 +167,5 @@ class _Naming:
         self._source.__exit__(*about)
 
 
-def _said(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

@@ -160,7 +160,7 @@ class SegmentRun:
         return {name: found[name] for name in SEGMENT_COUNTS}
 
     def _notes(self, counts: dict[str, int]) -> Iterator[str]:
-        said = {
+        phrases = {
             "unpaired": "frames of A have no partner in B and are skipped",
             "a_dropped": "frames are missing in A",
             "b_dropped": "frames are missing in B",
@@ -169,7 +169,7 @@ class SegmentRun:
             "a_damaged": "frames of A are damaged and skipped",
             "b_damaged": "frames of B are damaged and skipped",
         }
-        yield from (f"{counts[name]} {words}" for name, words in said.items() if counts[name])
+        yield from (f"{counts[name]} {words}" for name, words in phrases.items() if counts[name])
         yield from self.levels["b"].notes
         aspect = self.a.video.pixel_aspect
         if aspect != 1 and self.config.video_codec == "ffv1":  # PyAV cannot write it into mkv

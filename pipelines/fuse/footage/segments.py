@@ -106,11 +106,11 @@ def _find_offset(a: Source, b: Source) -> Offset:
     interval = min(a.video.interval, b.video.interval)
     found = estimate_offset(motion_energy(a), motion_energy(b), interval)
     if found is None or found.confidence < LEAST_CONFIDENCE:
-        said = (
+        finding = (
             "no motion common to both" if found is None else f"{found.seconds:+.2f} s, but with a confidence of only "
         )
-        said += "" if found is None else f"{found.confidence:.2f} (at least {LEAST_CONFIDENCE} is needed)"
-        raise RecordingError("not_synchronised", f"--offset auto found {said}; give it explicitly: --offset SECONDS")
+        finding += "" if found is None else f"{found.confidence:.2f} (at least {LEAST_CONFIDENCE} is needed)"
+        raise RecordingError("not_synchronised", f"--offset auto found {finding}; give it explicitly: --offset SECONDS")
     return found
 
 
