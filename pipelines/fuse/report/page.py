@@ -142,8 +142,8 @@ def _alignment(dest: str, rows: pa.Table) -> dict[str, Any] | None:
         return None
     below = pc.sum(pc.less(scored["alignment"], THRESHOLD)).as_py()
     worst = scored.slice(0, min(below, WORST_ALIGNED)).select(["pair_id", "alignment", "note"]).to_pylist()
-    description = _counts(dest).get("alignment")
-    return {"description": description, "pairs": scored.num_rows, "below": below, "worst": worst, "threshold": THRESHOLD}
+    about = {"description": _counts(dest).get("alignment"), "pairs": scored.num_rows, "threshold": THRESHOLD}
+    return about | {"below": below, "worst": worst}
 
 
 def _read_narrow(files: list[str]) -> tuple[pa.Table, list[str]]:
