@@ -76,6 +76,7 @@ class ProgressLine(LiveLine):
     def update(self, progress: "runner.Progress") -> None:
         """Show the progress of the job."""
         now = time.monotonic()
+        unit = progress.unit.removesuffix("s") if progress.total == 1 else progress.unit
         if progress.done == 0:
             self.started = now
         self.bar.update(
@@ -85,7 +86,7 @@ class ProgressLine(LiveLine):
             completed=progress.done,
             visible=True,
             failed=progress.failed,
-            unit=progress.unit,
+            unit=unit,
         )
         if progress.notice:
             self.console.print(progress.notice, markup=False, highlight=False, soft_wrap=True)
@@ -97,10 +98,10 @@ class ProgressLine(LiveLine):
         if not self.console.is_terminal and (finished or now - self.reported_at >= PLAIN_LINE_SECONDS):
             self.reported_at = now
             speed = progress.done / max(now - self.started, 1e-9)
-            told = f"{self.done} {progress.done} / {progress.total} {progress.unit}"
+            line = f"{self.done} {progress.done} / {progress.total} {unit}"
             if progress.doing:
-                told = f"{progress.doing} {progress.unit}: {progress.done} of {progress.total}"
-            self.console.print(f"{told}, {speed:.2f}/s, {progress.failed} failed", markup=False)
+                line = f"{progress.doing} {progress.unit}: {progress.done} of {progress.total}"
+            self.console.print(f"{line}, {speed:.2f}/s, {progress.failed} failed", markup=False)
 
 
 class _Speed(ProgressColumn):

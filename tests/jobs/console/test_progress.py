@@ -34,8 +34,9 @@ def test_a_line_says_what_is_counted():
         line.update(Progress(total=2, unit="segments"))
         line.update(Progress(total=2, done=2, unit="segments"))
         line.update(Progress(total=1, done=1, unit="recordings", doing="joining"))
-    said = console.file.getvalue().splitlines()
-    assert [one.split(",")[0] for one in said] == ["fused 2 / 2 segments", "joining recordings: 1 of 1"]
+        line.update(Progress(total=1, done=1))
+    lines = [one.split(",")[0] for one in console.file.getvalue().splitlines()]
+    assert lines == ["fused 2 / 2 segments", "joining recordings: 1 of 1", "fused 1 / 1 pair"]
 
 
 def test_on_a_terminal_the_line_says_what_is_done():
