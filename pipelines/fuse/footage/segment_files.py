@@ -38,7 +38,7 @@ def remove_joined(destination: Destination, config: FootageConfig, recordings: l
 def lost_segments(destination: Destination, config: FootageConfig, manifest: pa.Table, finished: Finished) -> pa.Array:
     """Return the ids of segments that were fused, whose file is gone, and whose recording is to be joined.
 
-    Somebody deleted them, or a joined recording with its description, or rows of other segments of it are lost: they
+    They were deleted, or a joined recording with its description, or rows of other segments of it are lost: they
     have to be fused again.
     """
     known = manifest.filter(pc.is_valid(manifest["start_pts"]))
