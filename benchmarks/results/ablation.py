@@ -37,10 +37,10 @@ def write(folder: Path) -> None:
 
 ABOUT = """
 Each variant was trained by `upfusion ablate` from random weights with the recipe of
-`benchmarks/results/ablation.yaml`, which is that of `tiny` but for its length: 600 steps of six 128x128 crops, one seed, one
-core. That is a thirty-fifth of the steps of `tiny`, and three orders of magnitude less than the paper's training.
-Differences in the third decimal mean nothing with one seed. The prompts that are exchanged are those of the shipped
-`tiny`.
+`benchmarks/results/ablation.yaml`, which is that of `tiny` but for its length: 600 steps of six 128x128 crops, one
+seed, one core. That is a thirty-fifth of the steps of `tiny`, and three orders of magnitude less than the paper's
+training. Differences in the third decimal mean nothing with one seed. The prompts that are exchanged are those of the
+shipped `tiny`.
 
 For comparison, the paper's own table (Harvard; `qp` / `vif` / `ssim` as it defines them): without SCPM .5343 / .3046 /
 .2645, without TCPM .5221 / .3016 / .2824, full .5665 / .3190 / .3639.
