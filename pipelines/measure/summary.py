@@ -48,7 +48,7 @@ def count_undefined(images: Iterable[Mapping[str, str | None]]) -> dict[str, Und
 
 
 def group_undefined(undefined: Mapping[str, Undefined]) -> list[tuple[str, Undefined]]:
-    """Join the names of metrics that lack values alike: (names, what is said of them)."""
+    """Join the names of metrics that lack values alike: (names, why and on how many)."""
     alike: dict[Undefined, list[str]] = defaultdict(list)
     for name, one in undefined.items():
         alike[one].append(name)

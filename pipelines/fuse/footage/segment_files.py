@@ -38,8 +38,8 @@ def remove_joined(destination: Destination, config: FootageConfig, recordings: l
 def lost_segments(destination: Destination, config: FootageConfig, manifest: pa.Table, finished: Finished) -> pa.Array:
     """Return the ids of segments that were fused, whose file is gone, and whose recording is to be joined.
 
-    They were deleted, or a joined recording with its description, or rows of other segments of it are lost: they
-    have to be fused again.
+    They have to be fused again: a person deleted them, or the joined recording with its description, or rows of other
+    segments of that recording are lost.
     """
     known = manifest.filter(pc.is_valid(manifest["start_pts"]))
     undone = set(without(known, finished.ids)["recording"].to_pylist())
