@@ -33,8 +33,8 @@ def command(config: ConvertConfig, verbose: bool) -> int:  # noqa: ARG001  # eve
         console.print(f"[yellow]The checkpoint carries no embeddings of prompts:[/] {reason}")
     elif config.prompt is None:
         console.print(
-            "[yellow]Every task has its built-in prompt. Weights that were trained with one text are best served with "
-            "that one: --prompt[/]"
+            "[yellow]Every task uses its built-in prompt. If the weights were trained with a single text, give "
+            "it as --prompt[/]"
         )
     console.print(f"[bold]Checkpoint[/] {escape(config.out)}", soft_wrap=True, highlight=False)
     return 0

@@ -33,7 +33,7 @@ _OTHERS = (
     (re.compile(rb"\x76\x2f\x31\x01"), "OpenEXR"),
     (re.compile(rb"(?s).{128}DICM"), "DICOM"),
     (re.compile(rb"SIMPLE  ="), "FITS"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\x04CgBI"), "a PNG of Apple's own kind (CgBI)"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\x04CgBI"), "an Apple CgBI PNG"),
 )
 
 

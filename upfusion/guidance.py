@@ -95,7 +95,7 @@ class Guidance:
         name, bank = self.checkpoint.config.text_encoder, self.checkpoint.prompts
         if name is None:
             raise ValueError(
-                f"nobody knows the text encoder of the model {self.checkpoint.name}, so no prompt can be encoded for it"
+                f"the text encoder of the model {self.checkpoint.name} is unknown, so no prompt can be encoded for it"
             )
         encoder = load_text_encoder(name, self.checkpoint.config.text_dim, self.location)
         for prompt in list(bank.values())[:1]:

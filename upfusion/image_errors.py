@@ -29,5 +29,5 @@ def damaged(sentence: str) -> ImageError:
 def unsupported(kind: str) -> ImageError:
     """Return the error of a whole file of a kind that is not read (`unsupported_image`)."""
     return ImageError(
-        "unsupported_image", f"{kind} cannot be read; convert the image to PNG or TIFF of 8 or 16 bits a channel"
+        "unsupported_image", f"{kind} cannot be read; convert the image to PNG or TIFF of 8 or 16 bits per channel"
     )

@@ -43,7 +43,7 @@ __all__ = [
 
 ImageFormat = Literal["png", "jpeg", "webp", "tiff"]
 FORMATS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-"""Formats that fused images are written in, with their file suffix; jpeg and webp hold 8 bits a channel."""
+"""Formats that fused images are written in, with their file suffix; jpeg and webp hold 8 bits per channel."""
 
 _OPTIONS: dict[ImageFormat, tuple[int, ...]] = {
     # Deflate that looks for runs alone: a third to two thirds of the time of Pillow's level 1, and files that are 10 %
@@ -153,7 +153,7 @@ def encode_image(pixels: Pixels, image_format: ImageFormat) -> bytes:
     longest = _LONGEST_SIDE.get(image_format)
     if longest is not None and max(height, width) > longest:
         raise ImageError(
-            "write_failed", f"{width}x{height} pixels, and {image_format} holds at most {longest} a side; choose png"
+            "write_failed", f"{width}x{height} pixels, and {image_format} holds at most {longest} per side; choose png"
         )
     kept = pixels if image_format in ("png", "tiff") else to_8_bits(pixels)
     # A view with the channels turned takes longer than their copy.
@@ -223,7 +223,7 @@ def _stored_pixels(image: Image.Image) -> Pixels:
         return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))[..., :3]
     raise ImageError(
         "unsupported_image",
-        f"pixels of type {image.mode!r} have no known range; convert the image to 8 or 16 bits a channel",
+        f"pixels of type {image.mode!r} have no known range; convert the image to 8 or 16 bits per channel",
     )
 
 
@@ -248,7 +248,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _is_deep_png(data: bytes) -> bool:
-    """Tell whether the file is a PNG of 16 bits a channel in several channels."""
+    """Tell whether the file is a PNG of 16 bits per channel in several channels."""
     bit_depth, color_type = data[24:26] if data.startswith(b"\x89PNG") else (8, 0)
     return bit_depth == 16 and color_type in (2, 4, 6)
 

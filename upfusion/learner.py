@@ -67,7 +67,7 @@ class Recipe:
 
 
 class DivergedError(FloatingPointError):
-    """A loss or gradient that is no number; the weights are those before the step."""
+    """A non-finite loss or gradient; the weights are those before the step."""
 
 
 class Learner:
@@ -102,7 +102,7 @@ class Learner:
         """Take one optimiser step on all crops of `batches` and return each loss term's sum over them.
 
         `share` is the weight of one crop's gradient in this replica's; by default one over the number of crops.
-        Raises DivergedError, and changes nothing, when the gradient is no number.
+        Raises DivergedError, and changes nothing, when the gradient is not finite.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(self.step)
@@ -118,7 +118,7 @@ class Learner:
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() * crops
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip or math.inf)
         if not norm.isfinite():
-            raise DivergedError(f"the gradient of step {self.step + 1} is no number")
+            raise DivergedError(f"non-finite gradient in step {self.step + 1}")
         self.optimizer.step()
         self._follow()
         self.step += 1

@@ -174,8 +174,7 @@ class FusionModel:
     ) -> list[Pixels]:
         """Fuse pairs of one size in one forward pass, each with its own row of `text_BT`, balance and colour rule.
 
-        Raises ValueError when the model is untrained, and FloatingPointError when the network gives something that
-        is no number.
+        Raises ValueError when the model is untrained, and FloatingPointError when the network returns NaN or Inf.
         """
         if not self.checkpoint.provenance.trained:
             raise ValueError(f"the model {self.checkpoint.name} is untrained: it would give noise; {_TRAINED_ONES}")
@@ -199,7 +198,7 @@ class FusionModel:
             for one_a, one_b, one, color in zip(pixels_a, pixels_b, fused_BHW, colors, strict=True)
         ]
         if not fused_BHW.isfinite().all():
-            raise FloatingPointError("the network gave values that are no numbers")
+            raise FloatingPointError("the network returned NaN or Inf")
         return [to_array(image) for image in images]
 
     @torch.inference_mode()

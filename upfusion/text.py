@@ -34,7 +34,7 @@ def load_text_encoder(name: str, text_dim: int, location: str | Path | None = No
     encode = _load_clip(name, local) if "/" in name else _load_sentence_transformer(name, local)
     given = encode(["Does it fit?"]).shape[1]
     if given != text_dim:
-        raise ValueError(f"the text encoder {location or name} gives {given} numbers a text, expected {text_dim}")
+        raise ValueError(f"the text encoder {location or name} gives {given} numbers per text, expected {text_dim}")
     return encode
 
 
@@ -65,7 +65,7 @@ def _load_clip(name: str, location: Path | None) -> TextEncoder:
     except Exception as error:
         if location is not None:
             # PyTorch's own words are how to have a pickle executed after all.
-            reason = "its weights are no plain tensors" if "weights_only" in str(error) else error
+            reason = "its weights are not plain tensors" if "weights_only" in str(error) else error
             raise ValueError(f"{location} does not hold the text encoder {name}: {reason}") from error
         raise _not_found(name, error) from error
 

@@ -183,7 +183,7 @@ class TiffHeader:
             parts.append(f"{name or f'compression {self.compression}'} in")
         parts.append("TIFF")
         about = [_FORMATS[one] for one in set(self.several(SAMPLE_FORMAT, 1)) if one in _FORMATS]
-        about += [f"{self.samples} samples a pixel"] if self.samples > 1 else []
+        about += [f"{self.samples} samples per pixel"] if self.samples > 1 else []
         about += [_PHOTOMETRICS.get(self.photometric, f"photometric interpretation {self.photometric}")] * (
             self.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB)
         )

@@ -19,7 +19,7 @@ def parse_weights(data: bytes, origin: str) -> dict[str, Any]:
         try:
             return dict(parse_tensors(data))
         except SafetensorError as error:
-            raise ValueError(f"{origin} is no file of weights, or a damaged one: {error}") from error
+            raise ValueError(f"{origin} is not a file of weights, or is damaged: {error}") from error
     try:
         with warnings.catch_warnings(action="ignore"):
             # weights_only: a pickle that would run code is refused instead.
@@ -27,8 +27,8 @@ def parse_weights(data: bytes, origin: str) -> dict[str, Any]:
     except Exception as error:
         # Whatever lies in a file. Not PyTorch's own words, which are how to have a pickle executed after all.
         raise ValueError(
-            f"{origin} is no file of weights, or holds more than tensors and plain containers; nothing else is loaded, "
-            "because a pickle can run code"
+            f"{origin} is not a file of weights, or holds more than tensors and plain containers; nothing else is "
+            "loaded, because a pickle can run code"
         ) from error
     if not isinstance(found, dict):
         raise ValueError(f"{origin}: expected weights by name, got a {type(found).__name__}")

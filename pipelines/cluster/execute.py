@@ -48,7 +48,7 @@ def run_to_end(build: Callable[[], Built | None], on_progress: Callable[[Progres
             in_vain = in_vain + 1 if last.done == begun.done else 0
             if error.diagnosis.is_final or in_vain == IN_VAIN:
                 raise ClusterLostError(f"{error}. {RESUME}") from error
-            on_progress(replace(last, stalled=f"{error}: starting anew with what is left to do"))
+            on_progress(replace(last, stalled=f"{error}: restarting with the remaining work"))
         else:
             return
 

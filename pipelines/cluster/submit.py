@@ -71,7 +71,7 @@ def submit(
     """
     command = shlex.join(["python", "-m", f"jobs.{job}", *words])
     told = dict(metadata or {})
-    _refuse_secrets("the job's words", [("", command)])
+    _refuse_secrets("the job's arguments", [("", command)])
     _refuse_secrets("--job-metadata", told.items())
     environment = make_runtime_env(runtime_env, working_dir)
     client, address = _connect(address)

@@ -134,7 +134,7 @@ class TrainConfig(JobConfig):
     wishes: float = Field(
         0.0,
         ge=0,
-        description="Weight of what phrases wish beside a balance: bright targets, a lifted dark, less noise.",
+        description="Weight of what phrases ask for beside a balance: bright targets, a lifted dark, less noise.",
     )
     imitation: float = Field(0.0, ge=0, description="Weight of the L1 distance to the results of the --teacher.")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's initial learning rate.")

@@ -52,7 +52,7 @@ def test_a_graph_that_is_stuck_is_built_anew_and_one_without_a_node_left_ends_wi
     ids = written.read_text().split()
     assert len(ids) == len(set(ids))
     assert "wait, and Ray starts nothing that would give them work" in said
-    assert "starting anew with what is left to do" in said
+    assert "restarting with the remaining work" in said
     assert "ClusterLostError: each of 2 workers needs 0.999 CPU on one node, and no node is left with that much" in said
     assert "rerun the same command to resume" in said
 

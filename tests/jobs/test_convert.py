@@ -46,7 +46,7 @@ def test_the_authors_file_becomes_a_model_with_their_result(authors, tmp_path):
     torch.testing.assert_close(fused, authors["output.fused"], rtol=0, atol=1e-5)
     assert model.checkpoint.name == "authors"
     assert model.checkpoint.provenance.notes == ("converted from Fuse.pth",)
-    with pytest.raises(ValueError, match="nobody knows the text encoder of the model authors"):
+    with pytest.raises(ValueError, match="the text encoder of the model authors is unknown"):
         model.guidance.embed("ir_visible")
 
 

@@ -16,7 +16,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     configs: Told = []
 
     def stop(*_: Any, **__: Any) -> None:
-        raise TrainingStoppedError("the gradient of step 3 is no number. The last good checkpoint is s3://b/step_2")
+        raise TrainingStoppedError("non-finite gradient in step 3. The last good checkpoint is s3://b/step_2")
 
     monkeypatch.setattr("pipelines.train.job.plan_train", configs.append)
     monkeypatch.setattr("pipelines.train.job.train", stop)
@@ -45,7 +45,7 @@ def test_a_request_without_data_is_refused_in_a_sentence(told: Told) -> None:
 def test_a_run_that_stops_says_why_and_what_is_left(told: Told) -> None:
     result = invoke("one", "--out", "run")
     assert result.exit_code == 1
-    assert "The run stopped: the gradient of step 3 is no number." in result.stderr
+    assert "The run stopped: non-finite gradient in step 3." in result.stderr
     assert "s3://b/step_2" in result.stderr
     assert "rerun the same command" not in result.stderr
     assert "Traceback" not in result.stderr

@@ -122,7 +122,7 @@ def test_a_file_of_something_else_is_refused_by_name(prior: ConvNeXt, content: o
 
 def test_code_in_a_pickle_is_refused_and_not_run(prior: ConvNeXt, tmp_path: Path) -> None:
     (tmp_path / "convnext.pth").write_bytes(in_pickle({**make_convnext(), "more": Trap(tmp_path / "it-ran")}))
-    with pytest.raises(ValueError, match=r"convnext\.pth is no file of weights, or holds more than tensors"):
+    with pytest.raises(ValueError, match=r"convnext\.pth is not a file of weights, or holds more than tensors"):
         load_convnext(prior, CONVNEXT, tmp_path / "convnext.pth")
     assert not (tmp_path / "it-ran").exists()
 

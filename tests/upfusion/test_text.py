@@ -131,7 +131,7 @@ def test_nobody_is_told_how_to_run_the_code(tmp_path: Path, monkeypatch: pytest.
 
 def test_another_dimension_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_clip(tmp_path / "clip", make_clip())
-    with pytest.raises(ValueError, match=rf"the text encoder {folder} gives 16 numbers a text, expected 512"):
+    with pytest.raises(ValueError, match=rf"the text encoder {folder} gives 16 numbers per text, expected 512"):
         load_text_encoder(CLIP, 512, folder)
 
 

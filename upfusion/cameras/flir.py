@@ -91,7 +91,7 @@ def _joined(data: bytes) -> bytes:
             raise ImageError("truncated_image", "the FLIR segments are numbered inconsistently")
         parts[number], last = data[start + 8 : end], final
     if last is None:
-        raise ImageError("not_an_image", "no FLIR radiometric JPEG: it has no FLIR segment")
+        raise ImageError("not_an_image", "not a FLIR radiometric JPEG: it has no FLIR segment")
     if len(parts) != last + 1:
         raise ImageError("truncated_image", f"{len(parts)} of {last + 1} FLIR segments are there")
     return b"".join(parts[number] for number in range(last + 1))

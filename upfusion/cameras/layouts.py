@@ -36,7 +36,7 @@ def parse_partners(data: bytes) -> Mapping[str, str]:
     try:
         table = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{PARTNERS_FILE} is no JSON: {error}") from error
+        raise ValueError(f"{PARTNERS_FILE} is not valid JSON: {error}") from error
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
         raise ValueError(f"{PARTNERS_FILE}: expected names of visible images, each with the name of a thermal one")
     return table

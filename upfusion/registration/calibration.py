@@ -46,14 +46,14 @@ def read_rig(data: bytes, name: str, a_size: Size | None = None, b_size: Size | 
 
 
 def from_matrix(matrix: Any, a_size: Size, b_size: Size, method: str = "matrix") -> Rig:
-    """Make a rig of a 3x3 matrix from B's pixels to A's. Raises RigError for one by which B sees nothing of A."""
+    """Make a rig of a 3x3 matrix from B's pixels to A's. Raises RigError for one by which they do not overlap."""
     try:
         checked = normalised(matrix)
     except (TypeError, ValueError) as error:
         raise RigError(str(error)) from None
     share = overlap(checked, a_size, b_size)
     if share <= 0:
-        raise RigError("by this matrix B sees nothing of A; is it the transform of A's pixels to B's?")
+        raise RigError("with this matrix A and B do not overlap; is it the transform of A's pixels to B's?")
     return Rig(a_size, b_size, checked, overlap=share, provenance={"method": method})
 
 
@@ -92,11 +92,13 @@ def from_stereo(calibration: Mapping[str, Any], a_size: Size, b_size: Size, dist
     rays = cv2.undistortPoints(points[:, None], k1, d1)[:, 0]
     seen = (np.hstack([rays, np.ones((len(rays), 1))]) @ r.reshape(3, 3).T) + shift
     if (seen[:, 2] <= 0).any():
-        raise RigError("by this calibration B looks away from what A sees; expected R and T of the second camera")
+        raise RigError("with this calibration B looks away from what A sees; expected R and T of the second camera")
     in_b = cv2.projectPoints(seen, np.zeros(3), np.zeros(3), k2, d2)[0][:, 0]
     visible = (in_b >= 0).all(axis=1) & (in_b[:, 0] < b_size[0]) & (in_b[:, 1] < b_size[1])
     if visible.sum() < 20:
-        raise RigError("by this calibration B sees nothing of A; do its camera matrices fit the sizes of the images?")
+        raise RigError(
+            "with this calibration A and B do not overlap; do its camera matrices fit the sizes of the images?"
+        )
     matrix, _ = cv2.findHomography(in_b[visible], points[visible], 0)
     rig = from_matrix(matrix, a_size, b_size)
     field = _field_through(points[visible], apply(rig.matrix, in_b[visible]), a_size)

@@ -65,7 +65,7 @@ class Verdict:
             case "unaligned":
                 return f"unaligned by about {self.displacement:.0f} px"
             case _:
-                return "cannot be told: A and B have too few edges in common, or do not show the same scene"
+                return "cannot be determined: A and B have too few edges in common, or do not show the same scene"
 
 
 def archive_verdict(views: Sequence[PairOfViews], search: bool = True) -> Verdict:

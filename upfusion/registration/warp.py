@@ -22,14 +22,14 @@ class RigWarp:
     """A rig made ready for images of its sizes: about 5 ms for a 640x480 pair on one core."""
 
     def __init__(self, rig: Rig, canvas: Canvas = "common") -> None:
-        """Prepare the maps, about 10 ms. Raises RigError when B sees nothing of A, or no rectangle of 32 pixels."""
+        """Prepare the maps, about 10 ms. Raises RigError when A and B do not overlap, or no rectangle of 32 pixels."""
         self.rig, self.canvas = rig, canvas
         x, y = _map_of(rig)
         width, height = rig.b_size
         # Half a pixel beyond the centres of the outermost pixels, they are still what is seen.
         seen = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
         if not seen.any():
-            raise RigError("this rig lets B see nothing of A: it is no transform of B's pixels to A's")
+            raise RigError("with this rig A and B do not overlap: it is not a transform of B's pixels to A's")
         self.box = largest_rectangle(seen) if canvas == "common" else (0, 0, *rig.a_size)
         left, top, self.width, self.height = self.box
         if min(self.width, self.height) < min(_LEAST_SIDE, *rig.a_size):

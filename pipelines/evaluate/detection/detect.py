@@ -40,7 +40,7 @@ class DetectorConfig:
             raise ValueError(f"unknown detector {self.architecture!r}; known detectors: {', '.join(architectures())}")
         lowest = 0 if self.architecture.startswith(WITHOUT_BACKGROUND) else 1
         if self.person < lowest:
-            raise ValueError(f"{self.person} is no label of {self.architecture}, which count from {lowest}")
+            raise ValueError(f"{self.person} is not a label of {self.architecture}, which count from {lowest}")
 
 
 class Detector:

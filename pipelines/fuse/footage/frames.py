@@ -114,8 +114,8 @@ class Recording(Source):
         if last - now > CLOCK_BACK:
             raise RecordingError(
                 "unsupported_recording",
-                f"its clock begins anew after {last:.2f} s, at {now:.2f} s. Split it there, or re-encode it with times "
-                "that continue: ffmpeg -i FILE -c:v libx264 OUT.mp4",
+                f"its timestamps restart after {last:.2f} s, at {now:.2f} s. Split it there, or re-encode it with "
+                "times that continue: ffmpeg -i FILE -c:v libx264 OUT.mp4",
             )
 
     def _from(self, first: int) -> Iterator[VideoFrame]:

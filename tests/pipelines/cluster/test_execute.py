@@ -91,7 +91,7 @@ def test_a_graph_that_cannot_proceed_is_built_anew_and_rows_are_counted_on(stuck
     stuck.append(Diagnosis("all wait", 60))
     heard = run_built(Graph(rows("empty_file"), None), Graph(rows(None), rows(None, None)))
     assert [progress.stalled for progress in heard if progress.stalled] == [
-        "all wait: starting anew with what is left to do"
+        "all wait: restarting with the remaining work"
     ]
     assert heard[-1] == Progress(4, 4, 1)
 

@@ -32,7 +32,7 @@ def test_nothing_is_said_of_pairs_without_common_edges() -> None:
     verdict = archive_verdict(views_of([(scene(seed)[0], noise[seed]) for seed in range(3)]), search=False)
     assert verdict.state == "unknown"
     assert verdict.displacement is None
-    assert "cannot be told" in verdict.describe()
+    assert "cannot be determined" in verdict.describe()
 
 
 def test_half_a_degree_of_the_size_is_no_reason_to_complain() -> None:

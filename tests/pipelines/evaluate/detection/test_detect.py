@@ -126,7 +126,7 @@ class Malice:
 def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, weights) -> None:
     mark = tmp_path / "executed"
     for data in (pickled({"model": weights, "malice": Malice(mark)}), pickle.dumps(Malice(mark))):
-        with pytest.raises(ValueError, match=r"det\.pth is no file of weights, .* a pickle can run code"):
+        with pytest.raises(ValueError, match=r"det\.pth is not a file of weights, .* a pickle can run code"):
             load_detector(CONFIG, data, "det.pth")
         assert not mark.exists()
     pickle.loads(data).close()
@@ -167,7 +167,7 @@ def test_a_label_or_an_architecture_that_is_not_there_is_refused(weights) -> Non
         load_detector(DetectorConfig(SMALL, person=2), save(weights))
     with pytest.raises(ValueError, match="unknown detector 'yolov5'; known detectors: fasterrcnn_mobilenet_v3_large"):
         DetectorConfig("yolov5")
-    with pytest.raises(ValueError, match="0 is no label of fasterrcnn_resnet50_fpn, which count from 1"):
+    with pytest.raises(ValueError, match="0 is not a label of fasterrcnn_resnet50_fpn, which count from 1"):
         DetectorConfig(person=0)
     assert DetectorConfig("fcos_resnet50_fpn", person=0).person == 0
 

@@ -1,0 +1,8 @@
+"""The wording of every message, compared with the golden file."""
+
+from tests import messages
+
+
+def test_the_messages_are_those_of_the_golden_file():
+    golden = messages.GOLDEN.read_text(encoding="utf-8").split("\n")
+    assert messages.collected().split("\n") == golden, "reworded: run python -m tests.messages"
