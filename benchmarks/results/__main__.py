@@ -1,10 +1,10 @@
 """Write docs/results.md, or some of its parts.
 
-    make results        or: python -m benchmarks.results [comparison] [steering] [ablation]
+    make results        or: python -m benchmarks.results [comparison] [steering] [ablation] [retention]
 
 `comparison` compares what ships with other methods and baselines on all test pairs, `steering` measures balances and
-texts, `ablation` trains variants of the network. What evaluations and trainings leave is kept in `results/`, so that
-the same command resumes where it stopped.
+texts, `ablation` trains variants of the network without a part, `retention` with other shares of channels. What
+evaluations and trainings leave is kept in `results/`, so that the same command resumes where it stopped.
 """
 
 import sys
@@ -13,7 +13,7 @@ from importlib import import_module
 from benchmarks.results.page import PAGE
 from benchmarks.results.sets import DATA, ROOT
 
-PARTS = ("comparison", "steering", "ablation")
+PARTS = ("comparison", "steering", "ablation", "retention")
 
 
 def main(parts: list[str]) -> None:

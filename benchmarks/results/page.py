@@ -18,6 +18,7 @@ ORDER = (
     "## Balance and texts",
     "## Beside the published figures",
     "## Ablation",
+    "## Retention",
     "## Costs",
     "## Detection",
 )

@@ -152,7 +152,7 @@ def test_where_nobody_knows_the_encoder_only_the_bank_is_used(bank: dict[str, Pr
     assert torch.equal(found.embed("ct_mri"), bank["ct_mri"].embedding)
     with pytest.raises(ValueError, match="the text encoder of the model mine is unknown, so no prompt can be"):
         found.embed("ct_mri", "Keep the bone.")
-    with pytest.raises(ValueError, match="nobody knows the text encoder of the model mine"):
+    with pytest.raises(ValueError, match="the text encoder of the model mine is unknown"):
         Guidance(_checkpoint({}, unknown), encoder).embed("ct_mri")
 
 

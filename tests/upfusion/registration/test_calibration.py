@@ -106,7 +106,7 @@ def _stereo() -> dict[str, np.ndarray]:
         ("h.csv", b"1,2,3,x\n" * 4, "four numbers"),
         ("h.csv", b"1,2,3,nan\n" * 4, "NaN"),
         ("h.csv", b"1,2,3,4\n" * 4, "line or in one place|singular|finite"),
-        ("h.json", b"[[1, 0, 9000], [0, 1, 0], [0, 0, 1]]", "sees nothing"),
+        ("h.json", b"[[1, 0, 9000], [0, 1, 0], [0, 0, 1]]", "do not overlap"),
         ("h.json", b'{"K1": [1], "K2": [1], "R": [1], "T": [1]}', "K1: expected 9 numbers"),
         ("h.yaml@-3", b"", "distance above 0"),
         ("h.json", b"\xff\xfe\x00", "expected text"),
