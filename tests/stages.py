@@ -4,14 +4,16 @@ from pipelines.archive.load import load_sources
 from pipelines.fuse.actor import FuseActor
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import Plan
-from pipelines.fuse.ranges import agree_on_ranges
 from pipelines.fuse.writer import Writer
+from pipelines.sources.ranges import agree_on_ranges
 
 
 def run_stages(plan: Plan) -> None:
     """Carry out a plan as far as rows and images go."""
     config = plan.config
     Destination(config.out).claim(plan.run)
+    if plan.rigs is not None:
+        Destination(config.out).keep_rigs(plan.rigs.to_json())
     plan = plan.with_ranges(agree_on_ranges(Destination(config.out).uri, plan.ranges))
     actor = FuseActor(
         plan.checkpoint_bytes, plan.texts, config.metrics, threads=1, on_gpu=False, keep_b=config.also == "b"

@@ -31,14 +31,15 @@ FLOORS = {
     "archive": 2,
     "cluster": 2,
     "tracking": 3,
+    "rigs": 3,
     "checkpoints": 4,
-    "measure": 4,
-    "rigs": 4,
-    "fuse": 5,
-    "train": 5,
-    "evaluate": 6,
-    "align": 6,
-    "ablate": 7,
+    "sources": 4,
+    "measure": 5,
+    "fuse": 6,
+    "train": 6,
+    "evaluate": 7,
+    "align": 7,
+    "ablate": 8,
 }
 """The packages of pipelines/; each imports lower floors only, and none on its own."""
 

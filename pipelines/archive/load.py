@@ -115,8 +115,23 @@ def fetch_failure(uri: str, error: Exception) -> tuple[str, str]:
 
 
 def _decode_pair(row: Row, max_pixels: int, options: PairOptions, register: Register) -> None:
+    found = read_pair(row, max_pixels, options, register)
+    file_a = row["a_file"]
+    row |= {"a_file": None, "b_file": None}
+    if found is None:
+        return
+    row |= {"a": pack_image(found[0]), "b": pack_image(found[1])}
+    if options.metadata:
+        _keep_metadata(row, file_a)
+
+
+def read_pair(row: Row, max_pixels: int, options: PairOptions, register: Register) -> tuple[Pixels, Pixels] | None:
+    """Decode `a_file` and `b_file` of a row to the arrays that are fused, and note in it what was done.
+
+    Returns None after failing the row where they are damaged or do not fit together.
+    """
     try:
-        _read_pair(row, max_pixels, options, register)
+        pair = _read_pair(row, max_pixels, options, register)
     except SourceError as failure:
         error = failure.error
         # Nothing but ImageError is raised; if something were, its pair alone would fail.
@@ -125,6 +140,8 @@ def _decode_pair(row: Row, max_pixels: int, options: PairOptions, register: Regi
             fail(row, error.code, f"{failure.uri}: {error}")
         else:
             fail(row, code, f"{failure.uri}: {type(error).__name__}: {error}")
+        return None
+    return pair if row["error_code"] is None else None
 
 
 class SourceError(Exception):
@@ -135,28 +152,32 @@ class SourceError(Exception):
         self.uri, self.error = uri, error
 
 
-def _read_pair(row: Row, max_pixels: int, options: PairOptions, register: Register) -> None:
-    file_a = row["a_file"]
+def _read_pair(row: Row, max_pixels: int, options: PairOptions, register: Register) -> tuple[Pixels, Pixels]:
+    a, b = read_sources(row, max_pixels)
+    return combine(row, a, b, options, register)
+
+
+def combine(
+    row: Row, a: SourceImage, b: SourceImage, options: PairOptions, register: Register
+) -> tuple[Pixels, Pixels]:
+    """Turn two decoded sources into the arrays that are fused, or fail the row; raises SourceError."""
     notes: list[str] = []
     sides: dict[str, SideImage] = {}
-    for side, source in zip("ab", read_sources(row, max_pixels), strict=True):
+    for side, source in (("a", a), ("b", b)):
         try:
             sides[side] = to_side(source, side.upper(), getattr(options, side))
         except Exception as error:
             raise SourceError(row[f"{side}_uri"], error) from error
         notes += sides[side].notes
-    a, b = sides["a"].pixels, sides["b"].pixels
-    if options.resize_b and a.shape[:2] != b.shape[:2]:
-        b = resize_to(b, (a.shape[0], a.shape[1]))
+    pixels_a, pixels_b = sides["a"].pixels, sides["b"].pixels
+    if options.resize_b and pixels_a.shape[:2] != pixels_b.shape[:2]:
+        pixels_b = resize_to(pixels_b, (pixels_a.shape[0], pixels_a.shape[1]))
     row |= {"range_a": sides["a"].range, "range_b": sides["b"].range, "palette": sides["b"].palette}
     row["note"] = "; ".join(notes) or None
     try:
-        a, b = register(row, a, b)
+        return register(row, pixels_a, pixels_b)
     except MemoryError as error:
         raise SourceError(row["b_uri"], error) from error
-    row |= {"a": pack_image(a), "b": pack_image(b), "a_file": None, "b_file": None}
-    if options.metadata:
-        _keep_metadata(row, file_a)
 
 
 def read_sources(row: Row, max_pixels: int) -> Iterator[SourceImage]:

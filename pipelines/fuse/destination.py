@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.schemas import JOB_MANIFEST, output_schema
 from pipelines.measure.summary import summarise
+from pipelines.sources.preparation import RIG_FILE
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import is_claimed, run_file, write_claim
 from pipelines.storage.parquet import (
@@ -89,7 +90,7 @@ class Destination:
         self.recordings = storage.join(self.uri, "recordings")
         self.previews = storage.join(self.uri, "previews")
         self.success = storage.join(self.uri, "_SUCCESS.json")
-        self.rig = storage.join(self.uri, "rig.json")
+        self.rig = storage.join(self.uri, RIG_FILE)
         self.report = storage.join(self.uri, "report.html")
 
     def claim(self, run: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:

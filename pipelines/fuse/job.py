@@ -31,10 +31,10 @@ from pipelines.fuse.footage.graph import join_complete
 from pipelines.fuse.footage.segment_files import lost_segments
 from pipelines.fuse.graph import run_graphs
 from pipelines.fuse.plan import Plan
-from pipelines.fuse.ranges import agree_on_ranges
 from pipelines.fuse.report.page import write_report
 from pipelines.fuse.tracking import track
 from pipelines.measure.summary import Undefined
+from pipelines.sources.ranges import agree_on_ranges
 from pipelines.storage import objects as storage
 from pipelines.storage.lock import Lock
 from pipelines.storage.names import ids_alike

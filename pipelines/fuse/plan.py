@@ -18,11 +18,12 @@ from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.footage.rig_frames import sample_pairs
 from pipelines.fuse.guide import Guide
-from pipelines.fuse.ranges import Ranges, pair_options, settle_ranges, with_ranges
+from pipelines.fuse.ranges import settle_ranges
 from pipelines.rigs.config import AUTO
 from pipelines.rigs.estimate import PAIRS, estimate_rigs
 from pipelines.rigs.load import read_rigs
 from pipelines.rigs.register import Register
+from pipelines.sources.ranges import Ranges, pair_options, with_ranges
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
@@ -70,7 +71,7 @@ class Plan:
     @property
     def pair_options(self) -> PairOptions:
         """How the files of a pair become arrays."""
-        options = pair_options(self.config, self.ranges)
+        options = pair_options(self.config, self.ranges, metadata=self.config.metadata == "keep")
         return options if self.rigs is None else replace(options, resize_b=False)
 
     @property

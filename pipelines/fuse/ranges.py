@@ -1,49 +1,18 @@
-"""One range of values for a whole archive: sampled once, kept in run.json, the same after a resume and as it grows."""
+"""The ranges of a fuse job: those that DEST has, others from a sample of its images and recordings."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from pipelines.archive import formats
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.frames import open_source
+from pipelines.sources.ranges import Limits, Ranges, Sample, kept_ranges, sample_ranges
 from pipelines.storage import objects as storage
-from pipelines.storage.ownership import read_claim, write_claim
-from upfusion.cameras.pair_options import PairOptions
-from upfusion.cameras.radiometric import radiometric_kind
-from upfusion.cameras.ranges import SMALL_PART, RangeChoice, ValueRange, kind_of, part_of_scale, range_of, sample_of
-from upfusion.cameras.sources import SideOptions, read_radiometric_pair, read_source, sample_for_range
+from pipelines.storage.ownership import read_claim
+from upfusion.cameras.ranges import kind_of, sample_of
 
-Ranges = dict[str, dict[str, str | None]]
-"""By side and kind of values LOW:HIGH, or None for the full scale; the form they have in run.json."""
-
-FILES_SAMPLED = 48
-FRAMES_SAMPLED = 8  # of each of at most RECORDINGS_SAMPLED recordings
-RECORDINGS_SAMPLED = 6
-_HEAD = 1 << 16
-_TOGETHER = 8
-
-
-def pair_options(config: FuseConfig, ranges: Ranges) -> PairOptions:
-    """Say how the files of a pair become arrays."""
-    known = {side: _parsed(ranges.get(side, {})) for side in "ab"}
-    return PairOptions(
-        a=SideOptions(RangeChoice.parse(config.range_a), known["a"]),
-        b=SideOptions(
-            RangeChoice.parse(config.range_b), known["b"], config.polarity_b == "black-hot", config.palette_b
-        ),
-        resize_b=config.resize == "b-to-a",
-        metadata=config.metadata == "keep",
-    )
-
-
-def _parsed(ranges: Mapping[str, str | None]) -> dict[str, ValueRange | None]:
-    return {kind: None if text is None else ValueRange.parse(text) for kind, text in ranges.items()}
+FRAMES_SAMPLED = 8  # of each recording
 
 
 def settle_ranges(pairs: pa.Table, config: FuseConfig) -> Ranges:
@@ -53,92 +22,11 @@ def settle_ranges(pairs: pa.Table, config: FuseConfig) -> Ranges:
     """
     claims = (read_claim(storage.absolute(uri)) for uri in (config.out, config.destination))
     there = next((claim for claim in claims if claim is not None), None)
-    if there is not None and "ranges" not in there:
-        return {"a": {"uint8": None, "uint16": None}, "b": {"uint8": None, "uint16": None}}
-    known: Ranges = {"a": {}, "b": {}} if there is None else there["ranges"]
-    options = pair_options(config, known)
-    for side, chosen in (("a", options.a), ("b", options.b)):
-        if chosen.choice.needs_sample:
-            known[side] = _sampled(pairs, side, chosen, config) | known.get(side, {})
-    return known
+    limits = Limits(config.max_bytes, config.max_pixels, lambda uri: _frame_samples(uri, config))
+    return sample_ranges(pairs, config, kept_ranges(there), limits)
 
 
-def agree_on_ranges(uri: str, ranges: Ranges) -> Ranges:
-    """Return the ranges of a claimed DEST, after adding those it has none of yet: of kinds that came in later.
-
-    Where another job has claimed DEST meanwhile, with a sample of its own, its ranges count.
-    """
-    there = read_claim(uri)
-    if there is None or "ranges" not in there:
-        return ranges
-    merged = {side: ranges[side] | there["ranges"].get(side, {}) for side in "ab"}
-    if merged != there["ranges"]:
-        write_claim(uri, there | {"ranges": merged})
-    return merged
-
-
-def _sampled(pairs: pa.Table, side: str, options: SideOptions, config: FuseConfig) -> dict[str, str | None]:
-    samples: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    for kind, sample in _samples(pairs, side, options, config):
-        samples[kind].append(sample)
-    found: dict[str, str | None] = {}
-    for kind, several in samples.items():
-        if not any(sample.size for sample in several):
-            continue
-        taken = range_of(several, options.choice.percentiles)
-        # Of 8 bits, cameras make use; of 16, an image that was made for looking at.
-        kept = options.choice.kind == "auto" and (kind == "uint8" or part_of_scale(taken, kind) > SMALL_PART)
-        found[kind] = None if kept else str(taken)
-    return found
-
-
-def _samples(
-    pairs: pa.Table, side: str, options: SideOptions, config: FuseConfig
-) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    uris, partners = pairs[f"{side}_uri"].to_pylist(), pairs["b_uri" if side == "a" else "a_uri"].to_pylist()
-    images = [at for at, uri in enumerate(uris) if not formats.is_recording(uri)]
-    recordings = [uri for uri in uris if formats.is_recording(uri)]
-    chosen = [images[place] for place in _spread(len(images), FILES_SAMPLED)]
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        may_be_deep = list(pool.map(_may_be_deep, (uris[at] for at in chosen)))
-    deep = [at for at, is_deep in zip(chosen, may_be_deep, strict=True) if is_deep or options.choice.kind == "percent"]
-    for start in range(0, len(deep), _TOGETHER):
-        group = deep[start : start + _TOGETHER]
-        for at, data in zip(group, storage.read_many([uris[at] for at in group], config.max_bytes), strict=True):
-            if isinstance(data, bytes):
-                yield from _image_samples(data, uris[at] == partners[at], side, options, config)
-    for uri in (recordings[place] for place in _spread(len(recordings), RECORDINGS_SAMPLED)):
-        yield from _frame_samples(uri, config)
-
-
-def _spread(count: int, most: int) -> list[int]:
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))}) if count else []
-
-
-def _may_be_deep(uri: str) -> bool:
-    """Tell by its header whether an image may have more than 8 bits; damage is reported where it is decoded."""
-    try:
-        head = storage.read_head(uri, _HEAD)
-    except OSError:
-        return False
-    is_deep_png = head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:25] == b"\x10"
-    return is_deep_png or head[:2] in (b"II", b"MM") or radiometric_kind(head) == "flir"
-
-
-def _image_samples(
-    data: bytes, is_both: bool, side: str, options: SideOptions, config: FuseConfig
-) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    try:
-        if is_both and radiometric_kind(data) == "flir":
-            source = read_radiometric_pair(data, config.max_pixels)[0 if side == "a" else 1]
-        else:
-            source = read_source(data, side.upper(), config.max_pixels)
-        yield sample_for_range(source, options)
-    except Exception:  # noqa: BLE001 - errors of an image are reported in its own row
-        return
-
-
-def _frame_samples(uri: str, config: FuseConfig) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _frame_samples(uri: str, config: FuseConfig) -> Iterator[Sample]:
     try:
         with open_source(uri, config.max_pixels, config.frame_rate) as source:
             seconds = source.video.seconds or 0.0
@@ -150,10 +38,5 @@ def _frame_samples(uri: str, config: FuseConfig) -> Iterator[tuple[str, NDArray[
                 if pixels.dtype == np.uint8 and config.range_b == "auto":
                     return
                 yield kind_of(pixels), sample_of(pixels)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - errors of a recording are reported in its own rows
         return
-
-
-def with_ranges(run: dict[str, Any], ranges: Ranges) -> dict[str, Any]:
-    """Return what DEST is claimed with, with its ranges."""
-    return run | {"ranges": {side: dict(sorted(ranges[side].items())) for side in "ab"}}

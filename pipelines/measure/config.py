@@ -2,12 +2,16 @@
 
 from pydantic import Field
 
-from pipelines.config.base import JobConfig
 from pipelines.config.metrics import MetricNames
+from pipelines.sources.config import SourceFields
 
 
-class MeasureConfig(JobConfig):
-    """Options of `upfusion measure`."""
+class MeasureConfig(SourceFields):
+    """Options of `upfusion measure`.
+
+    A and B are prepared as the fuse job did whose DEST is given as FUSED, which allows no options on that; other
+    images as these options say.
+    """
 
     a: str = Field(description="Image of source A, or a folder of them (local or s3://).")
     b: str = Field(description="Image of source B, or a folder of them.")

@@ -6,13 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA
 from pipelines.errors.exceptions import UsageError
+from pipelines.errors.failures import Row
 from pipelines.measure.config import MeasureConfig
 from pipelines.measure.summary import Undefined, count_undefined, summarise
+from pipelines.sources.config import SourceFields
+from pipelines.sources.preparation import Fused, Preparation, find_rigs, fused_of, prepare
+from pipelines.sources.ranges import Limits, kept_ranges, sample_ranges
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim
 from upfusion.color import Pixels, luma8
@@ -76,17 +82,48 @@ def measure_images(config: MeasureConfig, on_progress: Callable[[int, int], None
 
     Raises UsageError if there is nothing to measure; an unreadable image fails its triplet only.
     """
-    triplets, left_out = _find(config)
+    job = _job_of(config)
+    triplets, left_out = _find(config, is_job=job is not None)
+    preparation = job.preparation if job is not None else _preparation(config, triplets)
     measured = []
     for triplet in triplets:
-        measured.append(_measure(triplet, config.metrics))
+        measured.append(_measure(triplet, preparation, config.metrics))
         if on_progress:
             on_progress(len(measured), len(triplets))
     return Measurement(measured, left_out)
 
 
-def _find(config: MeasureConfig) -> tuple[list[Triplet], list[str]]:
-    places = {"a": config.a, "b": config.b, "fused": _images_of_a_job(config.fused)}
+def _job_of(config: MeasureConfig) -> Fused | None:
+    """Return how the fuse job prepared its pairs whose DEST is given as FUSED; None where that is no DEST."""
+    uri = storage.absolute(config.fused)
+    try:
+        run = read_claim(uri)
+    except (OSError, ImportError, UsageError):
+        return None  # what is wrong is said when it is listed; a run.json may be anybody's
+    if run is None:
+        return None
+    if given := sorted(config.model_fields_set & set(SourceFields.model_fields)):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(
+            f"{options}: FUSED is the DEST of a fuse job, whose run.json says how A and B were prepared; leave "
+            f"that out, or give {storage.join(config.fused, 'images')}"
+        )
+    return fused_of(uri, run)
+
+
+def _preparation(config: MeasureConfig, triplets: list[Triplet]) -> Preparation:
+    rows = [_row(one) | {"prompt": None, "balance": None} for one in triplets]
+    pairs = pa.Table.from_pylist(rows, MANIFEST_SCHEMA)
+    ranges = sample_ranges(pairs, config, kept_ranges(None), Limits())
+    return prepare(config, config, ranges, find_rigs(config, pairs))
+
+
+def _row(triplet: Triplet) -> Row:
+    return {"pair_id": triplet.name, "a_uri": triplet.a, "b_uri": triplet.b, "task": DEFAULT_TASK}
+
+
+def _find(config: MeasureConfig, *, is_job: bool) -> tuple[list[Triplet], list[str]]:
+    places = {"a": config.a, "b": config.b, "fused": _images_of_a_job(config.fused) if is_job else config.fused}
     found = {option: _list(option, uri) for option, uri in places.items()}
     single = [option for option, files in found.items() if files == [storage.absolute(places[option])]]
     if len(single) == len(places):
@@ -103,13 +140,7 @@ def _find(config: MeasureConfig) -> tuple[list[Triplet], list[str]]:
 
 
 def _images_of_a_job(uri: str) -> str:
-    """Return the folder of images of a fuse job's destination; another place as it is."""
-    try:
-        is_job = read_claim(uri) is not None
-    except (OSError, ImportError, UsageError):
-        return uri  # what is wrong is said when it is listed; a run.json may be anybody's
-    if not is_job:
-        return uri
+    """Return the folder of images of a fuse job's destination."""
     images = storage.join(uri, "images")
     if not storage.list_files(images):
         raise UsageError(
@@ -144,11 +175,16 @@ def _by_name(option: str, folder: str, files: list[str]) -> dict[str, str]:
     return named
 
 
-def _measure(triplet: Triplet, metrics: tuple[str, ...]) -> Measured:
+def _measure(triplet: Triplet, preparation: Preparation, metrics: tuple[str, ...]) -> Measured:
+    row = _row(triplet) | {"error_code": None, "error": None}
     try:
-        a, b, fused = (_read(uri) for uri in (triplet.a, triplet.b, triplet.fused))
+        row |= {f"{side}_file": storage.read_bytes(row[f"{side}_uri"]) for side in "ab"}
+        pair, fused = preparation.pair(row), _read(triplet.fused)
     except (OSError, ImportError, ValueError) as error:
         return Measured(triplet, {}, error=storage.redact(str(error)))
+    if pair is None:
+        return Measured(triplet, {}, error=storage.redact(row["error"]))
+    a, b = pair
     sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (a, b, fused)]
     if len(set(sizes)) > 1:
         sentence = f"the images differ in size: A {sizes[0]}, B {sizes[1]}, fused {sizes[2]} pixels"

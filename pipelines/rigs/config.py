@@ -32,17 +32,17 @@ class PerCamera(JobConfig):
         return str(per)
 
 
-class RigFields(PerCamera):
-    """How B is brought onto A where the cameras are not registered.
+class WarpFields(JobConfig):
+    """By which rig B is warped onto A.
 
     Which file the rig is from does not affect a result; the transform does, and a plan adds its digest.
     """
 
     rig: RuntimeOnly[str | None] = Field(
         None,
-        description="Warp B onto A: a file that `upfusion align` wrote, a 3x3 matrix from B's pixels to A's (.json, "
-        ".yaml, .npy), pairs of points (.csv: ax,ay,bx,by), OpenCV's stereo calibration (FILE or FILE@DISTANCE), or "
-        "'auto' to estimate the rig from SOURCE first.",
+        description="Warp B onto A: a file that `upfusion align` wrote or rig.json of a fuse job, a 3x3 matrix from "
+        "B's pixels to A's (.json, .yaml, .npy), pairs of points (.csv: ax,ay,bx,by), or OpenCV's stereo calibration "
+        "(FILE or FILE@DISTANCE).",
     )
     canvas: Literal["common", "a"] = Field(
         "common", description="With a rig, keep what both cameras see, or all of A with B where it sees."
@@ -51,6 +51,17 @@ class RigFields(PerCamera):
         "never",
         description="With a rig, 'pair' also corrects single pairs by a shift or a similarity where that clearly "
         "helps: for masts that shake.",
+    )
+
+
+class RigFields(PerCamera, WarpFields):
+    """How B is brought onto A where the cameras are not registered, with a rig of SOURCE itself if wanted."""
+
+    rig: RuntimeOnly[str | None] = Field(
+        None,
+        description="Warp B onto A: a file that `upfusion align` wrote, a 3x3 matrix from B's pixels to A's (.json, "
+        ".yaml, .npy), pairs of points (.csv: ax,ay,bx,by), OpenCV's stereo calibration (FILE or FILE@DISTANCE), or "
+        "'auto' to estimate the rig from SOURCE first.",
     )
     misaligned: Literal["note", "fail"] = Field(
         "note", description="What becomes of a pair whose A and B are not registered: a note in its row, or a failure."

@@ -35,6 +35,8 @@ class Register:
     canvas: Canvas = "common"
     refine: Literal["never", "pair"] = "never"
     misaligned: Literal["note", "fail"] = "note"
+    judges: bool = True
+    """Whether pairs are scored; not where they were before, or where nobody would see it."""
 
     def __call__(self, row: Row, a: Pixels, b: Pixels) -> tuple[Pixels, Pixels]:
         """Return A and B on one canvas; sets `rig`, `alignment` and `note` of the row, or fails it."""
@@ -46,7 +48,7 @@ class Register:
                 fail(row, "rig_mismatch", str(error))
                 return a, b
         check_sizes(row, a, b)
-        if row["error_code"] is None:
+        if row["error_code"] is None and self.judges:
             self.judge(row, a, b)
         return a, b
 

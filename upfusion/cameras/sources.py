@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
@@ -135,20 +134,6 @@ def to_side(source: SourceImage, side: str, options: SideOptions) -> SideImage:
     else:
         pixels = invert(values) if options.black_hot else values
     return SideImage(pixels, None if found is None else found.text(options.choice.unit), palette, tuple(notes))
-
-
-def read_as_fused(data: bytes, side: str, row: Mapping[str, Any], max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decode the file of a side, `A` or `B`, as the row of its pair says that it was fused; raises ImageError.
-
-    Of the row its URIs, ranges and palette count; B is neither warped, scaled nor inverted.
-    """
-    if row["a_uri"] == row["b_uri"] and radiometric_kind(data) == "flir":
-        source = read_radiometric_pair(data, max_pixels)[0 if side == "A" else 1]
-    else:
-        source = read_source(data, side, max_pixels)
-    choice = RangeChoice.parse(row.get(f"range_{side.lower()}") or "full")
-    palette = (row.get("palette") if side == "B" else None) or "none"
-    return to_side(source, side, SideOptions(choice, palette=palette)).pixels
 
 
 def resize_to(pixels: Pixels, size: tuple[int, int]) -> Pixels:

@@ -30,10 +30,6 @@ class FootageConfig(JobConfig):
         None, gt=0, description="Fuse at most this many frames of A per second, instead of --every."
     )
     metrics_every: int = Field(10, ge=1, description="Measure the metrics on every n-th fused frame.")
-    resize: Literal["never", "b-to-a"] = Field(
-        "never",
-        description="b-to-a scales images and frames of B to A's size; otherwise a pair of two sizes fails.",
-    )
     video_codec: VideoCodec = Field(
         "h264",
         description="h264 (8 bits) and h265 (10 bits where a source has more than 8) in mp4, or ffv1 in mkv, which is "

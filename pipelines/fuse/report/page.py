@@ -4,8 +4,6 @@ An archive may hold a million rows, so the page is made from the narrow columns 
 for the few pairs it shows.
 """
 
-import base64
-import io
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from pipelines.archive.allowlist import MayRead, allow_all
 from pipelines.errors.failures import ERROR_CODES
@@ -25,15 +22,13 @@ from pipelines.fuse.destination import Destination
 from pipelines.fuse.report.dial import find_dial
 from pipelines.fuse.report.histogram import PLOT_HEIGHT, PLOT_WIDTH, histogram
 from pipelines.fuse.report.recordings import show_recordings
+from pipelines.fuse.report.sources import FusedSources, fused_picture
 from pipelines.fuse.report.totals import sum_up, sum_up_stages
 from pipelines.fuse.schemas import STAGES, output_schema
 from pipelines.measure.summary import Undefined, group_undefined
 from pipelines.pages.render import render
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import list_tables, read_as
-from upfusion.cameras.sources import read_as_fused
-from upfusion.image_guard import PILLOWS_LIMIT
-from upfusion.images import decode_image, to_8_bits
 from upfusion.metrics import METRICS, Metric
 from upfusion.prompts import TASKS
 from upfusion.registration.alignment import THRESHOLD
@@ -44,7 +39,6 @@ EXTREMES = 3  # pairs shown from each end of the headline metric
 FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
 WORST_ALIGNED = 10
-LONG_SIDE = 960  # pixels
 # Missing columns are read as null, so one schema covers every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
 NARROW_NAMES = [
@@ -85,6 +79,7 @@ def write_report(dest: str, may_read: MayRead = allow_all) -> str:
     }
     headline = next((name for name in HEADLINES if name in measured), next(iter(measured), None))
     is_image = pc.is_null(rows["recording"]).to_numpy()
+    sources = FusedSources(dest, run, may_read)
     page = render(
         TEMPLATE,
         dest=dest,
@@ -92,11 +87,11 @@ def write_report(dest: str, may_read: MayRead = allow_all) -> str:
         written=datetime.now(UTC),
         totals=sum_up(rows, ok),
         groups=[
-            (title, [_shown_pair(file_of[index], rows, index, may_read) for index in indices])
+            (title, [_shown_pair(file_of[index], rows, index, sources) for index in indices])
             for title, indices in _choose_pairs(rows, ok & is_image, [metric for metric, _ in measured.values()])
         ],
-        dial=[_shown_pair(file_of[index], rows, index, may_read) for index in find_dial(rows, ok & is_image, file_of)],
-        recordings=show_recordings(Destination(dest), run, rows, headline, may_read),
+        dial=[_shown_pair(file_of[index], rows, index, sources) for index in find_dial(rows, ok & is_image, file_of)],
+        recordings=show_recordings(Destination(dest), run, rows, headline, sources),
         histograms=[histogram(metric, values) for metric, values in measured.values()],
         undefined=group_undefined(_undefined(rows.filter(pa.array(ok)), run, measured)),
         plot=(PLOT_WIDTH, PLOT_HEIGHT),
@@ -176,47 +171,13 @@ def _choose_pairs(rows: pa.Table, ok: np.ndarray, measured: list[Metric]) -> lis
     return [(f"{name} by {headline.name}", indices.tolist()) for name, indices in ends if len(indices)]
 
 
-def _shown_pair(file: str, rows: pa.Table, index: int, may_read: MayRead) -> dict[str, Any]:
+def _shown_pair(file: str, rows: pa.Table, index: int, sources: FusedSources) -> dict[str, Any]:
     pair_id = rows["pair_id"][index].as_py()
     row = read_as(file, SCHEMA).filter(pc.field("pair_id") == pair_id).to_pylist()[0]
     row["metrics"] = {name: row[name] for name in METRICS if row[name] is not None}
-    row["images"] = {
-        "A": _picture(row["a_uri"], may_read, side="A", row=row),
-        "B": _picture(row["b_uri"], may_read, side="B", row=row),
-        "F": _picture(row["fused_uri"], may_read, (row["fused"] or {}).get("bytes")),
-    }
+    a, b = sources.pictures(row)
+    row["images"] = {"A": a, "B": b, "F": fused_picture(row, sources.may_read)}
     return row
-
-
-def _picture(
-    uri: str | None,
-    may_read: MayRead = allow_all,
-    data: bytes | None = None,
-    *,
-    side: str | None = None,
-    row: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Make a picture of an image file; of a source as it was fused, in the range of its row."""
-    try:
-        if data is None:
-            if uri is None:
-                return {"error": "is not stored", "uri": None}
-            if not may_read(uri):
-                return {"error": "is outside the locations this job may read", "uri": uri}
-            data = storage.read_bytes(uri)
-        # A job may allow more pixels than decode_image does by default.
-        if side is not None and row is not None:
-            pixels = read_as_fused(data, side, row, PILLOWS_LIMIT)
-        else:
-            pixels = decode_image(data, PILLOWS_LIMIT).pixels
-        image = Image.fromarray(to_8_bits(pixels))
-        image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
-        jpeg = io.BytesIO()
-        image.save(jpeg, "JPEG", quality=85, subsampling=0, optimize=True)
-    except Exception as error:  # noqa: BLE001 - whatever a store or a decoder raises, the page shows its name
-        return {"error": f"can no longer be read ({type(error).__name__})", "uri": uri}
-    encoded = base64.b64encode(jpeg.getvalue()).decode()
-    return {"src": f"data:image/jpeg;base64,{encoded}", "size": image.size, "uri": uri}
 
 
 def _failures(rows: pa.Table, ok: np.ndarray) -> list[dict[str, Any]]:

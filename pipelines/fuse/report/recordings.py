@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from pipelines.archive.allowlist import MayRead
 from pipelines.errors.failures import Row
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.footage.concat import about_uri, frames_uri, joined_uri, preview_uri, segment_uri
 from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.footage.frames import open_source
 from pipelines.fuse.footage.preview import SECONDS as PREVIEW_SECONDS
+from pipelines.fuse.report.sources import FusedSources
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import read_as
 from upfusion.color import Pixels
@@ -46,7 +46,7 @@ class Moment:
 
 
 def show_recordings(
-    destination: Destination, run: Row, rows: pa.Table, headline: str | None, may_read: MayRead
+    destination: Destination, run: Row, rows: pa.Table, headline: str | None, sources: FusedSources
 ) -> dict[str, Any]:
     """Return what the page shows: of all recordings how many there are, of the worst ones (by headline) everything.
 
@@ -64,7 +64,7 @@ def show_recordings(
     chosen = sorted(segments, key=lambda name: (mean(name), name))[:RECORDINGS_SHOWN]
     settings = run["config"]
     config = FootageConfig.model_validate({k: v for k, v in settings.items() if k in FootageConfig.model_fields})
-    show = _Shown(destination, config, settings.get("frame_rate"), headline, may_read)
+    show = _Shown(destination, config, settings.get("frame_rate"), headline, sources)
     shown = [show(name, segments[name]) for name in chosen]
     return {
         "count": len(segments),
@@ -92,10 +92,10 @@ class _Shown:
         config: FootageConfig,
         frame_rate: float | None,
         headline: str | None,
-        may_read: MayRead,
+        sources: FusedSources,
     ) -> None:
         self.destination, self.config, self.frame_rate = destination, config, frame_rate
-        self.headline, self.may_read = headline, may_read
+        self.headline, self.sources = headline, sources
 
     def __call__(self, name: str, segments: list[Row]) -> Row:
         about = self._about(name)
@@ -187,11 +187,10 @@ class _Shown:
         return {"seconds": moment.seconds, "picture": picture, "link": _at(link, moment)}
 
     def _sources(self, moment: Moment, about: Row, link: str | None, fused_at: _Fused) -> Row:
-        pictures = {
-            "A": self._source(about.get("a_uri"), moment.seconds),
-            "B": self._source(about.get("b_uri"), moment.b_seconds),
-            "F": self._fused(moment, fused_at),
-        }
+        a = self._source(about.get("a_uri"), moment.seconds)
+        b = self._source(about.get("b_uri"), moment.b_seconds)
+        a, b = self.sources.frames(about.get("recording", ""), a, b)
+        pictures = {"A": a, "B": b, "F": self._fused(moment, fused_at)}
         shown = {key: None if pixels is None else _picture(pixels, WORST_SIDE) for key, pixels in pictures.items()}
         return {"seconds": moment.seconds, "value": moment.value, "pictures": shown, "link": _at(link, moment)}
 
@@ -201,7 +200,7 @@ class _Shown:
         return self._read(fused_at.uri, moment.seconds - fused_at.zero, tolerance=TIME_ROUNDING)
 
     def _source(self, uri: str | None, seconds: float) -> Pixels | None:
-        return self._read(uri, seconds) if uri is not None and self.may_read(uri) else None
+        return self._read(uri, seconds) if uri is not None and self.sources.may_read(uri) else None
 
     def _read(self, uri: str, seconds: float, number: int = 0, tolerance: float | None = None) -> Pixels | None:
         """Read the frame shown at a moment, or the `number`-th after it; None where that is no longer possible."""

@@ -7,18 +7,16 @@ from PIL import Image
 
 from pipelines.archive.allowlist import MayRead, allow_all
 from pipelines.fuse.destination import Destination
+from pipelines.fuse.report.sources import FusedSources
 from pipelines.fuse.schemas import output_schema
 from pipelines.storage import objects as storage
+from pipelines.storage.ownership import read_claim
 from pipelines.storage.parquet import read_as
-from upfusion.cameras.sources import read_as_fused
 from upfusion.images import decode_image
 from upfusion.panels import join_panels
 
 SHOWN = pa.schema(
-    [
-        output_schema(()).field(name)
-        for name in ("status", "a_uri", "b_uri", "fused", "fused_uri", "range_a", "range_b", "palette")
-    ]
+    [output_schema(()).field(name) for name in ("pair_id", "task", "status", "a_uri", "b_uri", "fused", "fused_uri")]
 )
 
 
@@ -27,6 +25,8 @@ def draw_triptychs(destination: Destination, count: int, may_read: MayRead = all
 
     Pairs with images that `may_read` does not allow are skipped.
     """
+    run = read_claim(destination.uri) or {}
+    sources = FusedSources(destination.uri, run, may_read)
     files = destination.pair_files()
     chosen = files[:: max(1, len(files) // count)]
     triptychs: list[Image.Image] = []
@@ -35,18 +35,17 @@ def draw_triptychs(destination: Destination, count: int, may_read: MayRead = all
             break
         rows = read_as(uri, SHOWN)
         if row := next((row for row in rows.to_pylist() if row["status"] == "ok"), None):
-            triptychs.extend(_draw(row, may_read))
+            triptychs.extend(_draw(row, sources))
     return triptychs
 
 
-def _draw(row: dict[str, Any], may_read: MayRead) -> list[Image.Image]:
+def _draw(row: dict[str, Any], sources: FusedSources) -> list[Image.Image]:
     inside = (row["fused"] or {}).get("bytes")
-    named = [row["a_uri"], row["b_uri"], *([] if inside else [row["fused_uri"]])]
-    if not all(uri and may_read(uri) for uri in named):
+    if not inside and not (row["fused_uri"] and sources.may_read(row["fused_uri"])):
         return []
     try:
         fused = inside or storage.read_bytes(row["fused_uri"])
-        sources = [read_as_fused(storage.read_bytes(row[f"{side.lower()}_uri"]), side, row) for side in "AB"]
-        return [join_panels([*sources, decode_image(fused).pixels])]
+        pair = sources.pair(row)
+        return [join_panels([*pair, decode_image(fused).pixels])] if pair else []
     except (OSError, ValueError):
         return []

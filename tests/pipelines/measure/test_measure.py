@@ -6,12 +6,18 @@ import pytest
 from PIL import Image
 
 from pipelines.errors.exceptions import UsageError
+from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.destination import Destination
+from pipelines.fuse.plan import plan_fuse
 from pipelines.measure import measure as measuring
 from pipelines.measure.config import MeasureConfig
 from pipelines.measure.measure import Measurement, measure_images
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import write_claim
+from pipelines.storage.parquet import read_table
 from tests.pipelines.blocks import noise
+from tests.pipelines.thermal import write_rig, write_thermal
+from tests.stages import run_stages
 from upfusion.images import encode_image
 from upfusion.metrics import METRICS, measure
 
@@ -148,6 +154,28 @@ def test_a_metric_without_meaning_is_none_and_left_out_of_the_summary(tmp_path):
     measurement = measure_images(config(tmp_path))
     assert measurement.measured[0].values == {"ssim": None, "en": None}
     assert measurement.summary == {}
+
+
+def test_a_job_is_measured_on_what_it_fused(tmp_path):
+    source = write_thermal(tmp_path / "in", 2)
+    settings = {"metrics": "ssim,en", "images": "files", "rig": write_rig(tmp_path / "rig.json"), "no_tracking": True}
+    plan = plan_fuse(FuseConfig(source=str(source), out=str(tmp_path / "out"), polarity_b="black-hot", **settings))
+    run_stages(plan)
+    rows = [row for uri in Destination(str(tmp_path / "out")).pair_files() for row in read_table(uri).to_pylist()]
+    given = {"a": f"{source}/visible", "b": f"{source}/infrared", "fused": f"{tmp_path}/out"}
+    measurement = measure_images(config(source, **given))
+    expected = {row["pair_id"]: {name: row[name] for name in ("ssim", "en")} for row in rows}
+    assert {one.triplet.name: one.values for one in measurement.measured} == expected
+    # Elsewhere the same is said by options; without a rig sizes do not fit.
+    options = {"polarity_b": "black-hot", "rig": settings["rig"]}
+    folder = measure_images(config(source, **given | options | {"fused": f"{tmp_path}/out/images"}))
+    assert {one.triplet.name: one.values for one in folder.measured} == expected
+    (alone, _) = measure_images(config(source, **given | {"fused": f"{tmp_path}/out/images"})).measured
+    assert "the images differ in size" in alone.error
+    with pytest.raises(UsageError, match="--polarity-b, --rig: FUSED is the DEST"):
+        measure_images(config(source, **given, **options))
+    with pytest.raises(UsageError, match="--rig auto is for"):
+        measure_images(config(source, **given | {"fused": f"{tmp_path}/out/images", "rig": "auto"}))
 
 
 def test_progress_is_told(archive):

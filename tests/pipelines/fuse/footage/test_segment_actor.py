@@ -12,8 +12,9 @@ import torch
 from pipelines.errors.failures import FAILURE, STORE_LOST
 from pipelines.fuse.footage import segment_actor
 from pipelines.fuse.footage.frames import open_source
-from pipelines.fuse.ranges import pair_options, settle_ranges
+from pipelines.fuse.ranges import settle_ranges
 from pipelines.fuse.schemas import JOB_MANIFEST
+from pipelines.sources.ranges import pair_options
 from pipelines.storage.parquet import read_table
 from tests.pipelines.blocks import raising
 from tests.pipelines.fuse.footage.job import Job

@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipelines.archive.allowlist import allow_all
 from pipelines.fuse.report import page as report
 from pipelines.fuse.report.page import write_report
+from pipelines.fuse.report.sources import fused_picture
 
 from .pages import Page, encoded, failed, grey, make_page, pair, shown, write_rows
 
@@ -31,7 +33,7 @@ def blank_column(file, name):
 
 
 def picture(path):
-    source = report._picture(str(path))["src"]
+    source = fused_picture({"fused": None, "fused_uri": str(path)}, allow_all)["src"]
     assert source.startswith("data:image/jpeg;base64,")
     return Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
 

@@ -1,0 +1,1 @@
+"""How source files become the two arrays that are fused: value ranges, palettes, sizes, rigs."""
