@@ -26,6 +26,21 @@ def flip(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
     return a[rows, columns], b[rows, columns]
 
 
+def neighbour(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
+    """Make B of A in 20 % of the cases, as a neighbouring band of light sees it: near infrared beside visible.
+
+    Edges are common to both then; tones, local brightness (leaves, sky) and noise are not, and a little of the true B
+    remains.
+    """
+    if rng.random() >= 0.2:
+        return a, b
+    near = _retone(a, rng) * _smooth_field(a.shape, rng)
+    near /= max(1, np.quantile(near, 0.98))  # exposed so that little of it is white
+    share = rng.uniform(0, 0.4)
+    noise = rng.normal(0, rng.uniform(0, 0.012), a.shape)
+    return a, _in_8_bits(np.clip((1 - share) * near + share * b + noise, 0, 1))
+
+
 def soften(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
     """Blur one of the sources in 20 % of the cases, as PET and SPECT are beside MRI."""
     if rng.random() >= 0.2:
@@ -75,6 +90,7 @@ def exchange(a: Luma, b: Luma, rng: np.random.Generator) -> tuple[Luma, Luma]:
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "flip": flip,
+    "neighbour": neighbour,
     "soften": soften,
     "invert": invert,
     "tone": tone,
@@ -96,6 +112,18 @@ def _shrink_and_enlarge(x: Luma, rng: np.random.Generator) -> Luma:
     enlarged = F.interpolate(shrunk, size=x.shape, mode="bicubic", align_corners=False)
     blurred: Luma = enlarged[0, 0].clamp(0, 1).numpy()
     return blurred
+
+
+def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return factors of about a half to two that vary over a quarter to the whole of the crop."""
+    height, width = shape
+    cells = int(rng.integers(2, 5))
+    logs = rng.normal(0, 0.35, (cells, cells))
+    rows, columns = (np.linspace(0, cells - 1, length) for length in (height, width))
+    across = np.stack([np.interp(columns, np.arange(cells), row) for row in logs])
+    down = np.stack([np.interp(rows, np.arange(cells), column) for column in across.T], axis=1)
+    field: NDArray[np.float64] = np.exp(down)
+    return field
 
 
 def _retone(x: Luma, rng: np.random.Generator) -> Luma:

@@ -90,3 +90,11 @@ def test_masks_blacken_the_outside_of_both() -> None:
     assert share([bool(out.mean() > 0.1) for out in outside]) > 0.3
     inside_kept = [bool((np.abs(a - A) < 0.05).mean() > 0.1) for a, _ in changed]
     assert share(inside_kept) > 0.3
+
+
+def test_a_neighbouring_band_has_the_edges_of_a_and_leaves_a_alone() -> None:
+    changed = [(a, b) for a, b in outcomes("neighbour") if b is not B]
+    assert len(changed) / TRIES == pytest.approx(0.2, abs=0.07)
+    for a, b in changed:
+        assert a is A
+        assert np.corrcoef(b.ravel(), A.ravel())[0, 1] > abs(np.corrcoef(b.ravel(), B.ravel())[0, 1])
