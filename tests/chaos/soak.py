@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -111,7 +112,7 @@ class Soak:
         if ended.code != 3:
             raise SystemExit(ended.said)
         self.seconds |= dict.fromkeys(INLINE, time.monotonic() - began)
-        self.undisturbed = Undisturbed(self.archive, self.whole, rows_of(self.whole), unit="pairs and segments")
+        self.undisturbed = Undisturbed(self.archive, self.whole, rows_of(self.whole))
 
     def run(self, number: int, kind: str, dice: random.Random) -> bool:
         """Run a round, print a line about it, count it, and tell whether all was right."""
@@ -123,7 +124,8 @@ class Soak:
                 ended = disturb(target, dice, dice.randint(1, MOST_KILLS), self.seconds.get(kind, SECONDS_ON_RAY))
                 check(self.undisturbed, out, ended)
         except AssertionError as error:
-            wrong = f"{type(error).__name__}: {error}"
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            wrong = f"{type(error).__name__} at {where.name}, line {where.lineno}: {error}\n{where.line}"
         COUNTED.update(rounds=1, **{"rounds that ended otherwise": int(bool(wrong))})
         COUNTED["hangs"] += wrong.startswith(HungError.__name__)
         said = ", ".join(ended.killed) or "nothing"

@@ -26,8 +26,6 @@ class Undisturbed:
     archive: Path
     out: Path
     rows: list[dict[str, Any]]
-    unit: str = "pairs"
-    """What the rows are."""
 
 
 def make_dirty_archive(folder: Path, count: int, broken: int = 17) -> tuple[str, str]:
@@ -64,7 +62,8 @@ def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
     assert [row["pair_id"] for row in rows] == ids
     assert [same(row) for row in rows] == [same(row) for row in undisturbed.rows]
     assert ended.code == 3
-    assert f"{len(ids) - 1} of {len(ids)} {undisturbed.unit} fused" in ended.said
+    pairs = sum(row["recording"] is None for row in rows)
+    assert f"{pairs - 1} of {pairs} pairs" in ended.said
 
     named = {row["fused_uri"]: row for row in rows if row["fused_uri"] is not None}
     assert set(storage.list_files(storage.join(out, "images"))) == set(named)
