@@ -76,7 +76,8 @@ def check(undisturbed: Undisturbed, out: str, ended: Ended) -> None:
     )
     assert there | {"config": None} == whole | {"config": None}
     success = json.loads(storage.read_bytes(storage.join(out, "_SUCCESS.json")))
-    assert (success["pairs"], success["ok"], success["failed"]) == (len(ids), len(ids) - 1, 1)
+    assert (success["pairs"], success["ok"], success["failed"]) == (pairs, pairs - 1, 1)
+    assert success.get("segments", 0) == len(ids) - pairs
     assert storage.exists(storage.join(out, "report.html"))
     if not storage.is_remote(out):  # as somebody reads them who does not know what a killed process may leave
         assert pq.read_table(f"{out}/pairs").num_rows == len(ids)
