@@ -1,10 +1,11 @@
 """Write docs/results.md, or some of its parts.
 
-    make results        or: python -m benchmarks.results [comparison] [steering] [ablation] [retention]
+    make results        or: python -m benchmarks.results [comparison] [steering] [ablation] [retention] [pictures]
 
 `comparison` compares what ships with other methods and baselines on all test pairs, `steering` measures balances and
-texts, `ablation` trains variants of the network without a part, `retention` with other shares of channels. What
-evaluations and trainings leave is kept in `results/`, so that the same command resumes where it stopped.
+texts, `ablation` trains variants of the network without a part, `retention` with other shares of channels, and
+`pictures` draws a contact sheet. What evaluations and trainings leave is kept in `results/`, so that the same command
+resumes where it stopped.
 """
 
 import sys
@@ -13,7 +14,7 @@ from importlib import import_module
 from benchmarks.results.page import PAGE
 from benchmarks.results.sets import DATA, ROOT
 
-PARTS = ("comparison", "steering", "ablation", "retention")
+PARTS = ("comparison", "steering", "ablation", "retention", "pictures")
 
 
 def main(parts: list[str]) -> None:

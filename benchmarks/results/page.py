@@ -15,6 +15,7 @@ ORDER = (
     "## Infrared + visible",
     "## CT, PET and SPECT + MRI",
     "## Modalities that neither the paper nor the training has",
+    "## Pictures",
     "## Balance and texts",
     "## Beside the published figures",
     "## Ablation",

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 NOT_THE_USERS_METADATA = {"job_name", DESTINATION}
 EXPERIMENT_KIND = "mlflow.experimentKind"
-"""MLflow 3 opens an experiment without this tag in its views for generative AI."""
+"""MLflow 3 opens an experiment without this tag in its views for generative AI; from 3.17 on the page's own switch
+decides, which stands on generative AI unless the address says otherwise."""
+MODEL_VIEWS = "?workflowType=machine_learning"
 NOT_IN_A_TAG = re.compile(r"[^\w./ -]")
 
 
@@ -208,5 +210,6 @@ def _where(experiment: str, run_id: str) -> str:
 
     uri = storage.redact(mlflow.get_tracking_uri())
     if uri.startswith("http"):
-        return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
-    return f"run {run_id} in {uri} (view with: mlflow ui --backend-store-uri {uri})"
+        return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}{MODEL_VIEWS}"
+    page = f"http://127.0.0.1:5000/#/experiments/{experiment}{MODEL_VIEWS}"
+    return f"run {run_id}; view with: mlflow ui --backend-store-uri {uri}, at {page}"
