@@ -47,7 +47,7 @@ def run_fuse(config: FuseConfig, *, verbose: bool) -> int:
 
         plan = plan_fuse(complete(config), on_activity=activity.show)
     print_unpaired(console, plan.found)
-    warn_of_idle_prompt(console, config.prompt, plan.checkpoint)
+    warn_of_idle_prompt(console, config.prompt, plan.method)
     with (
         exit_on_failure(console, "The job", "Progress is saved", verbose=verbose),
         quiet(verbose) as terminal,

@@ -20,7 +20,7 @@ class InfoConfig(JobConfig):
 
     model: str = Field(
         description="Preset (paper, base, tiny), checkpoint file (local or s3://), or registered model in MLflow "
-        "(models:/NAME@ALIAS or models:/NAME/VERSION)."
+        "(models:/NAME@ALIAS or models:/NAME/VERSION); laplacian, mean or max; or onnx:FILE, a network of others."
     )
     as_json: bool = Field(False, alias="json", description="Print JSON.")
 
@@ -29,11 +29,17 @@ class InfoConfig(JobConfig):
 def command(config: InfoConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
     """Show the architecture of a model, its cost and the provenance of its weights."""
     with Terminal(stderr=True).status("counting operations"):
-        from jobs.model_card import print_model
-        from pipelines.checkpoints.describe import describe_model
+        from jobs.model_card import print_lines, print_model
+        from pipelines.checkpoints.describe import ModelInfo, describe_model
 
         info = describe_model(config.model)
-    if config.as_json:
+    if not isinstance(info, ModelInfo):
+        about = info.about()
+        if config.as_json:
+            sys.stdout.write(json.dumps(about, indent=2) + "\n")
+        else:
+            print_lines(Terminal(), {name.capitalize(): str(value) for name, value in about.items()})
+    elif config.as_json:
         sys.stdout.write(json.dumps(_to_json(info), indent=2) + "\n")
     else:
         print_model(Terminal(), info)

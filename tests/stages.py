@@ -15,9 +15,7 @@ def run_stages(plan: Plan) -> None:
     if plan.rigs is not None:
         Destination(config.out).keep_rigs(plan.rigs.to_json())
     plan = plan.with_ranges(agree_on_ranges(Destination(config.out).uri, plan.ranges))
-    actor = FuseActor(
-        plan.checkpoint_bytes, plan.texts, config.metrics, threads=1, on_gpu=False, keep_b=config.also == "b"
-    )
-    write = Writer(config, plan.checkpoint.name)
+    actor = FuseActor(plan.method, plan.texts, config.metrics, threads=1, on_gpu=False, keep_b=config.also == "b")
+    write = Writer(config, plan.method.name)
     for block in load_sources(plan.found.pairs, config.max_bytes, config.max_pixels, plan.pair_options, plan.register):
         write(actor(block))

@@ -1,10 +1,11 @@
 """Fusions that need no network: what every method has to beat, and the copies that show which metrics to distrust.
 
-All take the luma of source A and source B on the 0..255 scale, float32 `(H, W)`, and return whole levels of the same
-scale and shape.
+All take the luma of source A and source B on the 0..255 scale, float32 `(H, W)`, and return luma of the same scale and
+shape; those in BASELINES return whole levels.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import cv2
@@ -16,13 +17,15 @@ BASELINES_VERSION = 1
 
 Luma = NDArray[np.float32]
 
+Rule = Callable[[Luma, Luma], Luma]
+
 LEVELS = 4
 SMALLEST_TOP = 8  # pixels a side of the coarsest level
 
 
 def mean(a: Luma, b: Luma) -> Luma:
-    """Average both sources, rounded half up."""
-    return _array(np.floor((a + b) / 2 + 0.5))
+    """Average both sources."""
+    return _array((a + b) / 2)
 
 
 def maximum(a: Luma, b: Luma) -> Luma:
@@ -54,7 +57,7 @@ def laplacian(a: Luma, b: Luma) -> Luma:
     fused = _array((a + b) / 2)
     for detail in reversed(details):
         fused = _expand(fused, detail.shape) + detail
-    return _array(np.floor(np.clip(fused, 0, 255) + 0.5))
+    return fused.clip(0, 255)
 
 
 def _expand(coarse: Luma, shape: tuple[int, ...]) -> Luma:
@@ -65,8 +68,16 @@ def _array(image: object) -> Luma:
     return np.asarray(image, np.float32)
 
 
-BASELINES: Mapping[str, Callable[[Luma, Luma], Luma]] = MappingProxyType(
-    {"mean": mean, "max": maximum, "laplacian": laplacian, "a": copy_a, "b": copy_b}
+def in_whole_levels(rule: Rule, a: Luma, b: Luma) -> Luma:
+    """Fuse by a rule and round half up."""
+    return _array(np.floor(rule(a, b) + 0.5))
+
+
+RULES: Mapping[str, Rule] = MappingProxyType({"mean": mean, "max": maximum, "laplacian": laplacian})
+"""The baselines that fuse, unrounded, by the name that `upfusion fuse --model` takes."""
+
+BASELINES: Mapping[str, Rule] = MappingProxyType(
+    {name: partial(in_whole_levels, rule) for name, rule in RULES.items()} | {"a": copy_a, "b": copy_b}
 )
 """Every baseline by the name that `upfusion evaluate --methods` takes."""
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from upfusion.checkpoint import Checkpoint, locate_checkpoint, parse_checkpoint
 from upfusion.color import ColorRule, Pixels, color_rule
-from upfusion.color_tensors import exchange_luma, luma, to_array, to_device, white_level
 from upfusion.create import create_checkpoint
+from upfusion.fuser import Fuser, in_colors_of_a, lumas_of, on_device
 from upfusion.guidance import Guidance, check_balance
 from upfusion.image_sources import Array, ImageSource, as_given, to_pixels
 from upfusion.presets import PRESETS
@@ -57,7 +57,7 @@ def load(
     return FusionModel(checkpoint, device, precision=precision, tiles=tiles, text_encoder=text_encoder)
 
 
-class FusionModel:
+class FusionModel(Fuser):
     """A network with its weights and prompts, on one device.
 
     `precision` bf16 runs convolutions and matrix products in bfloat16. With `tiles`, images larger than a tile are
@@ -164,6 +164,7 @@ class FusionModel:
             fused = self.fuse_batch(a, b, text_T.expand(count, -1), [balance] * count, [color] * count)
             yield from map(as_given, fused, given)
 
+    @torch.inference_mode()
     def fuse_batch(
         self,
         a: Sequence[Pixels],
@@ -174,32 +175,14 @@ class FusionModel:
     ) -> list[Pixels]:
         """Fuse pairs of one size in one forward pass, each with its own row of `text_BT`, balance and colour rule.
 
-        Raises ValueError when the model is untrained, and FloatingPointError when the network returns NaN or Inf.
+        Raises ValueError when the model is untrained, and FloatingPointError when the fused luma holds NaN or Inf.
         """
         if not self.checkpoint.provenance.trained:
             raise ValueError(f"the model {self.checkpoint.name} is untrained: it would give noise; {_TRAINED_ONES}")
+        pixels_a, pixels_b = on_device(a, self.device), on_device(b, self.device)
         balance_B = torch.tensor(balances or [0.0] * len(a))
-        return self._fuse_pixels(a, b, text_BT, balance_B, colors or ["keep-chroma"] * len(a))
-
-    @torch.inference_mode()
-    def _fuse_pixels(
-        self,
-        a: Sequence[Pixels],
-        b: Sequence[Pixels],
-        text_BT: Tensor,
-        balance_B: Tensor,
-        colors: Sequence[ColorRule],
-    ) -> list[Pixels]:
-        pixels_a, pixels_b = ([to_device(image, self.device) for image in images] for images in (a, b))
-        a_B1HW, b_B1HW = (torch.stack([luma(one) for one in pixels])[:, None] for pixels in (pixels_a, pixels_b))
-        fused_BHW = self.fuse_lumas(a_B1HW, b_B1HW, text_BT, balance_B)[:, 0].float()
-        images = [
-            exchange_luma(one_a, one, max(white_level(one_a), white_level(one_b)), color)
-            for one_a, one_b, one, color in zip(pixels_a, pixels_b, fused_BHW, colors, strict=True)
-        ]
-        if not fused_BHW.isfinite().all():
-            raise FloatingPointError("the network returned NaN or Inf")
-        return [to_array(image) for image in images]
+        fused_B1HW = self.fuse_lumas(lumas_of(pixels_a), lumas_of(pixels_b), text_BT, balance_B)
+        return in_colors_of_a(pixels_a, pixels_b, fused_B1HW[:, 0].float(), colors)
 
     @torch.inference_mode()
     def fuse_lumas(self, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, balance_B: Tensor | None = None) -> Tensor:

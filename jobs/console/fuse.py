@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipelines.archive.schema import Discovery
+    from pipelines.checkpoints.fusion_method import FusionMethod
     from pipelines.fuse import job as fuse
     from pipelines.fuse.image_pair import FusedPair
     from pipelines.measure.summary import Undefined
-    from upfusion.checkpoint import Checkpoint
     from upfusion.registration.verdict import Verdict
 
 
@@ -34,10 +34,10 @@ def print_unpaired(console: Console, found: "Discovery") -> None:
         console.print(f"  and {len(found.unpaired) - NAMES_SHOWN} more")
 
 
-def warn_of_idle_prompt(console: Console, prompt: str | None, checkpoint: "Checkpoint") -> None:
+def warn_of_idle_prompt(console: Console, prompt: str | None, method: "FusionMethod") -> None:
     """Warn of a prompt for a model on which no text has a measured effect."""
-    if prompt and not checkpoint.config.takes_balance:
-        name = escape(checkpoint.name)
+    if prompt and not method.takes_prompts:
+        name = escape(method.name)
         console.print(
             f"[yellow]--prompt has no measured effect on the model {name}[/]; it was not trained to follow texts"
         )

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from pipelines.checkpoints.fusion_method import ONNX, FusionMethod, read_method
 from pipelines.checkpoints.read import read_model
+from upfusion.baselines import RULES
 from upfusion.checkpoint import Checkpoint, locate_checkpoint
 from upfusion.cost import Parameters, PassCost, cost_of_pass, count_parameters
 from upfusion.presets import PRESETS, NetworkConfig
@@ -24,8 +26,13 @@ class ModelInfo:
     """Cost of one forward pass per pair, by height and width."""
 
 
-def describe_model(model: str) -> ModelInfo:
-    """Describe a preset or a checkpoint; raises UsageError if there is no such model."""
+def describe_model(model: str) -> ModelInfo | FusionMethod:
+    """Describe a preset or a checkpoint, or return what else fuses: a baseline, another network (onnx:FILE).
+
+    Raises UsageError if there is no such model.
+    """
+    if model in RULES or model.startswith(ONNX):
+        return read_method(model)
     ships_untrained = model in PRESETS and locate_checkpoint(model) == model
     checkpoint = None if ships_untrained else read_model(model)[0]
     config = checkpoint.config if checkpoint else PRESETS[model]

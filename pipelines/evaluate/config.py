@@ -90,9 +90,9 @@ class EvaluateConfig(EvaluationSettings):
     methods: Words = Field(
         ("tiny", "mean", "max", "laplacian"),
         min_length=1,
-        description="Methods, separated by spaces or commas: a preset, checkpoint or registered model; NAME=FOLDER of "
-        "existing fused images, with a sub-folder per set if there are several; mean, max, laplacian, a, b. "
-        "NAME=... renames any of them.",
+        description="Methods, separated by spaces or commas: a preset, checkpoint or registered model; onnx:FILE, a "
+        "network of others; NAME=FOLDER of existing fused images, with a sub-folder per set if there are several; "
+        "mean, max, laplacian, a, b. NAME=... renames any of them.",
     )
     costs: Words = Field(
         (), description="NAME=MILLISECONDS (per megapixel) of methods given as images, for the cost plot."

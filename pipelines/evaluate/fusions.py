@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipelines.archive.schema import Discovery
+from pipelines.checkpoints.fusion_method import CheckpointMethod, OnnxMethod
 from pipelines.cluster.runner import Progress
 from pipelines.errors.failures import Row, fail
 from pipelines.evaluate.folder import EvaluationFolder
@@ -63,18 +64,19 @@ def _fuse_with(
     verbose: bool,
 ) -> None:
     """Run the fuse job for one network, into a folder named after its weights, and collect its rows."""
-    assert method.checkpoint is not None
-    out = storage.join(
-        folder.fused, digest_of({"model": method.checkpoint.digest, "precision": plan.config.precision})[:16]
-    )
-    checkpoint = f"{out}.safetensors"
-    if not storage.exists(checkpoint):
-        storage.write_bytes(checkpoint, method.data)
+    assert isinstance(method.network, CheckpointMethod | OnnxMethod)
     settings = {name: getattr(plan.config, name) for name in SHARED_WITH_FUSE}
+    if isinstance(method.network, OnnxMethod):
+        settings |= {"precision": "fp32", "text_encoder": None}  # its file says how it computes
+    digest = digest_of({"model": method.network.digest, "precision": settings["precision"]})
+    out = storage.join(folder.fused, digest[:16])
+    file = f"{out}{method.network.suffix}"
+    if not storage.exists(file):
+        storage.write_bytes(file, method.network.data)
     fuse_config = FuseConfig(
         source=folder.manifest,
         out=out,
-        model=checkpoint,
+        model=f"{method.network.scheme}{file}",
         metrics=(),
         images="files",
         retry_failed=plan.config.retry_failed,

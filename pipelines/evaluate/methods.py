@@ -4,18 +4,18 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipelines.archive.splits import without_split
-from pipelines.checkpoints.read import REGISTERED, read_model
+from pipelines.checkpoints.fusion_method import ONNX, FusionMethod, read_method
+from pipelines.checkpoints.read import REGISTERED
 from pipelines.errors.exceptions import UsageError
 from pipelines.evaluate.sets import EvaluationSet
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import run_file
 from upfusion.baselines import BASELINES, BASELINES_VERSION
-from upfusion.checkpoint import Checkpoint
 from upfusion.file_names import is_image_name
 from upfusion.presets import PRESETS
 
@@ -51,16 +51,15 @@ class Method:
     kind: Kind
     what: str
     """The baseline's name, the model as given, or the folder."""
-    checkpoint: Checkpoint | None = None
-    data: bytes = field(default=b"", repr=False)
-    """The checkpoint's file."""
+    network: FusionMethod | None = None
+    """What a fuse job runs."""
 
     @property
     def identity(self) -> str:
         """Everything that affects its results, apart from files."""
         if self.kind == "baseline":
             return f"{self.what} in the colour of A, version {BASELINES_VERSION}"
-        return f"{self.kind} {self.checkpoint.digest if self.checkpoint else self.what}"
+        return f"{self.kind} {self.network.digest if self.network else self.what}"
 
 
 def find_methods(given: tuple[str, ...], tracking_uri: str | None) -> list[Method]:
@@ -114,16 +113,13 @@ def _find(given: str, tracking_uri: str | None) -> Method:
         return Method(name or what, "baseline", what)
     if not _is_model(what):
         return _find_folder(name, what)
-    checkpoint, data = read_model(what, tracking_uri)
-    if not checkpoint.provenance.trained:
-        raise UsageError(f"model {what!r} is untrained and would produce noise")
     label = what.removeprefix(REGISTERED) if what.startswith(REGISTERED) else PurePosixPath(what).stem
-    return Method(name or label, "model", what, checkpoint, data)
+    return Method(name or label, "model", what, read_method(what, tracking_uri))
 
 
 def _is_model(what: str) -> bool:
     """Tell a model from a folder, by its name or because it is a file."""
-    if what.startswith(REGISTERED) or what in PRESETS or what.endswith(".safetensors"):
+    if what.startswith((REGISTERED, ONNX)) or what in PRESETS or what.endswith(".safetensors"):
         return True
     return not storage.is_remote(what) and Path(storage.absolute(what)).is_file()
 
@@ -137,8 +133,8 @@ def _find_folder(name: str, what: str) -> Method:
     if not there:
         known = ", ".join([*BASELINES, *PRESETS])
         raise UsageError(
-            f"no method {what!r}: neither one of {known}, nor a checkpoint (.safetensors, models:/...), nor a folder "
-            "of fused images. Sets stand before --methods."
+            f"no method {what!r}: neither one of {known}, nor a checkpoint (.safetensors, models:/...), nor onnx:FILE, "
+            "nor a folder of fused images. Sets stand before --methods."
         )
     images = storage.join(place, "images")
     # The destination of a fuse job stands for the images in it.

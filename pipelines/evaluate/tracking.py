@@ -58,8 +58,8 @@ def _track_method(method: Method, evaluation: Evaluation, parent: str) -> None:
         if not known:
             mlflow.set_tag("upfusion.method", _word(method.name))
             mlflow.log_params({"kind": method.kind, "what": method.what})
-            if method.checkpoint:
-                mlflow.log_param("model.digest", method.checkpoint.digest)
+            if method.network:
+                mlflow.log_param("model.digest", method.network.digest)
         mlflow.log_metrics(_means(method.name, evaluation.comparisons))
 
 

@@ -1,4 +1,4 @@
-"""The stage with the network: fuses and measures a block of pairs."""
+"""The stage with the network, or another method: fuses and measures a block of pairs."""
 
 import re
 import time
@@ -13,16 +13,16 @@ import pyarrow as pa
 import torch
 
 from pipelines.archive.rows import milliseconds_since, pack_image, size_of, unpack_image
+from pipelines.checkpoints.fusion_method import FusionMethod
 from pipelines.cluster.gpu_memory import DeviceMemory, fitting
 from pipelines.errors.failures import Rows, fail
 from pipelines.fuse.guide import Guide
 from pipelines.fuse.schemas import fused_schema
 from pipelines.measure.summary import notes_on_undefined
-from upfusion.checkpoint import parse_checkpoint
 from upfusion.color import Pixels
 from upfusion.color_tensors import luma8, to_device
 from upfusion.metrics import METRICS_VERSION, explain_undefined, measure
-from upfusion.model import FusionModel, Precision
+from upfusion.model import Precision
 from upfusion.tiles import Tiles
 
 # While one pass computes on a GPU, the pixels of the next are unpacked and uploaded, those of the last downloaded.
@@ -35,7 +35,7 @@ Size = tuple[int, int]
 
 
 class FuseActor:
-    """One copy of the network on one device: fuses and measures.
+    """One copy of a method, such as a network, on one device: fuses and measures.
 
     On a GPU several passes run concurrently, each on its own CUDA stream, with as many pairs of one size as
     fit into memory. A CPU gains nothing from either and would only use more memory: it fuses one pair at a time.
@@ -43,7 +43,7 @@ class FuseActor:
 
     def __init__(
         self,
-        checkpoint: bytes,
+        method: FusionMethod,
         texts: dict[tuple[str, str | None], list[float]],
         metrics: tuple[str, ...],
         threads: int,
@@ -55,8 +55,7 @@ class FuseActor:
         warm_up: bool = True,
     ) -> None:
         torch.set_num_threads(threads)
-        device = "cuda" if on_gpu else "cpu"
-        self.model = FusionModel(parse_checkpoint(checkpoint, "checkpoint"), device, precision=precision, tiles=tiles)
+        self.fuser = method.build("cuda" if on_gpu else "cpu", precision, tiles)
         self.texts = {key: torch.tensor(text) for key, text in texts.items()}
         self.metrics = metrics
         self.guide = guide or Guide()
@@ -128,7 +127,7 @@ class FuseActor:
         b = [unpack_image(row["b"]) for row in rows]
         text_BT = torch.stack([self.texts[row["task"], row["prompt"]] for row in rows])
         balances, colors = [self.guide.balance_of(row) for row in rows], [self.guide.color_of(row) for row in rows]
-        fused = self.model.fuse_batch(a, b, text_BT, balances, colors)
+        fused = self.fuser.fuse_batch(a, b, text_BT, balances, colors)
         fuse_ms = milliseconds_since(started) / len(rows)
         started = time.perf_counter()
         # Measured on the stored image, so that measuring the file gives the same values.
@@ -147,23 +146,23 @@ class FuseActor:
     def _warm_up(self) -> None:
         """Fuse a dummy pair, so that one-time costs of the device do not count for the first pairs."""
         pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE), np.uint8)
-        text_BT = torch.zeros(1, self.model.checkpoint.config.text_dim)
+        text_BT = torch.zeros(1, len(next(iter(self.texts.values()), ())))
         # An error here occurs again with real pairs, and is then reported in their rows.
         with suppress(Exception):
-            fused = self.model.fuse_batch([pixels], [pixels], text_BT)
+            fused = self.fuser.fuse_batch([pixels], [pixels], text_BT)
             measure(self.luma8_of([pixels]), self.luma8_of([pixels]), self.luma8_of(fused), self.metrics)
         if self.memory:
             torch.cuda.synchronize()  # other streams use the weights without synchronisation
 
     def _note_on_tiles(self, fused: Pixels) -> str | None:
-        tiles = self.model.tiles
+        tiles = self.fuser.tiles
         if tiles is None or not tiles.needed(*fused.shape[:2]):
             return None
         return f"fused in tiles of {tiles.side} pixels that overlap by {tiles.overlap}"
 
     def luma8_of(self, images: Iterable[Pixels]) -> torch.Tensor:
         """Return the luma `(N, 1, H, W)` of some images of one size, 0..255, on this copy's device."""
-        return torch.stack([luma8(to_device(image, self.model.device)) for image in images])[:, None]
+        return torch.stack([luma8(to_device(image, self.fuser.device)) for image in images])[:, None]
 
 
 def _choose_stream(threads: int) -> None:

@@ -48,7 +48,8 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
     model: str = Field(
         "tiny",
         description="Preset, checkpoint file (local or s3://), or registered model in MLflow (models:/NAME@ALIAS or "
-        "models:/NAME/VERSION).",
+        "models:/NAME/VERSION); a rule without weights: laplacian, mean or max; or onnx:FILE, another network that "
+        "takes two lumas or images and gives one.",
     )
     prompt: str | None = Field(
         None,

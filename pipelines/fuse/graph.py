@@ -40,7 +40,7 @@ def run_graphs(
     """
     is_segment = pc.is_valid(todo["recording"])
     images, segments = todo.filter(pc.invert(is_segment)), todo.filter(is_segment)
-    settings = plan.config.actors, plan.config.gpus_per_actor
+    settings = plan.config.actors, plan.gpus_per_actor
 
     def build_images(left: pa.Table) -> Built:
         workers = runner.workers(*settings, left.num_rows)
@@ -86,7 +86,7 @@ def fuse_graph(
         loaded,
         FuseActor,
         workers,
-        checkpoint=plan.checkpoint_bytes,
+        method=plan.method,
         texts=plan.texts_of(todo),
         metrics=plan.config.metrics,
         threads=workers.threads,
@@ -96,4 +96,4 @@ def fuse_graph(
         tiles=plan.config.tiles,
         keep_b=plan.config.also == "b",
     )
-    return runner.add_tasks(fused, Writer(plan.config, plan.checkpoint.name, alike), workers=workers)
+    return runner.add_tasks(fused, Writer(plan.config, plan.method.name, alike), workers=workers)

@@ -52,14 +52,14 @@ def fuse_image_pair(config: FuseConfig, on_activity: Callable[[str], None] = lam
 
 def _fuse(plan: Plan) -> Row:
     config, pairs = plan.config, plan.found.pairs
-    on_gpu = torch.cuda.is_available() and config.gpus_per_actor != 0
+    on_gpu = torch.cuda.is_available() and plan.gpus_per_actor != 0
     limits = config.max_bytes, config.max_pixels
     (loaded,) = load_sources(pairs, *limits, plan.pair_options, plan.register)
     row: Row = loaded.to_pylist()[0]
     if row["error_code"] is not None:
         return row | {"fused": None}
     run = FuseActor(
-        checkpoint=plan.checkpoint_bytes,
+        method=plan.method,
         texts=plan.texts_of(pairs),
         metrics=config.metrics,
         threads=1 if on_gpu else usable_cpus(),

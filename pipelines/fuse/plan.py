@@ -1,7 +1,7 @@
 """The plan of a fuse job: arguments checked against the archive, the model and the tracking server."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipelines.archive.discover import discover
 from pipelines.archive.schema import Discovery
-from pipelines.checkpoints.read import local_copy, read_model
+from pipelines.checkpoints.fusion_method import FusionMethod, read_method
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.errors.exceptions import UsageError
@@ -29,8 +29,6 @@ from pipelines.storage.ownership import digest_of
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
 from pipelines.tracking.run import check_tracking
 from upfusion.cameras.pair_options import PairOptions
-from upfusion.checkpoint import Checkpoint
-from upfusion.guidance import Guidance, check_balance
 from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
 from upfusion.registration.rig_set import RigSet
@@ -48,8 +46,7 @@ class Plan:
     """Checked arguments; creating a plan writes and starts nothing."""
 
     config: FuseConfig
-    checkpoint: Checkpoint
-    checkpoint_bytes: bytes
+    method: FusionMethod
     found: Discovery
     texts: Texts
     """Text embeddings for the pairs of SOURCE."""
@@ -67,6 +64,11 @@ class Plan:
     def with_ranges(self, ranges: Ranges) -> "Plan":
         """Return the same plan with other ranges."""
         return replace(self, run=with_ranges(self.run, ranges))
+
+    @property
+    def gpus_per_actor(self) -> float | None:
+        """GPUs of one copy, as `Runner.workers` takes them: none where the method cannot use any."""
+        return self.config.gpus_per_actor if self.method.uses_gpu else 0
 
     @property
     def pair_options(self) -> PairOptions:
@@ -89,7 +91,7 @@ class Plan:
 
     def texts_of(self, pairs: pa.Table) -> Texts:
         """Return the text embeddings of pairs, which need not be in SOURCE; raises UsageError."""
-        return _embed_prompts(self.config, self.checkpoint, pairs, self.texts)
+        return _embed_prompts(self.config, self.method, pairs, self.texts)
 
 
 @retrying_at_most(RETRY_SECONDS_PLANNING)
@@ -103,25 +105,24 @@ def plan_fuse(
     check_shared_paths(config)
     on_activity(f"loading the model {config.model}")
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    checkpoint, data = read_model(config.model, config.tracking_uri)
-    if not checkpoint.provenance.trained:
-        raise UsageError(f"model {config.model!r} is untrained and would produce noise")
+    method = read_method(config.model, config.tracking_uri)
+    _check_options(config, method)
     on_activity(f"looking for pairs in {config.source}")
     try:
         found = found or discover(config, recordings=True)
     except OSError as error:
         raise UsageError(f"SOURCE cannot be read: {storage.redact(str(error))}") from error
-    texts = _embed_prompts(config, checkpoint, found.pairs, {})
-    _check_balances(config, checkpoint, found.pairs)
-    result = config.result_settings() | {"model": checkpoint.digest, "metrics_version": METRICS_VERSION}
-    result |= _colors_of_tasks(config.guide, found.pairs)
+    texts = _embed_prompts(config, method, found.pairs, {})
+    _check_balances(config, method, found.pairs)
+    result = config.result_settings() | {"model": method.digest, "metrics_version": METRICS_VERSION}
+    result |= _colors_of_tasks(config.guide, found.pairs) if method.has_color_rule else {}
     rigs = find_rigs(config, found.pairs)
     result |= {} if rigs is None else {"rig": rigs.digest()}
     run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,
         "config": config.model_dump(),
-        "model": {"name": checkpoint.name, "digest": checkpoint.digest} | asdict(checkpoint.provenance),
+        "model": method.about(),
         "versions": {name: version(name) for name in MADE_WITH} | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
@@ -129,7 +130,7 @@ def plan_fuse(
         ranges = settle_ranges(found.pairs, config)
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
-    return Plan(config, checkpoint, data, found, texts, rigs, with_ranges(redact_values(run), ranges))
+    return Plan(config, method, found, texts, rigs, with_ranges(redact_values(run), ranges))
 
 
 def find_rigs(config: FuseConfig, pairs: pa.Table) -> RigSet | None:
@@ -156,23 +157,34 @@ def _colors_of_tasks(guide: Guide, pairs: pa.Table) -> dict[str, Any]:
     return {"color_of_tasks": others} if others else {}
 
 
-def _check_balances(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table) -> None:
+def _check_options(config: FuseConfig, method: FusionMethod) -> None:
+    """Raise UsageError for options of our networks that have no meaning for another method."""
+    given = {
+        "--tile": config.tile is not None and not method.has_tiles,
+        "--precision": config.precision != "fp32" and not method.has_bf16,
+        "--color": config.color != "auto" and not method.has_color_rule,
+        "--text-encoder": config.text_encoder is not None and not method.has_encoder,
+    }
+    if idle := [option for option, is_idle in given.items() if is_idle]:
+        raise UsageError(f"{', '.join(idle)}: it has no meaning for --model {config.model}; leave it out")
+
+
+def _check_balances(config: FuseConfig, method: FusionMethod, pairs: pa.Table) -> None:
     try:
         for balance in {config.balance, *pairs["balance"].drop_null().unique().to_pylist()}:
-            check_balance(balance, checkpoint)
+            method.check_balance(balance)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _embed_prompts(config: FuseConfig, checkpoint: Checkpoint, pairs: pa.Table, known: Texts) -> Texts:
+def _embed_prompts(config: FuseConfig, method: FusionMethod, pairs: pa.Table, known: Texts) -> Texts:
     """Embed the missing prompts on the driver, by (task, prompt of the row)."""
     guided = pairs.group_by(["task", "prompt"]).aggregate([]).to_pylist()
     missing = {(row["task"], row["prompt"]) for row in guided} - set(known)
     if not missing:
         return known
-    with local_copy(config.text_encoder, "--text-encoder") as text_encoder:
-        guidance = Guidance(checkpoint, text_encoder)
+    with method.embedder(config.text_encoder) as embedder:
         try:
-            return known | {key: guidance.embed(key[0], key[1] or config.prompt).tolist() for key in missing}
+            return known | {key: embedder.embed(key[0], key[1] or config.prompt).tolist() for key in missing}
         except (PriorUnavailableError, ValueError) as error:
             raise UsageError(str(error)) from error

@@ -131,7 +131,7 @@ class SegmentActor(FuseActor):
         a, b = [one.a for one in ready], [one.b for one in ready]
         try:
             count = len(ready)
-            return self.model.fuse_batch(a, b, text_T.expand(count, -1), [balance] * count, [color] * count)
+            return self.fuser.fuse_batch(a, b, text_T.expand(count, -1), [balance] * count, [color] * count)
         except Exception as error:
             if len(ready) == 1 or not is_out_of_memory(error):
                 raise

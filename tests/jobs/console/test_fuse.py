@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jobs.console.fuse import NAMES_SHOWN, print_outcome, print_unpaired, warn_of_idle_prompt
 from pipelines.archive.schema import Discovery
+from pipelines.checkpoints.fusion_method import CheckpointMethod
 from pipelines.fuse.counts import Counts, RecordingCounts
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome
@@ -64,7 +65,7 @@ def test_a_prompt_that_does_nothing_is_warned_of():
         (shipped, "less noise", ""),
     ):
         console = Console(file=io.StringIO(), width=120)
-        warn_of_idle_prompt(console, prompt, checkpoint)
+        warn_of_idle_prompt(console, prompt, CheckpointMethod(checkpoint, b""))
         assert ("--prompt" in console.file.getvalue()) == bool(expected)
         assert expected in console.file.getvalue()
 

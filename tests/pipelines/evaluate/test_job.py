@@ -212,3 +212,21 @@ def test_the_folder_of_another_job_is_refused(evaluated: Evaluated, tmp_path: Pa
     (tmp_path / "run.json").write_text('{"digest": "1", "result": {}}')
     with pytest.raises(UsageError, match="belongs to a different job"):
         evaluate(plan_evaluation(config(evaluated.folder, str(tmp_path), ("mean",), no_tracking=True)))
+
+
+def test_the_network_of_others_is_evaluated_like_the_rule_it_computes(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from tests.onnx_files import make_onnx
+
+    make_archive(tmp_path / "in", 2)
+    (tmp_path / "theirs.onnx").write_bytes(make_onnx("Max"))
+    methods = (f"onnx:{tmp_path / 'theirs.onnx'}", "max")
+    settings = {"metrics": ("en",), "no_pictures": True, "no_tracking": True, "tracking_uri": None, "precision": "bf16"}
+    with in_this_process():
+        done = evaluate(plan_evaluation(config(tmp_path, str(tmp_path / "out"), methods, **settings)))
+    rows = done.rows.select(["method", "pair_id", "status", "en"]).to_pylist()
+    values = {(row["method"], row["pair_id"]): row["en"] for row in rows if row["status"] == "ok"}
+    assert len(values) == 4
+    for (method, pair_id), value in values.items():
+        assert value == pytest.approx(values["max", pair_id], abs=0.05), method

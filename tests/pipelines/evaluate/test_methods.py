@@ -161,9 +161,9 @@ def test_the_model_that_ships_is_known_by_name():
     shipped, named = found("tiny", "ours=tiny")
     assert (shipped.name, shipped.kind, shipped.what) == ("tiny", "model", "tiny")
     assert (named.name, named.kind, named.what) == ("ours", "model", "tiny")
-    assert shipped.data == TINY.read_bytes()
-    assert shipped.checkpoint.digest == parse_checkpoint(shipped.data, "tiny").digest
-    assert shipped.identity == named.identity == f"model {shipped.checkpoint.digest}"
+    assert shipped.network.data == TINY.read_bytes()
+    assert shipped.network.digest == parse_checkpoint(shipped.network.data, "tiny").digest
+    assert shipped.identity == named.identity == f"model {shipped.network.digest}"
 
 
 def test_a_checkpoint_file_is_a_model_called_like_it(tmp_path, place):

@@ -10,22 +10,23 @@ import pytest
 import torch
 
 from pipelines.archive.rows import DECODED, pack_image, unpack_image
+from pipelines.checkpoints.fusion_method import CheckpointMethod
 from pipelines.fuse import actor as fuse_actor
 from pipelines.fuse.actor import PASSES_AT_ONCE_GPU, FuseActor
 from pipelines.fuse.guide import Guide
 from pipelines.fuse.schemas import fused_schema
 from tests.pipelines.blocks import errors, noise, raising
-from upfusion.checkpoint import EMBEDDED, parse_checkpoint
+from upfusion.checkpoint import EMBEDDED
 from upfusion.metrics import METRICS
 from upfusion.model import FusionModel, load
 from upfusion.tiles import Tiles
 
-TINY = (EMBEDDED / "tiny.safetensors").read_bytes()
+TINY = CheckpointMethod.parse((EMBEDDED / "tiny.safetensors").read_bytes())
 
 
 @pytest.fixture(scope="module")
 def checkpoint_texts() -> dict[tuple[str, str | None], list[float]]:
-    prompts = parse_checkpoint(TINY, "tiny").prompts
+    prompts = TINY.checkpoint.prompts
     return {
         ("ir_visible", None): prompts["ir_visible"].embedding.tolist(),
         ("ct_mri", None): prompts["ct_mri"].embedding.tolist(),
@@ -139,9 +140,9 @@ def with_passes(actor: FuseActor, memory: Memory, monkeypatch: pytest.MonkeyPatc
         sizes.append(len(a))
         if sum(image.size for image in a) > 2 * 24 * 32 * 3 and memory.left < 10**6:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return FusionModel.fuse_batch(actor.model, a, b, text_BT, *guide)
+        return FusionModel.fuse_batch(actor.fuser, a, b, text_BT, *guide)
 
-    monkeypatch.setattr(actor.model, "fuse_batch", spy)
+    monkeypatch.setattr(actor.fuser, "fuse_batch", spy)
     monkeypatch.setattr(actor, "memory", memory)
     monkeypatch.setattr(actor, "passes", ThreadPoolExecutor(PASSES_AT_ONCE_GPU))
     return sizes
@@ -188,7 +189,7 @@ def test_an_actor_warms_up_before_its_first_pair(checkpoint_texts, monkeypatch):
     monkeypatch.setattr(FusionModel, "fuse_batch", lambda _, *given: seen.append(given) or given[0])
     actor = FuseActor(TINY, checkpoint_texts, ("en",), torch.get_num_threads(), on_gpu=False)
     ((a, b, text_BT),) = seen
-    assert (len(a), len(b), text_BT.shape) == (1, 1, (1, actor.model.checkpoint.config.text_dim))
+    assert (len(a), len(b), text_BT.shape) == (1, 1, (1, actor.fuser.checkpoint.config.text_dim))
     monkeypatch.setattr(FusionModel, "fuse_batch", raising(RuntimeError("no such kernel")))
     FuseActor(TINY, checkpoint_texts, ("en",), torch.get_num_threads(), on_gpu=False)
 
@@ -199,9 +200,9 @@ def test_full_passes_hold_pairs_of_one_size_each_with_its_own_values(actor, monk
 
     def spy(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor, *guide: Any) -> list[np.ndarray]:
         passes.append([image.shape[:2] for image in a])
-        return FusionModel.fuse_batch(actor.model, a, b, text_BT, *guide)
+        return FusionModel.fuse_batch(actor.fuser, a, b, text_BT, *guide)
 
-    monkeypatch.setattr(actor.model, "fuse_batch", spy)
+    monkeypatch.setattr(actor.fuser, "fuse_batch", spy)
     monkeypatch.setattr(fuse_actor, "PASSES_AT_ONCE_GPU", 1)
     actor.pairs_a_pass = {(24, 32): 2, (33, 21): 9}
     together = actor(decoded(*MIXED)).to_pylist()
@@ -221,7 +222,7 @@ def test_every_pair_is_guided_by_the_text_of_its_task_or_prompt(actor, checkpoin
         seen.extend(text_BT.tolist())
         return a
 
-    monkeypatch.setattr(actor.model, "fuse_batch", spy)
+    monkeypatch.setattr(actor.fuser, "fuse_batch", spy)
     monkeypatch.setattr(fuse_actor, "PASSES_AT_ONCE_GPU", 1)
     actor.pairs_a_pass = {(24, 32): 9}
     keys = list(checkpoint_texts)
@@ -251,9 +252,9 @@ def fail_on(actor: FuseActor, monkeypatch: pytest.MonkeyPatch, culprit: np.ndarr
     def fuse_batch(a: list[np.ndarray], b: list[np.ndarray], text_BT: torch.Tensor, *guide: Any) -> list[np.ndarray]:
         if any(np.array_equal(image, culprit) for image in a):
             raise error
-        return FusionModel.fuse_batch(actor.model, a, b, text_BT, *guide)
+        return FusionModel.fuse_batch(actor.fuser, a, b, text_BT, *guide)
 
-    monkeypatch.setattr(actor.model, "fuse_batch", fuse_batch)
+    monkeypatch.setattr(actor.fuser, "fuse_batch", fuse_batch)
 
 
 @pytest.mark.parametrize("pairs_a_pass", [1, 9])
@@ -280,7 +281,7 @@ def test_a_pair_that_cannot_be_fused_fails_alone(actor, monkeypatch, pairs_a_pas
 
 
 def test_what_pytorch_says_when_memory_is_out_is_known(actor, monkeypatch):
-    monkeypatch.setattr(actor.model, "fuse_batch", lambda *_: torch.empty(10**15))
+    monkeypatch.setattr(actor.fuser, "fuse_batch", lambda *_: torch.empty(10**15))
     assert actor(decoded(MIXED[0]))["error_code"].to_pylist() == ["out_of_memory"]
 
 

@@ -105,7 +105,7 @@ def test_a_balance_needs_a_model_that_takes_one(tmp_path):
     (tmp_path / "older.safetensors").write_bytes(checkpoint.to_bytes())
     with pytest.raises(UsageError, match="the model older takes no balance"):
         plan(tmp_path, model=str(tmp_path / "older.safetensors"), balance=0.5)
-    assert plan(tmp_path, model=str(tmp_path / "older.safetensors")).checkpoint.name == "older"
+    assert plan(tmp_path, model=str(tmp_path / "older.safetensors")).method.name == "older"
 
 
 @pytest.mark.parametrize("preset", ["paper", "base"])

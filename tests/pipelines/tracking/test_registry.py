@@ -190,7 +190,7 @@ def test_a_fuse_job_reads_from_its_tracking_server(run_id: str, server: str, tmp
     config = FuseConfig(
         source=str(tmp_path / "in"), out=str(tmp_path / "out"), model="models:/planned@champion", tracking_uri=server
     )
-    assert plan_fuse(config).checkpoint_bytes == OTHER_BYTES
+    assert plan_fuse(config).method.data == OTHER_BYTES
     assert read_model("models:/planned/1", server)[0].name == "other"
 
 

@@ -161,9 +161,9 @@ def test_what_is_wrong_with_a_segment_is_its_row(tmp_path, monkeypatch):
 
     assert outcome({"offset_s": 100.0})[0] == "no_partner"
     assert outcome({"b_uri": str(tmp_path / "none.mp4")}) == ("source_missing", f"{tmp_path}/none.mp4 does not exist")
-    monkeypatch.setattr(job.actor.model, "fuse_batch", raising(torch.OutOfMemoryError("CUDA out of memory.")))
+    monkeypatch.setattr(job.actor.fuser, "fuse_batch", raising(torch.OutOfMemoryError("CUDA out of memory.")))
     assert outcome({})[0] == "out_of_memory"
-    monkeypatch.setattr(job.actor.model, "fuse_batch", raising(ValueError("bad value")))
+    monkeypatch.setattr(job.actor.fuser, "fuse_batch", raising(ValueError("bad value")))
     assert outcome({}) == ("fuse_failed", "ValueError: bad value")
     assert not list((tmp_path / "out").rglob("*.mp4"))
 
@@ -190,7 +190,7 @@ def passes_of(job: Job, monkeypatch: pytest.MonkeyPatch, fits: int = 99) -> list
     """Let passes of 4 frames through, and note how large those are that fit."""
     monkeypatch.setattr(segment_actor, "PIXELS_A_PASS_GPU", 4 * 64 * 48)
     job.actor.memory = RoomOnADevice()
-    fuse, passes = job.actor.model.fuse_batch, list[int]()
+    fuse, passes = job.actor.fuser.fuse_batch, list[int]()
 
     def noted(a: list[Any], b: list[Any], text: torch.Tensor, *guide: Any) -> Any:
         if len(a) > fits:
@@ -198,7 +198,7 @@ def passes_of(job: Job, monkeypatch: pytest.MonkeyPatch, fits: int = 99) -> list
         passes.append(len(a))
         return fuse(a, b, text, *guide)
 
-    monkeypatch.setattr(job.actor.model, "fuse_batch", noted)
+    monkeypatch.setattr(job.actor.fuser, "fuse_batch", noted)
     return passes
 
 
@@ -220,7 +220,7 @@ def test_a_pass_that_takes_too_much_memory_is_halved_and_stays_so(tmp_path, monk
     assert passes == [2, 2, 2, 2, 2]
     assert (row["status"], row["frames"]) == ("ok", 10)
     assert job.actor.frames_a_pass(48, 64) == 2
-    monkeypatch.setattr(job.actor.model, "fuse_batch", raising(torch.OutOfMemoryError("CUDA out of memory")))
+    monkeypatch.setattr(job.actor.fuser, "fuse_batch", raising(torch.OutOfMemoryError("CUDA out of memory")))
     assert job.actor(pa.Table.from_pylist(job.cut(a, b), pa.schema([*JOB_MANIFEST, *FAILURE])))[
         "error_code"
     ].to_pylist() == ["out_of_memory"]
