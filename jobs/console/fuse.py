@@ -89,6 +89,8 @@ def print_outcome(console: Console, outcome: "fuse.Outcome") -> None:
         lines["Speed"] = f"{outcome.frames_now / outcome.seconds:.2f} frames/s, start included"
     elif outcome.fused_now and outcome.counts.pairs:
         lines["Speed"] = f"{outcome.fused_now / outcome.seconds:.2f} pairs/s, start included"
+    if outcome.price:
+        lines["Cost"] = outcome.price.describe()
     if outcome.alignment:
         lines["Alignment"] = f"[yellow]{escape(outcome.alignment)}[/]"
     if outcome.first_image:

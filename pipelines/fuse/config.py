@@ -118,6 +118,13 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         1.0, ge=0, le=1, description="Largest share of failed pairs with which the job still succeeds."
     )
     retry_failed: RuntimeOnly[bool] = Field(False, description="Retry the pairs that failed before.")
+    price_per_hour: RuntimeOnly[float | None] = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Price of the machine or cluster per hour, in any currency: summary, report and MLflow then say "
+        "how many pairs one unit of it pays for.",
+    )
     experiment: Experiment = "upfusion"
     tracking_uri: TrackingUri = None
     no_tracking: NoTracking = False

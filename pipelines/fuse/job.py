@@ -31,6 +31,7 @@ from pipelines.fuse.footage.graph import join_complete
 from pipelines.fuse.footage.segment_files import lost_segments
 from pipelines.fuse.graph import run_graphs
 from pipelines.fuse.plan import Plan
+from pipelines.fuse.price import Price, price_of
 from pipelines.fuse.report.page import write_report
 from pipelines.fuse.tracking import track
 from pipelines.measure.summary import Undefined
@@ -65,6 +66,8 @@ class Outcome:
     """What there is to say about pairs that are not registered."""
     frames_now: int = 0
     """Frames of recordings that this run has fused."""
+    price: Price | None = None
+    """What this run cost; None without --price-per-hour."""
     first_image: str | None = None
     """A fused image that was stored as a file; None where all are inside the rows."""
     failures: tuple[str, ...] = ()
@@ -252,9 +255,11 @@ def _close(
             f"{len(missing)} pairs of the manifest have no row and {len(surplus)} rows no pair (first: {first!r}); "
             "rerun the same command to resume"
         )
-    write_report(destination.uri, may_read(plan, destination))
+    frames_now = frames_of(todo, destination)
+    price = price_of(plan.config.price_per_hour, seconds, todo.num_rows, frames_now)
+    write_report(destination.uri, may_read(plan, destination), price)
     aggregates = aggregate(destination, plan.config.metrics)
-    track(tracked, destination, counts, aggregates, todo.num_rows, seconds, may_read(plan, destination))
+    track(tracked, destination, counts, aggregates, todo.num_rows, seconds, price, may_read(plan, destination))
     return Outcome(
         destination=destination,
         pairs=finished.rows.num_rows,
@@ -268,7 +273,8 @@ def _close(
         tracked=tracked.where,
         recordings=recordings,
         counts=counted,
-        frames_now=frames_of(todo, destination),
+        frames_now=frames_now,
+        price=price,
         alignment=counts.get("alignment"),
         first_image=first_image(destination),
         failures=first_failures(destination) if finished.failed else (),

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from pipelines.archive.allowlist import MayRead
 from pipelines.errors.escaping import printable
 from pipelines.fuse.destination import Destination
+from pipelines.fuse.price import Price
 from pipelines.fuse.report.triptych import draw_triptychs
 from pipelines.storage import objects as storage
 from pipelines.tracking.mlflow_client import ONE_MINUTE, mlflow_retry_limits
@@ -25,6 +26,7 @@ def track(
     aggregates: Aggregates,
     fused_now: int,
     seconds: float,
+    price: Price | None,
     may_read: MayRead,
 ) -> None:
     """Record counts, metrics, failures, the report and some pictures in the run of a job, if it has one."""
@@ -35,6 +37,8 @@ def track(
     values = {name: float(number) for name, number in counts.items() if isinstance(number, int)}
     if fused_now:
         values |= {"pairs_per_second": fused_now / seconds, "seconds": seconds}
+    if price:
+        values |= {"price": price.total, f"{price.unit}_per_currency_unit": price.fused_per_currency_unit}
     for metric, numbers in aggregates.items():
         values |= {f"{metric}_{name}": value for name, value in numbers.items()}
     mlflow.log_metrics(values)

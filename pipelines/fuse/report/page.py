@@ -19,6 +19,7 @@ from pipelines.archive.allowlist import MayRead, allow_all
 from pipelines.errors.failures import ERROR_CODES
 from pipelines.fuse.counts import undefined_in
 from pipelines.fuse.destination import Destination
+from pipelines.fuse.price import Price
 from pipelines.fuse.report.dial import find_dial
 from pipelines.fuse.report.histogram import PLOT_HEIGHT, PLOT_WIDTH, histogram
 from pipelines.fuse.report.recordings import show_recordings
@@ -61,7 +62,7 @@ NARROW = pa.schema([SCHEMA.field(name) for name in [*NARROW_NAMES, *(f"{stage}_m
 # Inner size of a histogram in SVG units; the template draws the frame around it.
 
 
-def write_report(dest: str, may_read: MayRead = allow_all) -> str:
+def write_report(dest: str, may_read: MayRead = allow_all, price: Price | None = None) -> str:
     """Write `report.html` for the fuse job with output folder `dest`, and return its URI.
 
     Only images that `may_read` allows are read, because others may have written rows, too.
@@ -99,6 +100,7 @@ def write_report(dest: str, may_read: MayRead = allow_all) -> str:
         failures=_failures(rows, ok),
         unpaired=_unpaired(dest),
         alignment=_alignment(dest, rows),
+        price=price,
         tasks=TASKS,
         upfusion_version=run["versions"].get("upfusion"),
     )

@@ -13,6 +13,7 @@ from pipelines.checkpoints.fusion_method import CheckpointMethod
 from pipelines.fuse.counts import Counts, RecordingCounts
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome
+from pipelines.fuse.price import price_of
 from pipelines.measure.summary import Undefined
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 
@@ -109,6 +110,14 @@ def test_an_outcome_shows_the_first_image_and_the_first_failures():
     assert rows["Failures"] == "a (empty_file): [x] is empty"
     assert rows["b:"] == "bad"
     assert rows["and"] == "1 more, in the report"
+
+
+def test_an_outcome_has_its_price():
+    assert table(price=price_of(2.5, 4.0, 10, 0))["Cost"].startswith(
+        "3,600 pairs per unit of currency; this run 0.00278,"
+    )
+    assert price_of(1000.0, 3600.0, 1, 20).describe().startswith("0.02 frames per unit of currency")
+    assert price_of(None, 4.0, 10, 0) is price_of(2.5, 4.0, 0, 0) is None
 
 
 def test_an_outcome_counts_recordings_not_segments():

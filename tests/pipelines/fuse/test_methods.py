@@ -38,8 +38,9 @@ def network(tmp_path) -> str:
 
 def test_a_job_with_a_baseline_has_rows_images_metrics_and_a_report(tmp_path):
     ids = make_archive(tmp_path / "in", 2)
-    outcome = fuse(plan_fuse(config(tmp_path, model="laplacian")))
+    outcome = fuse(plan_fuse(config(tmp_path, model="laplacian", price_per_hour=3.5)))
     assert (outcome.pairs, outcome.ok) == (2, 2)
+    assert outcome.price.fused_per_currency_unit == pytest.approx(2 / (3.5 * outcome.seconds / 3600))
     rows = Destination(str(tmp_path / "out")).read_columns(["pair_id", "status", "model", "ssim"]).to_pylist()
     assert {row["pair_id"] for row in rows} == set(ids)
     assert {(row["status"], row["model"]) for row in rows} == {("ok", "laplacian")}
@@ -48,7 +49,10 @@ def test_a_job_with_a_baseline_has_rows_images_metrics_and_a_report(tmp_path):
     image = read_image(tmp_path / "out" / "images" / f"{ids[0]}.png")
     np.testing.assert_array_equal(image, fuse_by_baseline("laplacian", *sources, "ir_visible"))
     assert json.loads((tmp_path / "out" / "run.json").read_text())["model"]["kind"] == "baseline"
-    assert "laplacian" in (tmp_path / "out" / "report.html").read_text()
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "laplacian" in report
+    assert outcome.price.describe() in report
+    assert fuse(plan_fuse(config(tmp_path, model="laplacian", price_per_hour=1.0))).price is None  # nothing to do
 
 
 def test_a_job_with_the_network_of_others_resumes_and_belongs_to_its_file(tmp_path, network):

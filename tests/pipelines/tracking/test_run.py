@@ -75,7 +75,7 @@ def tracked(tracking_in: Callable[[Path], str], tmp_path_factory: pytest.TempPat
         first = only_run(folder)
         environment.setattr(InlineRunner, "job_id", JOB_ID)
         environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": METADATA}))
-        fuse_tracked(folder)
+        fuse_tracked(folder, price_per_hour=2.0)
         yield Tracked(folder, first, only_run(folder))
     mlflow.set_tracking_uri(None)
 
@@ -88,6 +88,8 @@ def test_a_job_is_one_run_with_everything_one_asks_of_it(tracked: Tracked) -> No
     assert (run.data.metrics["pairs"], run.data.metrics["ok"], run.data.metrics["failed"]) == (3, 2, 1)
     assert {f"{m}_{n}" for m in ("vif", "en") for n in ("mean", "p5", "p50", "p95")} <= set(run.data.metrics)
     assert run.data.metrics["pairs_per_second"] > 0
+    a_unit = run.data.metrics["pairs_per_second"] * 3600 / 2.0
+    assert run.data.metrics["pairs_per_currency_unit"] == pytest.approx(a_unit)
     assert run.data.tags["ray.job_id"] == JOB_ID
     assert run.inputs.dataset_inputs[0].dataset.name == "manifest"
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
