@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.checkpoints.fusion_method import CheckpointMethod
 from pipelines.errors.failures import FAILURE
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
@@ -18,10 +19,10 @@ from pipelines.fuse.footage.segments import cut_recording
 from pipelines.fuse.schemas import JOB_MANIFEST
 from pipelines.storage import objects as storage
 from pipelines.storage.parquet import read_table
-from upfusion.checkpoint import EMBEDDED, parse_checkpoint
+from upfusion.checkpoint import EMBEDDED
 
-TINY = (EMBEDDED / "tiny.safetensors").read_bytes()
-TEXTS = {("ir_visible", None): parse_checkpoint(TINY, "tiny").prompts["ir_visible"].embedding.tolist()}
+TINY = CheckpointMethod.parse((EMBEDDED / "tiny.safetensors").read_bytes())
+TEXTS = {("ir_visible", None): TINY.checkpoint.prompts["ir_visible"].embedding.tolist()}
 
 
 class Job:
@@ -31,7 +32,7 @@ class Job:
         settings = {"metrics": "en", "segment_seconds": 0.35, **settings}
         self.config = FuseConfig(source="in", out=str(out), **settings)
         self.destination = Destination(str(out))
-        self.actor = SegmentActor(self.config, "tiny", checkpoint=TINY, texts=TEXTS, threads=1, on_gpu=False)
+        self.actor = SegmentActor(self.config, "tiny", method=TINY, texts=TEXTS, threads=1, on_gpu=False)
 
     def cut(self, a: object, b: object) -> list[dict]:
         pair = {"pair_id": "cam", "a_uri": str(a), "b_uri": str(b), "task": "ir_visible", "prompt": None}

@@ -42,9 +42,7 @@ def read(uri: object) -> list[np.ndarray]:
 
 def job(out: Path, register: Register, **settings: object) -> Job:
     made = Job(out, metrics="none", segment_seconds=10, **settings)
-    made.actor = SegmentActor(
-        made.config, "tiny", register=register, checkpoint=TINY, texts=TEXTS, threads=1, on_gpu=False
-    )
+    made.actor = SegmentActor(made.config, "tiny", register=register, method=TINY, texts=TEXTS, threads=1, on_gpu=False)
     return made
 
 
