@@ -21,6 +21,9 @@ def command(config: FuseConfig, verbose: bool) -> int:
     Rerun the same command to resume where the last one stopped. Exit codes: 0 all pairs fused, 3 some failed,
     2 invalid arguments, 1 a crash.
     """
+    from pipelines.archive.discover import check_local_sources
+
+    check_local_sources(config)
     return run_image_pair(config) if config.is_image_pair else run_fuse(config, verbose=verbose)
 
 

@@ -66,6 +66,18 @@ def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
     return Discovery(pairs.slice(0, archive.limit), found.unpaired, found.ignored)
 
 
+def check_local_sources(archive: ArchiveConfig) -> None:
+    """Raise UsageError for a local SOURCE or SOURCE_B that does not exist: at once, before PyTorch is loaded."""
+    for option, source in (("SOURCE", archive.source), ("SOURCE_B", archive.source_b)):
+        if source is not None and not storage.is_remote(source):
+            _check_exists(storage.absolute(source), option)
+
+
+def _check_exists(source: str, option: str) -> None:
+    if not storage.exists(source):
+        raise UsageError(f"{option} {source} does not exist")
+
+
 def _pair_below(source: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
     names = _names_below(source, "SOURCE")
     if list(names.values()) == [""]:
@@ -113,8 +125,8 @@ def _pair_of_files(a: str, b: str, task: str, recordings: bool) -> Discovery:
 def _names_below(source: str, option: str) -> dict[str, str]:
     """List the files of a folder, or a file itself, with their names below it; raises UsageError if there is none."""
     uris = storage.list_files(source)
-    if not uris and not storage.exists(source):
-        raise UsageError(f"{option} {source} does not exist")
+    if not uris:
+        _check_exists(source, option)
     # By parts, because a store may list objects under another alias of its scheme (s3:// for s3a://).
     depth = len(source.rstrip("/").split("/"))
     # In one Unicode normalization form: macOS decomposes accented characters, other systems do not.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines.archive.config import ArchiveConfig
-from pipelines.archive.discover import discover
+from pipelines.archive.discover import check_local_sources, discover
 from pipelines.archive.schema import MANIFEST_SCHEMA, Discovery
 from pipelines.archive.shard import Shard
 from pipelines.errors.exceptions import UsageError
@@ -376,3 +376,13 @@ def test_what_is_no_pair_of_files_or_folders_is_refused(tmp_path, a, b):
     put(str(tmp_path), "v/1.png", "i/1.png", "other/2.png", "x.txt")
     with pytest.raises(UsageError):
         find(f"{tmp_path}/{a}", source_b=f"{tmp_path}/{b}")
+
+
+def test_a_local_source_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    there, nowhere = str(tmp_path), str(tmp_path / "nowhere")
+    for source, source_b, option in ((nowhere, None, "SOURCE "), (there, nowhere, "SOURCE_B ")):
+        with pytest.raises(UsageError, match=option) as refused:
+            check_local_sources(ArchiveConfig(source=source, source_b=source_b))
+        assert nowhere in str(refused.value)
+    check_local_sources(ArchiveConfig(source=there))
+    check_local_sources(ArchiveConfig(source="s3://bucket/somewhere"))
