@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.base import JobConfig
 from pipelines.config.fields import (
     MAX_FILE_MB,
     Allow,
@@ -18,14 +17,19 @@ from pipelines.config.fields import (
     to_bytes,
 )
 from pipelines.config.metrics import MetricNames
+from pipelines.sources.config import SourceFields
 from upfusion.image_guard import MAX_PIXELS
 
 # The part before = is a name, optionally with a task, unless it looks like a path.
 NAMED = re.compile(r"(?P<name>[^=:/.~][^=:]*)(?::(?P<task>\w+))?=(?P<place>.+)", re.DOTALL)
 
 
-class EvaluationSettings(JobConfig):
-    """Options of every evaluation, whatever it compares."""
+class EvaluationSettings(SourceFields):
+    """Options of every evaluation, whatever it compares.
+
+    All methods are judged on the same A and B: as these options say, or as the fuse job had them whose DEST is among
+    the methods.
+    """
 
     sets: Words = Field(
         min_length=1,

@@ -12,6 +12,7 @@ from pipelines.evaluate.methods import Method
 from pipelines.evaluate.plan import EvaluationPlan, join_manifests
 from pipelines.evaluate.rows import FAILED, MISSING
 from pipelines.evaluate.sets import EvaluationSet
+from pipelines.evaluate.source_settings import rigs_of_sets
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
 from pipelines.fuse.plan import plan_fuse
@@ -65,14 +66,20 @@ def _fuse_with(
 ) -> None:
     """Run the fuse job for one network, into a folder named after its weights, and collect its rows."""
     assert isinstance(method.network, CheckpointMethod | OnnxMethod)
+    sources, changed = plan.sources, plan.sources.changed
     settings = {name: getattr(plan.config, name) for name in SHARED_WITH_FUSE}
     if isinstance(method.network, OnnxMethod):
         settings |= {"precision": "fp32", "text_encoder": None}  # its file says how it computes
-    digest = digest_of({"model": method.network.digest, "precision": settings["precision"]})
-    out = storage.join(folder.fused, digest[:16])
+    decisive = {"model": method.network.digest, "precision": settings["precision"]}
+    out = storage.join(folder.fused, digest_of(decisive | ({"sources": changed} if changed else {}))[:16])
     file = f"{out}{method.network.suffix}"
     if not storage.exists(file):
         storage.write_bytes(file, method.network.data)
+    settings |= sources.config.model_dump() | {"rig": None}
+    if sources.rigs is not None:
+        settings["rig"] = f"{out}.rig.json"
+        rigs = rigs_of_sets(sources.rigs, [one.name for one in plan.sets])
+        storage.write_bytes(settings["rig"], rigs.to_json().encode())
     fuse_config = FuseConfig(
         source=folder.manifest,
         out=out,
@@ -84,7 +91,7 @@ def _fuse_with(
         **settings,
     )
     # Not read back from the manifest, whose allowlist would differ from that of the sets.
-    fuse_plan = plan_fuse(fuse_config, Discovery(join_manifests(plan.sets)))
+    fuse_plan = plan_fuse(fuse_config, Discovery(join_manifests(plan.sets))).with_ranges(sources.ranges)
     outcome = fuse(fuse_plan, lambda progress: on_progress(f"fusing with {method.name}", progress), verbose=verbose)
     columns = ["pair_id", "status", "error_code", "error", "fused_uri", "fuse_ms"]
     rows = {row["pair_id"]: row for row in outcome.destination.read_columns(columns).to_pylist()}

@@ -73,7 +73,7 @@ def _evaluate(plan: EvaluationPlan, folder: EvaluationFolder, on_progress: Liste
         order = [one.name for one in plan.sets]
         comparisons = compare(values, plan.config.metrics, names, plan.reference)
         comparisons.sort(key=lambda one: order.index(one.set))
-        detected, unusable = judge_detections(plan.detection, plan.sets, list(names), rows)
+        detected, unusable = judge_detections(plan.detection, plan.sets, list(names), rows, plan.sources.preparation)
         findings = list_findings(plan, rows, unusable)
         done = Evaluation(
             folder, plan, rows, values, comparisons, detected, findings, fusions, measured_now, tracked.where
@@ -94,6 +94,7 @@ def _list_wanted(plan: EvaluationPlan, fusions: Fusions) -> list[Row]:
     """List all fusions of every pair (WORK), whether already measured or not."""
     detection = plan.detection
     decisive = [plan.config.metrics, METRICS_VERSION, plan.config.precision, detection and detection.identity]
+    decisive += [plan.sources.changed] if plan.sources.changed else []
     wanted = []
     for one, pair in plan.pairs:
         row = {"set": one.name} | {name: pair[name] for name in ("pair_id", "task", "a_uri", "b_uri")}
@@ -166,6 +167,7 @@ def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, work
         on_gpu=workers.gpus > 0,
         detector=plan.detection and (plan.detection.config, plan.detection.weights),
         max_pixels=plan.config.max_pixels,
+        preparation=plan.sources.preparation,
     )
     return runner.add_tasks(measured, folder.put_rows, workers=workers)
 

@@ -12,6 +12,7 @@ from pipelines.archive.rows import milliseconds_since
 from pipelines.errors.failures import Row, fail
 from pipelines.evaluate.detection.detect import Detector, DetectorConfig, load_detector
 from pipelines.evaluate.rows import FAILED, FETCHED, OK, measured_schema
+from pipelines.sources.preparation import Preparation
 from pipelines.storage import objects as storage
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from upfusion.baselines import BASELINES, COPIES
@@ -41,8 +42,10 @@ class MeasureActor:
         on_gpu: bool,
         detector: tuple[DetectorConfig, bytes] | None = None,
         max_pixels: int = MAX_PIXELS,
+        preparation: Preparation | None = None,
     ) -> None:
         torch.set_num_threads(threads)
+        self.preparation = preparation or Preparation()
         self.metrics = metrics
         self.max_pixels = max_pixels
         self.device = torch.device("cuda" if on_gpu else "cpu")
@@ -59,10 +62,21 @@ class MeasureActor:
     def _measure_pair(self, pair: Row) -> list[Row]:
         files = {file["uri"]: file for file in pair["files"]}
         common = {name: pair[name] for name in ("set", "pair_id", "task")} | {"error_code": None, "error": None}
-        a, b = (_decode(files[pair[side]], common, self.max_pixels) for side in ("a_uri", "b_uri"))
-        if a is not None and b is not None:
-            _check_sizes(common, pair["b_uri"], b, a)
+        a, b = self._prepared(pair, files, common) or (None, None)
         return [self._row(common | fusion, files, a, b, detect=pair["detect"]) for fusion in pair["fusions"]]
+
+    def _prepared(self, pair: Row, files: dict[str, Row], common: Row) -> tuple[Pixels, Pixels] | None:
+        """Return A and B as they are judged; on failure `common` gets the error."""
+        named = {"a_file": files[pair["a_uri"]], "b_file": files[pair["b_uri"]]}
+        if lost := next((file for file in named.values() if file["error_code"]), None):
+            fail(common, lost["error_code"], lost["error"])
+            return None
+        row = {name: pair[name] for name in ("pair_id", "task", "a_uri", "b_uri")} | {"error_code": None, "error": None}
+        row |= {name: file["data"] for name, file in named.items()}
+        found = self.preparation.pair(row, self.max_pixels)
+        if found is None:
+            fail(common, row["error_code"], row["error"])
+        return found
 
     def _row(self, row: Row, files: dict[str, Row], a: Pixels | None, b: Pixels | None, *, detect: bool) -> Row:
         if not row["error_code"]:

@@ -53,6 +53,8 @@ class Method:
     """The baseline's name, the model as given, or the folder."""
     network: FusionMethod | None = None
     """What a fuse job runs."""
+    job: str | None = None
+    """DEST of the fuse job whose images these are."""
 
     @property
     def identity(self) -> str:
@@ -139,7 +141,8 @@ def _find_folder(name: str, what: str) -> Method:
     images = storage.join(place, "images")
     # The destination of a fuse job stands for the images in it.
     is_destination = storage.exists(run_file(place)) and storage.exists(images)
-    return Method(name or posixpath.basename(place), "images", images if is_destination else place)
+    folder, job = (images, place) if is_destination else (place, None)
+    return Method(name or posixpath.basename(place), "images", folder, job=job)
 
 
 def _images_below(folder: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The page of results: tables, findings, figures."""
 
 import posixpath
+from collections.abc import Mapping
 from itertools import groupby
 
 from pipelines.evaluate.comparison import overview
@@ -24,6 +25,7 @@ def write_page(evaluation: Evaluation, pictures: list[str]) -> str:
     sections = [
         f"# Evaluation of {counted(len(plan.methods), 'method')} on {counted(len(plan.sets), 'set')}",
         about,
+        _prepared(plan.sources.changed),
         *(markdown_overview(overview(evaluation.comparisons, metric)) for metric in headlines(plan.config.metrics)),
         markdown(evaluation.comparisons),
     ]
@@ -32,6 +34,14 @@ def write_page(evaluation: Evaluation, pictures: list[str]) -> str:
     sections.append(_noticed(evaluation.findings))
     sections.append(_shown(pictures))
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def _prepared(changed: Mapping[str, object]) -> str:
+    """Say how A and B were prepared, unless they were taken as they are stored."""
+    if not changed:
+        return ""
+    listed = ", ".join(f"{name} {value}" for name, value in changed.items())
+    return f"A and B were prepared with: {escape_markdown(listed)}."
 
 
 def detection_table(detected: list[Detected]) -> str:

@@ -17,6 +17,9 @@ from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.detection.detection import Detection, plan_detection
 from pipelines.evaluate.methods import Matched, Method, find_methods, match_images
 from pipelines.evaluate.sets import EvaluationSet, find_sets
+from pipelines.evaluate.source_settings import settle_sources
+from pipelines.sources.ranges import with_ranges
+from pipelines.sources.settings import SourceSettings
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 from pipelines.tracking.run import check_tracking
@@ -35,6 +38,8 @@ class EvaluationPlan:
     matched: dict[tuple[str, str], Matched]
     """The matched images of folders, by method and set."""
     run: dict[str, Any]
+    sources: SourceSettings
+    """How the files of every pair become A and B."""
     detection: Detection | None = None
 
     @property
@@ -67,9 +72,13 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     for method in folders:
         if not any(matched[method.name, one.name].images for one in sets):
             raise UsageError(_nothing_matches(method, sets))
-    join_manifests(sets)
+    try:
+        sources = settle_sources(config, methods, join_manifests(sets))
+    except OSError as error:
+        raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
     detection = plan_detection(config, sets)
-    return EvaluationPlan(config, sets, methods, matched, _describe(config, sets, methods, detection), detection)
+    run = with_ranges(_describe(config, sets, methods, sources, detection), sources.ranges)
+    return EvaluationPlan(config, sets, methods, matched, run, sources, detection)
 
 
 def _names(methods: list[Method]) -> list[str]:
@@ -77,7 +86,11 @@ def _names(methods: list[Method]) -> list[str]:
 
 
 def _describe(
-    config: EvaluateConfig, sets: list[EvaluationSet], methods: list[Method], detection: Detection | None
+    config: EvaluateConfig,
+    sets: list[EvaluationSet],
+    methods: list[Method],
+    sources: SourceSettings,
+    detection: Detection | None,
 ) -> dict[str, Any]:
     """Describe the comparison, for run.json and tracking."""
     result = {
@@ -88,6 +101,7 @@ def _describe(
         "metrics_version": METRICS_VERSION,
         "precision": config.precision,
         "detector": detection and detection.identity,
+        **({"sources": sources.changed} if sources.changed else {}),
     }
     run: dict[str, Any] = {
         "digest": digest_of(result),

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.schemas import JOB_MANIFEST, output_schema
 from pipelines.measure.summary import summarise
-from pipelines.sources.preparation import RIG_FILE
+from pipelines.sources.settings import RIG_FILE
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import is_claimed, run_file, write_claim
 from pipelines.storage.parquet import (

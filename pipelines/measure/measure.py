@@ -16,9 +16,9 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.errors.failures import Row
 from pipelines.measure.config import MeasureConfig
 from pipelines.measure.summary import Undefined, count_undefined, summarise
-from pipelines.sources.config import SourceFields
-from pipelines.sources.preparation import Fused, Preparation, find_rigs, fused_of, prepare
+from pipelines.sources.preparation import Preparation
 from pipelines.sources.ranges import Limits, kept_ranges, sample_ranges
+from pipelines.sources.settings import SourceSettings, find_rigs, settings_of_run
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim
 from upfusion.color import Pixels, luma8
@@ -84,7 +84,7 @@ def measure_images(config: MeasureConfig, on_progress: Callable[[int, int], None
     """
     job = _job_of(config)
     triplets, left_out = _find(config, is_job=job is not None)
-    preparation = job.preparation if job is not None else _preparation(config, triplets)
+    preparation = (job or _settings(config, triplets)).preparation
     measured = []
     for triplet in triplets:
         measured.append(_measure(triplet, preparation, config.metrics))
@@ -93,7 +93,7 @@ def measure_images(config: MeasureConfig, on_progress: Callable[[int, int], None
     return Measurement(measured, left_out)
 
 
-def _job_of(config: MeasureConfig) -> Fused | None:
+def _job_of(config: MeasureConfig) -> SourceSettings | None:
     """Return how the fuse job prepared its pairs whose DEST is given as FUSED; None where that is no DEST."""
     uri = storage.absolute(config.fused)
     try:
@@ -102,20 +102,19 @@ def _job_of(config: MeasureConfig) -> Fused | None:
         return None  # what is wrong is said when it is listed; a run.json may be anybody's
     if run is None:
         return None
-    if given := sorted(config.model_fields_set & set(SourceFields.model_fields)):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    if given := config.given_settings:
         raise UsageError(
-            f"{options}: FUSED is the DEST of a fuse job, whose run.json says how A and B were prepared; leave "
-            f"that out, or give {storage.join(config.fused, 'images')}"
+            f"{', '.join(given)}: FUSED is the DEST of a fuse job, whose run.json says how A and B were prepared; "
+            f"leave that out, or give {storage.join(config.fused, 'images')}"
         )
-    return fused_of(uri, run)
+    return settings_of_run(uri, run)
 
 
-def _preparation(config: MeasureConfig, triplets: list[Triplet]) -> Preparation:
+def _settings(config: MeasureConfig, triplets: list[Triplet]) -> SourceSettings:
     rows = [_row(one) | {"prompt": None, "balance": None} for one in triplets]
     pairs = pa.Table.from_pylist(rows, MANIFEST_SCHEMA)
     ranges = sample_ranges(pairs, config, kept_ranges(None), Limits())
-    return prepare(config, config, ranges, find_rigs(config, pairs))
+    return SourceSettings(config, ranges, find_rigs(config, pairs))
 
 
 def _row(triplet: Triplet) -> Row:

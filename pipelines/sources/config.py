@@ -1,6 +1,6 @@
 """Options on how source files become the two arrays that are fused; every field is a flag."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -55,8 +55,14 @@ class SourceFields(ValueFields, WarpFields):
     """The same, with a rig that is in a file: for jobs that use pairs and estimate nothing."""
 
     @property
-    def source_settings(self) -> dict[str, str | None]:
-        """The settings of this kind that differ from their defaults."""
-        fields = {name: SourceFields.model_fields[name] for name in SourceFields.model_fields}
-        given = {name: getattr(self, name) for name in fields}
-        return {name: value for name, value in given.items() if value != fields[name].default}
+    def changed_settings(self) -> dict[str, Any]:
+        """The settings of this kind that affect a result and differ from their defaults."""
+        defaults = SourceFields.result_defaults()
+        return {name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value}
+
+    @property
+    def given_settings(self) -> list[str]:
+        """The options of this kind that were given, as flags."""
+        return [
+            f"--{name.replace('_', '-')}" for name in sorted(self.model_fields_set & set(SourceFields.model_fields))
+        ]

@@ -25,6 +25,8 @@ PEOPLE_IDS = (0,)
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # Corners on the edge of an image may be written as 1.0000001.
 ROUNDING = 1e-3
+LEAST_VISIBLE = 0.5
+"""Of a person less of whom is in a crop, nobody can ask that they be found."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class People:
     """`(N, 4)`: x1, y1, x2, y2 in pixels from the upper left corner, within the image."""
     difficult: NDArray[np.bool_]
     """`(N,)`: which of them are difficult, so that detecting them is neither required nor wrong."""
+
+    def within(self, left: int, top: int, width: int, height: int) -> "People":
+        """Return the people in a crop of the image, in its pixels; those who are mostly cut off are difficult."""
+        moved = self.boxes - (left, top, left, top)
+        boxes = moved.clip(0, (width, height, width, height))
+        kept, whole = ((part[:, 2] - part[:, 0]) * (part[:, 3] - part[:, 1]) for part in (boxes, moved))
+        return People(boxes[kept > 0], (self.difficult | (kept < LEAST_VISIBLE * whole))[kept > 0])
 
 
 def find_boxes(source_uri: str, pair_ids: Collection[str]) -> FoundBoxes:

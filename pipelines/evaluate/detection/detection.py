@@ -14,6 +14,7 @@ from pipelines.evaluate.detection.boxes import FoundBoxes, People, find_boxes, p
 from pipelines.evaluate.detection.detect import DetectorConfig, detector_digest, load_detector
 from pipelines.evaluate.rows import OK
 from pipelines.evaluate.sets import EvaluationSet
+from pipelines.sources.preparation import Preparation
 from pipelines.storage import objects as storage
 
 
@@ -66,9 +67,15 @@ def plan_detection(config: EvaluateConfig, sets: list[EvaluationSet]) -> Detecti
 
 
 def judge_detections(
-    detection: Detection | None, sets: list[EvaluationSet], methods: list[str], rows: pa.Table
+    detection: Detection | None,
+    sets: list[EvaluationSet],
+    methods: list[str],
+    rows: pa.Table,
+    preparation: Preparation,
 ) -> tuple[list[Detected], dict[str, str]]:
     """Return every method's average precision on every set, and why box files could not be used, by URI.
+
+    Boxes are in pixels of A as it is stored, and move along where a rig crops A.
 
     On each set all methods are evaluated on the same pairs: those with boxes on which every method that has any image
     has one.
@@ -77,7 +84,7 @@ def judge_detections(
     unusable: dict[str, str] = {}
     for one in sets if detection else ():
         assert detection is not None
-        people, wrong = _read_people(detection.boxes[one.name].uris, rows, one.name)
+        people, wrong = _read_people(detection.boxes[one.name].uris, rows, one.name, preparation)
         unusable |= wrong
         found = {method: _detections_of(rows, one.name, method) for method in methods}
         found = {method: of_pairs for method, of_pairs in found.items() if of_pairs}
@@ -89,7 +96,9 @@ def judge_detections(
     return judged, unusable
 
 
-def _read_people(uris: dict[str, str], rows: pa.Table, set_name: str) -> tuple[dict[str, People], dict[str, str]]:
+def _read_people(
+    uris: dict[str, str], rows: pa.Table, set_name: str, preparation: Preparation
+) -> tuple[dict[str, People], dict[str, str]]:
     sizes = {
         row["pair_id"]: (row["width"], row["height"])
         for row in rows.select(["set", "pair_id", "width", "height"]).to_pylist()
@@ -102,7 +111,11 @@ def _read_people(uris: dict[str, str], rows: pa.Table, set_name: str) -> tuple[d
         try:
             if isinstance(data, Exception):
                 raise data
-            people[pair_id] = parse_boxes(data, uri, *sizes[pair_id])
+            warp = preparation.canvas(pair_id)
+            if warp is None:
+                people[pair_id] = parse_boxes(data, uri, *sizes[pair_id])
+            else:
+                people[pair_id] = parse_boxes(data, uri, *warp.rig.a_size).within(*warp.box)
         except Exception as error:  # noqa: BLE001  # whatever a store or a file does is reported of that file
             unusable[uri] = storage.redact(str(error))
     return people, unusable

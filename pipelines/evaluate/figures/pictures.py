@@ -123,16 +123,21 @@ def _spread(evaluation: Evaluation, one: EvaluationSet) -> dict[str, float]:
 
 def _images(evaluation: Evaluation, one: EvaluationSet, pair: Row) -> dict[str, Pixels]:
     most = evaluation.plan.config.max_pixels
-    a, b = _read(pair["a_uri"], most), _read(pair["b_uri"], most)
-    if a is None or b is None or a.shape[:2] != b.shape[:2]:
+    files = storage.read_many([pair["a_uri"], pair["b_uri"]], evaluation.plan.config.max_bytes)
+    if any(isinstance(file, Exception) for file in files):
         return {}
+    row = pair | {"a_file": files[0], "b_file": files[1], "error_code": None, "error": None}
+    found = evaluation.plan.sources.preparation.pair(row, most)
+    if found is None:
+        return {}
+    a, b = found
     images = {"A": a, "B": b}
     for method in evaluation.plan.methods:
         if method.kind == "baseline":
             image: Pixels | None = None if method.what in COPIES else fuse_by_baseline(method.what, a, b, pair["task"])
         else:
-            found = evaluation.fusions.files.get((method.name, one.name, pair["pair_id"]))
-            image = _read(found["uri"], most) if found else None
+            file = evaluation.fusions.files.get((method.name, one.name, pair["pair_id"]))
+            image = _read(file["uri"], most) if file else None
         if image is not None and image.shape[:2] == a.shape[:2]:
             images[method.name] = image
     return images

@@ -3,13 +3,15 @@
 import base64
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from PIL import Image
 
 from pipelines.archive.allowlist import MayRead
 from pipelines.errors.exceptions import UsageError
-from pipelines.sources.preparation import Fused, fused_of
+from pipelines.sources.preparation import Preparation
+from pipelines.sources.settings import settings_of_run
 from pipelines.storage import objects as storage
 from upfusion.color import Pixels
 from upfusion.image_guard import PILLOWS_LIMIT
@@ -25,12 +27,9 @@ class FusedSources:
 
     def __init__(self, dest: str, run: Mapping[str, Any], may_read: MayRead) -> None:
         self.may_read = may_read
-        self.fused: Fused | None
-        try:
-            self.fused = fused_of(dest, run)
-        except (UsageError, ValueError):  # rig.json is gone, or the settings are those of another version
-            self.fused = None
-        self.preparation = None if self.fused is None else self.fused.preparation
+        self.preparation: Preparation | None = None
+        with suppress(UsageError, ValueError):  # rig.json is gone, or the settings are those of another version
+            self.preparation = settings_of_run(dest, run).preparation
 
     def pair(self, row: Mapping[str, Any]) -> tuple[Pixels, Pixels] | None:
         """Return A and B of a row as they were fused, None where that is no longer possible; raises OSError."""

@@ -14,6 +14,7 @@ from pipelines.evaluate.methods import FusedImage, Matched
 from pipelines.evaluate.plan import EvaluationPlan
 from pipelines.evaluate.rows import FAILED, MISSING, OK, measured_schema
 from pipelines.evaluate.sets import EvaluationSet
+from pipelines.sources.settings import SourceSettings
 
 
 def set_of(name: str, *ids: str, unpaired: tuple[str, ...] = ()) -> EvaluationSet:
@@ -28,7 +29,7 @@ def matched(*ids: str, extra: tuple[str, ...] = ()) -> Matched:
 def plan_of(*sets: EvaluationSet, detection: Detection | None = None, **folders: Matched) -> EvaluationPlan:
     config = EvaluateConfig(sets=("in",), out="out")
     by_method = {tuple(name.split("_")): found for name, found in folders.items()}
-    return EvaluationPlan(config, list(sets), [], by_method, {}, detection)
+    return EvaluationPlan(config, list(sets), [], by_method, {}, SourceSettings(config, {}, None), detection)
 
 
 def rows_of(*rows: tuple[str, str, str, str, str | None, str | None]) -> pa.Table:

@@ -11,7 +11,8 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
-from pipelines.sources.preparation import Preparation, read_fused
+from pipelines.sources.preparation import Preparation
+from pipelines.sources.settings import settings_of_job
 from pipelines.storage.parquet import read_table
 from tests.pipelines.thermal import row_of, write_rig, write_thermal
 from tests.stages import run_stages
@@ -46,7 +47,7 @@ def test_a_destination_says_what_was_fused(archive: Path, tmp_path: Path, option
         options = options | {"rig": write_rig(tmp_path / "rig.json")}
     row = fuse(archive, tmp_path / "out", **options)
     assert row["error"] is None
-    fused = read_fused(str(tmp_path / "out"))
+    fused = settings_of_job(str(tmp_path / "out"))
     assert fused is not None
     pair = fused.preparation.pair(row_of(archive))
     assert pair is not None
@@ -63,7 +64,7 @@ def test_b_beside_the_picture_is_in_a_s_pixels_and_in_the_range_of_its_row(archi
     assert (row["width"], row["height"]) != (plain["width"], plain["height"])
     assert row["range_b"] == "22000:23200"
     counts = 22_000 + read_image(row["registered_uri"]) / 65535 * 1200
-    fused = read_fused(str(tmp_path / "out"))
+    fused = settings_of_job(str(tmp_path / "out"))
     assert fused is not None
     assert fused.rigs is not None
     left, top, width, height = fused.preparation.register.warp_for("000", "ir_visible")[1].box  # type: ignore[index]
@@ -81,11 +82,11 @@ def test_a_pair_that_cannot_be_prepared_fails_its_row(archive: Path) -> None:
 
 
 def test_what_is_no_destination_and_one_without_its_rig(archive: Path, tmp_path: Path) -> None:
-    assert read_fused(str(archive)) is None
+    assert settings_of_job(str(archive)) is None
     fuse(archive, tmp_path / "out", rig=write_rig(tmp_path / "rig.json"))
     (tmp_path / "out" / "rig.json").unlink()
     with pytest.raises(UsageError, match=r"rig\.json"):
-        read_fused(str(tmp_path / "out"))
+        settings_of_job(str(tmp_path / "out"))
 
 
 def test_a_folder_of_an_earlier_version_was_fused_on_full_scales(archive: Path, tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_a_folder_of_an_earlier_version_was_fused_on_full_scales(archive: Path, 
     run = json.loads(file.read_text())
     del run["ranges"], run["config"]["range_b"]
     file.write_text(json.dumps(run))
-    fused = read_fused(str(tmp_path / "out"))
+    fused = settings_of_job(str(tmp_path / "out"))
     assert fused is not None
     pair = fused.preparation.pair(row_of(archive))
     assert pair is not None

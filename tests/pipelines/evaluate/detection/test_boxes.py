@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.evaluate.detection.boxes import find_boxes, parse_boxes
+from pipelines.evaluate.detection.boxes import People, find_boxes, parse_boxes
 from pipelines.storage import objects as storage
 from tests.archives import real_set
 from upfusion.images import image_size
@@ -189,3 +189,11 @@ def test_m3fd() -> None:
         assert len(people.boxes) == sum(line.startswith("0 ") for line in Path(uri).read_text().splitlines())
         assert (people.boxes >= 0).all()
         assert (people.boxes <= (width, height, width, height)).all()
+
+
+def test_people_in_a_crop_are_in_its_pixels_and_difficult_where_little_of_them_is_left():
+    boxes = np.array([[20, 10, 40, 30], [0, 0, 9, 9], [5, 12, 12, 20], [90, 10, 120, 40]], float)
+    people = People(boxes, np.array([True, False, False, False])).within(10, 8, 100, 20)
+    assert people.boxes.tolist() == [[10, 2, 30, 20], [0, 4, 2, 12], [80, 2, 100, 20]]
+    assert people.difficult.tolist() == [True, True, True]
+    assert People(boxes, np.zeros(4, bool)).within(0, 0, 200, 200).difficult.tolist() == [False] * 4
