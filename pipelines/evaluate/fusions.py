@@ -12,7 +12,6 @@ from pipelines.evaluate.methods import Method
 from pipelines.evaluate.plan import EvaluationPlan, join_manifests
 from pipelines.evaluate.rows import FAILED, MISSING
 from pipelines.evaluate.sets import EvaluationSet
-from pipelines.evaluate.source_settings import rigs_of_sets
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
 from pipelines.fuse.plan import plan_fuse
@@ -78,7 +77,7 @@ def _fuse_with(
     settings |= sources.config.model_dump() | {"rig": None}
     if sources.rigs is not None:
         settings["rig"] = f"{out}.rig.json"
-        rigs = rigs_of_sets(sources.rigs, [one.name for one in plan.sets])
+        rigs = sources.rigs.below([one.name for one in plan.sets])
         storage.write_bytes(settings["rig"], rigs.to_json().encode())
     fuse_config = FuseConfig(
         source=folder.manifest,

@@ -12,7 +12,7 @@ from pipelines.archive.rows import milliseconds_since
 from pipelines.errors.failures import Row, fail
 from pipelines.evaluate.detection.detect import Detector, DetectorConfig, load_detector
 from pipelines.evaluate.rows import FAILED, FETCHED, OK, measured_schema
-from pipelines.sources.preparation import Preparation
+from pipelines.sources.preparation import AS_THEY_ARE, Preparation
 from pipelines.storage import objects as storage
 from pipelines.storage.schema_version import SCHEMA_VERSION
 from upfusion.baselines import BASELINES, COPIES
@@ -42,10 +42,10 @@ class MeasureActor:
         on_gpu: bool,
         detector: tuple[DetectorConfig, bytes] | None = None,
         max_pixels: int = MAX_PIXELS,
-        preparation: Preparation | None = None,
+        preparation: Preparation = AS_THEY_ARE,
     ) -> None:
         torch.set_num_threads(threads)
-        self.preparation = preparation or Preparation()
+        self.preparation = preparation
         self.metrics = metrics
         self.max_pixels = max_pixels
         self.device = torch.device("cuda" if on_gpu else "cpu")

@@ -10,7 +10,6 @@ from pipelines.sources.ranges import Limits, Ranges, sample_ranges
 from pipelines.sources.settings import SourceSettings, find_rigs, settings_of_job
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim
-from upfusion.registration.rig_set import RigSet
 
 
 def settle_sources(config: EvaluateConfig, methods: list[Method], pairs: pa.Table) -> SourceSettings:
@@ -48,11 +47,3 @@ def _kept(out: str, given: SourceFields) -> Ranges:
         side: ranges.get(side, {}) if before[f"range_{side}"] == getattr(given, f"range_{side}") else {}
         for side in "ab"
     }
-
-
-def rigs_of_sets(rigs: RigSet, sets: list[str]) -> RigSet:
-    """Return the rigs for ids that begin with the name of their set, as those of the evaluation's own fuse jobs do."""
-    if rigs.per is None:
-        return rigs
-    per = str(int(rigs.per) + 1) if rigs.per.isdigit() else f"*/{rigs.per}"
-    return RigSet({f"{name}/{camera}": rig for name in sets for camera, rig in rigs.rigs.items()}, per)

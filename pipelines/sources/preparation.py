@@ -52,3 +52,7 @@ class Preparation:
         """Decode one file whose partner is gone, in its range and palette, at its own size; raises ImageError."""
         name = side.upper()
         return to_side(read_source(data, name, max_pixels), name, getattr(self.options, side)).pixels
+
+
+AS_THEY_ARE = Preparation()
+"""Files as they are stored, registered and on their full scales."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.base import JobConfig
 from pipelines.config.fields import (
     MAX_FILE_MB,
     Allow,
@@ -20,6 +19,7 @@ from pipelines.config.fields import (
     Words,
     to_bytes,
 )
+from pipelines.sources.config import SourceFields
 from upfusion.augmentation import AUGMENTATIONS
 from upfusion.image_guard import MAX_PIXELS
 from upfusion.presets import PARTS, PRESETS
@@ -33,7 +33,7 @@ LIKE_THE_PAPER = "; the paper's by default"
 SMALLEST_CROP, SMALLEST_FIDELITY_CROP = 16, 41  # the second: one window at VIF's coarsest scale
 
 
-class TrainConfig(JobConfig):
+class TrainConfig(SourceFields):
     """All options of a training job; the defaults are the paper's where it gives a value."""
 
     data: tuple[str, ...] = Field(

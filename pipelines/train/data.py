@@ -29,6 +29,7 @@ from pipelines.archive.splits import TRAIN, VAL, split_of
 from pipelines.cluster.dataset import add_tasks, begin_with
 from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.errors.failures import FAILURE, STORE_LOST, Row, fail
+from pipelines.sources.preparation import AS_THEY_ARE, Preparation
 from pipelines.storage import objects as storage
 from pipelines.train.config import SMALLEST_CROP, TrainConfig
 from upfusion.counted import counted
@@ -111,10 +112,16 @@ def check_known(pairs: TrainingPairs, data: str, config: TrainConfig) -> Trainin
     return pairs
 
 
-def check_pairs(found: pa.Table, config: TrainConfig, on_progress: Callable[[int, int], None]) -> TrainingPairs:
+def check_pairs(
+    found: pa.Table,
+    config: TrainConfig,
+    on_progress: Callable[[int, int], None],
+    preparation: Preparation = AS_THEY_ARE,
+) -> TrainingPairs:
     """Read and decode every pair on the cluster, so that none fails hours into the run."""
     blocks = [found.slice(start, PAIRS_A_BLOCK) for start in range(0, found.num_rows, PAIRS_A_BLOCK)]
-    check = partial(_check, crop=config.crop, max_bytes=config.max_bytes, max_pixels=config.max_pixels)
+    limits = {"max_bytes": config.max_bytes, "max_pixels": config.max_pixels}
+    check = partial(_check, crop=config.crop, preparation=preparation, **limits)
     graph = add_tasks(begin_with(blocks), check)
     checked = []
     on_progress(0, found.num_rows)
@@ -156,12 +163,13 @@ def _smaller_crops(bad: list[Row]) -> str:
     return f"; --crop {crop} takes those that are too small" if crop >= SMALLEST_CROP else ""
 
 
-def _check(pairs: pa.Table, crop: int, max_bytes: int, max_pixels: int) -> pa.Table:
+def _check(pairs: pa.Table, crop: int, preparation: Preparation, max_bytes: int, max_pixels: int) -> pa.Table:
     """Return the size and SHA-256s of every pair in a block, or why it is unusable."""
     fetched = fetch(pairs.select(MANIFEST_SCHEMA.names), max_bytes)
     digests = [[_sha256(row["a_file"]), _sha256(row["b_file"])] for row in fetched]
     rows = pairs.to_pylist()
-    for row, seen, (a_sha256, b_sha256) in zip(rows, decode(fetched, max_pixels).to_pylist(), digests, strict=True):
+    decoded = decode(fetched, max_pixels, preparation.options, preparation.register).to_pylist()
+    for row, seen, (a_sha256, b_sha256) in zip(rows, decoded, digests, strict=True):
         row |= {name: seen[name] for name in ("error_code", "error")}
         row |= {"a_sha256": a_sha256, "b_sha256": b_sha256, "width": None, "height": None}
         if seen["a"]:

@@ -23,8 +23,10 @@ from pipelines.cluster.ray_cluster import Cluster
 from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.errors.redaction import redact_values
+from pipelines.sources.ranges import Limits, kept_ranges, sample_ranges, with_ranges
+from pipelines.sources.settings import SourceSettings, find_rigs
 from pipelines.storage import objects as storage
-from pipelines.storage.ownership import digest_of, is_claimed, write_claim
+from pipelines.storage.ownership import digest_of, is_claimed, read_claim, write_claim
 from pipelines.storage.parquet import read_table, write_table
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
 from pipelines.tracking.mlflow_client import ONE_MINUTE, mlflow_retry_limits
@@ -59,6 +61,8 @@ class TrainPlan:
     start: Checkpoint
     teacher: Checkpoint | None
     found: pa.Table
+    sources: SourceSettings
+    """How the files of every pair become A and B."""
     run: dict[str, Any]
 
 
@@ -102,10 +106,12 @@ def plan_train(config: TrainConfig) -> TrainPlan:
         start = read_checkpoint(folder.start) if resumes else make_start(config)
         teacher = find_teacher(config, folder, start)
         found = find_pairs(config)
+        sources = _settle_sources(config, folder, found)
     except UsageError:
         raise
     except (OSError, ImportError, ValueError) as error:
         raise UsageError(storage.redact(str(error))) from error
+    result |= {} if sources.rigs is None else {"rig": sources.rigs.digest()}
     run = {
         "digest": digest_of(result),
         "result": result,
@@ -120,7 +126,16 @@ def plan_train(config: TrainConfig) -> TrainPlan:
             raise UsageError(f"{folder.uri} holds checkpoints/ but no run.json; choose another --out")
     except OSError as error:
         raise UsageError(f"--out {folder.uri} cannot be used: {storage.redact(str(error))}") from error
-    return TrainPlan(config, start, teacher, found, redact_values(run))
+    return TrainPlan(config, start, teacher, found, sources, with_ranges(redact_values(run), sources.ranges))
+
+
+def _settle_sources(config: TrainConfig, folder: RunFolder, found: pa.Table) -> SourceSettings:
+    """Return how pairs are prepared; a run that resumes keeps the ranges that it began with."""
+    limits = Limits(config.max_bytes, config.max_pixels)
+    ranges = sample_ranges(found, config, kept_ranges(read_claim(folder.uri)), limits)
+    rigs = find_rigs(config, found)
+    # Ids begin with the name of their root.
+    return SourceSettings(config, ranges, rigs and rigs.below(found["root"].unique().to_pylist()))
 
 
 def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:
@@ -173,7 +188,7 @@ def _claim(plan: TrainPlan, folder: RunFolder, listener: Listener) -> TrainingPa
     """Read the pairs of a resumed run, or check those of a new one and claim its folder."""
     if storage.exists(folder.data):
         return check_known(TrainingPairs(read_table(folder.data)), folder.data, plan.config)
-    pairs = check_pairs(plan.found, plan.config, listener.on_check)
+    pairs = check_pairs(plan.found, plan.config, listener.on_check, plan.sources.preparation)
     refuse_bad(pairs, plan.config)
     try:
         write_claim(folder.uri, plan.run)
@@ -197,6 +212,7 @@ def _job(plan: TrainPlan, folder: RunFolder, pairs: TrainingPairs, steps: int, t
         train_pairs=pairs.of(TRAIN),
         val_pairs=pairs.of(VAL),
         texts=_embed_prompts(plan, pairs),
+        preparation=plan.sources.preparation,
         provenance=_provenance(plan, pairs),
         threads=threads,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.errors.failures import Row
+from pipelines.sources.preparation import Preparation
 from pipelines.train.config import TrainConfig
 from upfusion.checkpoint import Provenance
 
@@ -27,6 +28,8 @@ class TrainJob:
     val_pairs: Sequence[Row]
     texts: dict[tuple[str, str | None], list[float]]
     """Embeddings by task and prompt of the pair."""
+    preparation: Preparation
+    """How the files of a pair become A and B."""
     provenance: Provenance
     """Provenance of the models, without the fields that depend on the step."""
     threads: int

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pipelines.errors.failures import Row
 from pipelines.train.crops import Crop, CropRules, EpochSampler
-from pipelines.train.disk_cache import GIGABYTE, ImageCache
+from pipelines.train.disk_cache import GIGABYTE
+from pipelines.train.prepared import PairReader
 from upfusion.color import luma
-from upfusion.images import MAX_PIXELS, decode_image
 
 STEPS_AHEAD = 4
 
@@ -37,9 +37,8 @@ class Sample:
 class LumaCache:
     """An LRU cache of decoded pairs in memory, with a size limit."""
 
-    def __init__(self, files: ImageCache, gigabytes: float, max_pixels: int = MAX_PIXELS) -> None:
-        self._files = files
-        self._max_pixels = max_pixels
+    def __init__(self, pairs: PairReader, gigabytes: float) -> None:
+        self._pairs = pairs
         self._limit = int(gigabytes * GIGABYTE)
         self._held: OrderedDict[str, Lumas] = OrderedDict()
         self._size = 0
@@ -52,7 +51,8 @@ class LumaCache:
             if name in self._held:
                 self._held.move_to_end(name)
                 return self._held[name]
-        lumas = self._decode(pair, "a"), self._decode(pair, "b")
+        a, b = self._pairs.read(pair)
+        lumas = luma(a).astype(np.float16), luma(b).astype(np.float16)
         with self._lock:
             if name not in self._held:
                 self._held[name] = lumas
@@ -60,10 +60,6 @@ class LumaCache:
             while self._size > self._limit:
                 self._size -= _bytes_of(self._held.popitem(last=False)[1])
         return lumas
-
-    def _decode(self, pair: Row, side: str) -> NDArray[np.float16]:
-        data = self._files.read(pair[f"{side}_uri"], pair[f"{side}_sha256"])
-        return luma(decode_image(data, self._max_pixels).pixels).astype(np.float16)
 
 
 class CropLoader:

@@ -12,10 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.errors.failures import Row
-from pipelines.train.disk_cache import ImageCache
+from pipelines.train.prepared import PairReader
 from upfusion.checkpoint import Checkpoint
 from upfusion.color import Pixels, luma8
-from upfusion.images import MAX_PIXELS, decode_image
 from upfusion.metrics import measure
 from upfusion.model import FusionModel, Precision
 from upfusion.panels import join_panels
@@ -36,15 +35,13 @@ class Validator:
         self,
         pairs: Sequence[Row],
         texts: dict[tuple[str, str | None], Tensor],
-        files: ImageCache,
+        reader: PairReader,
         precision: Precision,
-        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._pairs = pairs
         self._texts = texts
-        self._files = files
+        self._reader = reader
         self._precision: Precision = precision
-        self._max_pixels = max_pixels
 
     def validate(
         self, checkpoint: Checkpoint, device: torch.device, drawn: frozenset[str]
@@ -54,10 +51,7 @@ class Validator:
         measured: Measured = {}
         pictures: dict[str, bytes] = {}
         for pair in self._pairs:
-            a, b = (
-                decode_image(self._files.read(pair[f"{side}_uri"], pair[f"{side}_sha256"]), self._max_pixels).pixels
-                for side in ("a", "b")
-            )
+            a, b = self._reader.read(pair)
             fused = model.fuse_batch([a], [b], self._texts[pair["task"], pair["prompt"]][None])[0]
             values = measure(_luma8(a, device), _luma8(b, device), _luma8(fused, device), METRICS)
             measured[pair["pair_id"]] = {name: values[name][0] for name in METRICS}

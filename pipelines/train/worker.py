@@ -26,6 +26,7 @@ from pipelines.train.guides import GuideRules
 from pipelines.train.job_spec import TrainJob
 from pipelines.train.loader import CropLoader, LumaCache, Sample
 from pipelines.train.log import read_log, write_log
+from pipelines.train.prepared import PairReader
 from pipelines.train.state import Best, read_state, write_state
 from pipelines.train.validation import BEST_BY, TRIPTYCHS, Measured, Validator, mean_of
 from upfusion.checkpoint import Checkpoint, Provenance, parse_checkpoint
@@ -59,7 +60,7 @@ class Worker:
         network = self.start.build_network()
         self.learner = Learner(network, config.recipe(job.steps), prepare_model(network), self._teacher())
         self.texts = {key: torch.tensor(text) for key, text in job.texts.items()}
-        files = ImageCache(config.disk_cache, config.cache_folder)
+        reader = PairReader(ImageCache(config.disk_cache, config.cache_folder), job.preparation, config.max_pixels)
         rules = CropRules(
             side=config.crop,
             half_scale_prob=config.halved,
@@ -71,10 +72,10 @@ class Worker:
         )
         self.guides = GuideRules(phrases=config.phrases, wishes=config.random_wishes, seed=config.seed)
         self.phrases = load_phrase_bank(self.start.config.text_encoder or "") if config.phrases else None
-        lumas = LumaCache(files, config.memory_cache, config.max_pixels)
+        lumas = LumaCache(reader, config.memory_cache)
         self.loader = CropLoader(job.train_pairs, rules, config.batch, lumas, config.loaders)
         mine = job.val_pairs[self.rank :: self.workers]
-        self.validator = Validator(mine, self.texts, files, config.precision, config.max_pixels)
+        self.validator = Validator(mine, self.texts, reader, config.precision)
         self.drawn = frozenset(pair["pair_id"] for pair in job.val_pairs[:TRIPTYCHS])
         self.best: Best | None = None
         self.log: list[dict[str, Any]] = []

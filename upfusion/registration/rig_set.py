@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,13 @@ class RigSet:
         """Return the camera that a pair belongs to, and its rig; None where it has none."""
         camera = camera_of(pair_id, self.per)
         return camera, self.rigs.get(camera)
+
+    def below(self, folders: Collection[str]) -> "RigSet":
+        """Return the same rigs for ids that begin with one of these folders more."""
+        if self.per is None:
+            return self
+        per = str(int(self.per) + 1) if self.per.isdigit() else f"*/{self.per}"
+        return RigSet({f"{folder}/{camera}": rig for folder in folders for camera, rig in self.rigs.items()}, per)
 
     def digest(self) -> str:
         """Return a digest of everything that changes a warped pixel."""

@@ -177,7 +177,7 @@ def test_sources_of_two_sizes_fail_every_fusion_of_their_pair_and_no_other(image
     block = pa.concat_tables([work(images / "other", "fused", "mean"), work(images, "fused", pair_id="2")])
     rows = MeasureActor(CHOSEN, torch.get_num_threads(), on_gpu=False)(fetch_fusions(block)).to_pylist()
     assert [row["error_code"] for row in rows] == ["size_mismatch", "size_mismatch", None]
-    assert rows[1]["error"] == f"{images}/other/b.png is 48x60 pixels, A is 60x48"
+    assert "A is 60x48, B is 48x60 pixels" in rows[1]["error"]
 
 
 def test_a_metric_that_breaks_fails_its_row_alone(images, monkeypatch):

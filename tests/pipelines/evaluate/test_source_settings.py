@@ -11,16 +11,13 @@ from pipelines.evaluate.detection.detection import _read_people
 from pipelines.evaluate.folder import EvaluationFolder
 from pipelines.evaluate.job import evaluate
 from pipelines.evaluate.plan import EvaluationPlan, plan_evaluation
-from pipelines.evaluate.source_settings import rigs_of_sets
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
 from pipelines.storage.parquet import read_table
-from tests.pipelines.thermal import TRUTH, write_rig, write_thermal
+from tests.pipelines.thermal import write_rig, write_thermal
 from tests.stages import run_stages
 from tests.upfusion.registration.scenes import SIZE
-from upfusion.registration.rig import Rig
-from upfusion.registration.rig_set import RigSet
 
 METRICS = ("ssim", "en")
 
@@ -84,13 +81,6 @@ def test_ranges_stay_as_a_set_grows_and_are_sampled_anew_for_another_option(tmp_
     assert plan_of(tmp_path, tmp_path / "new", "mean").sources.ranges != first.sources.ranges
     other = plan_of(tmp_path, tmp_path / "out", "mean", range_b="percent:1:99")
     assert other.sources.ranges["b"] != first.sources.ranges["b"]
-
-
-def test_a_rig_for_each_camera_of_a_set() -> None:
-    rigs = RigSet({"cam3": Rig(SIZE, SIZE, TRUTH)}, "1")
-    assert rigs_of_sets(rigs, ["night"]).of("night/cam3/0001")[1] is rigs.rigs["cam3"]
-    by_pattern = RigSet({"site1/cam3": Rig(SIZE, SIZE, TRUTH)}, "site?/cam*")
-    assert rigs_of_sets(by_pattern, ["night"]).of("night/site1/cam3/0001")[1] is by_pattern.rigs["site1/cam3"]
 
 
 def test_boxes_move_along_with_a(archive: Path, tmp_path: Path) -> None:

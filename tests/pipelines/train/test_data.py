@@ -7,6 +7,7 @@ import pytest
 from pipelines.archive.splits import TRAIN, VAL
 from pipelines.errors.exceptions import JobStoppedError, UsageError
 from pipelines.errors.failures import STORE_LOST
+from pipelines.sources.preparation import Preparation
 from pipelines.train.config import TrainConfig
 from pipelines.train.data import TrainingPairs, _check, check_known, check_pairs, find_pairs, refuse_bad, stop_if_lost
 from tests.archives import make_archive, make_pair
@@ -198,7 +199,7 @@ def test_a_run_resumes_with_pairs_that_lie_where_it_was_told_alone(uri, settings
 def test_images_larger_than_the_limits_cannot_be_used(tmp_path, limit):
     make_archive(tmp_path / "set", 1)
     config = config_of(tmp_path / "set", val_share=0, crop=32)
-    limits = {"max_pixels": config.max_pixels, "max_bytes": config.max_bytes}
+    limits = {"max_pixels": config.max_pixels, "max_bytes": config.max_bytes, "preparation": Preparation()}
     found = find_pairs(config)
     assert _check(found, 32, **limits)["error_code"].to_pylist() == [None]
     assert _check(found, 32, **limits | limit)["error_code"].to_pylist() == ["too_large"]

@@ -7,6 +7,7 @@ import pytest
 from pipelines.train.crops import CropRules
 from pipelines.train.disk_cache import ChangedError, ImageCache
 from pipelines.train.loader import CropLoader, LumaCache
+from pipelines.train.prepared import PairReader
 from tests.archives import make_archive
 from upfusion.color import luma
 from upfusion.images import read_image
@@ -29,7 +30,7 @@ def row_of(folder: Path, name: str) -> dict:
 
 
 def loader_of(pairs, batch=3, gigabytes=1.0, threads=2) -> CropLoader:
-    return CropLoader(pairs, RULES, batch, LumaCache(ImageCache(0), gigabytes), threads)
+    return CropLoader(pairs, RULES, batch, LumaCache(PairReader(ImageCache(0)), gigabytes), threads)
 
 
 def drawn(loader, first, last, workers):
@@ -60,7 +61,7 @@ def test_an_epoch_has_every_pair_once_whatever_the_batch(pairs):
 def test_lumas_are_those_of_the_files_with_and_without_a_cache(pairs):
     expected = luma(read_image(pairs[0]["a_uri"]))
     for gigabytes in (0.0, 1.0):
-        cache = LumaCache(ImageCache(0), gigabytes)
+        cache = LumaCache(PairReader(ImageCache(0)), gigabytes)
         for _ in range(2):
             a, b = cache.read(pairs[0])
             assert np.abs(a - expected).max() < 0.0003
@@ -69,7 +70,7 @@ def test_lumas_are_those_of_the_files_with_and_without_a_cache(pairs):
 
 def test_the_cache_keeps_what_was_used_last_within_its_size(pairs):
     two = 2 * 2 * 64 * 48 * 2 / 1e9
-    cache = LumaCache(ImageCache(0), two)
+    cache = LumaCache(PairReader(ImageCache(0)), two)
     first = cache.read(pairs[0])
     cache.read(pairs[1])
     assert cache.read(pairs[0]) is first

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipelines.checkpoints.read import read_model
 from pipelines.train.disk_cache import ImageCache
+from pipelines.train.prepared import PairReader
 from pipelines.train.validation import METRICS, Validator, mean_of
 from tests.archives import make_archive
 from upfusion.color import luma8
@@ -32,7 +33,7 @@ def rows(tmp_path_factory):
 def test_pairs_are_measured_as_the_fuse_job_measures_them_and_drawn(rows):
     checkpoint, _ = read_model("tiny")
     texts = {("ir_visible", None): checkpoint.prompts["ir_visible"].embedding}
-    validator = Validator(rows, texts, ImageCache(0), "fp32")
+    validator = Validator(rows, texts, PairReader(ImageCache(0)), "fp32")
     measured, pictures = validator.validate(checkpoint, torch.device("cpu"), frozenset({"street_001"}))
 
     assert list(measured) == ["street_000", "street_001"]

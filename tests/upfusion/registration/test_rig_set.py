@@ -54,3 +54,12 @@ def test_rigs_by_camera_and_back() -> None:
 def test_what_is_no_set_is_refused(text: str) -> None:
     with pytest.raises(RigError):
         RigSet.from_json(text)
+
+
+def test_rigs_of_cameras_one_folder_deeper() -> None:
+    rig = Rig((320, 240), (320, 240), np.eye(3))
+    by_level = RigSet({"cam3": rig}, "1").below(["night", "day"])
+    assert by_level.of("night/cam3/0001") == ("night/cam3", rig)
+    assert by_level.of("dusk/cam3/0001")[1] is None
+    assert RigSet({"site1/cam3": rig}, "site?/cam*").below(["night"]).of("night/site1/cam3/0001")[1] is rig
+    assert RigSet.single(rig).below(["night"]).of("night/0001")[1] is rig
