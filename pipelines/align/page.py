@@ -8,10 +8,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from pipelines.align.pictures import as_jpeg, checkerboards, residuals
 from pipelines.errors.escaping import printable
 from pipelines.rigs.estimate import Estimated
 from pipelines.rigs.load import Viewed
+from pipelines.rigs.pictures import as_jpeg, checkerboards, residuals
 from pipelines.storage import objects as storage
 from upfusion.registration.estimate import pooled_score
 from upfusion.registration.rig import Rig

@@ -40,6 +40,8 @@ EXTREMES = 3  # pairs shown from each end of the headline metric
 FAILURES_LISTED = 200
 UNPAIRED_LISTED = 200
 WORST_ALIGNED = 10
+BOARDS = 3
+RIGS_LISTED = 20
 # Missing columns are read as null, so one schema covers every subset of metrics.
 SCHEMA = output_schema(tuple(METRICS))
 NARROW_NAMES = [
@@ -81,18 +83,21 @@ def write_report(dest: str, may_read: MayRead = allow_all, price: Price | None =
     headline = next((name for name in HEADLINES if name in measured), next(iter(measured), None))
     is_image = pc.is_null(rows["recording"]).to_numpy()
     sources = FusedSources(dest, run, may_read)
+    groups = [
+        (title, [_shown_pair(file_of[index], rows, index, sources) for index in indices])
+        for title, indices in _choose_pairs(rows, ok & is_image, [metric for metric, _ in measured.values()])
+    ]
+    recordings = show_recordings(Destination(dest), run, rows, headline, sources)
     page = render(
         TEMPLATE,
         dest=dest,
         run=run,
         written=datetime.now(UTC),
         totals=sum_up(rows, ok),
-        groups=[
-            (title, [_shown_pair(file_of[index], rows, index, sources) for index in indices])
-            for title, indices in _choose_pairs(rows, ok & is_image, [metric for metric, _ in measured.values()])
-        ],
+        groups=groups,
         dial=[_shown_pair(file_of[index], rows, index, sources) for index in find_dial(rows, ok & is_image, file_of)],
-        recordings=show_recordings(Destination(dest), run, rows, headline, sources),
+        recordings=recordings,
+        rig=_rig(groups, recordings, sources),
         histograms=[histogram(metric, values) for metric, values in measured.values()],
         undefined=group_undefined(_undefined(rows.filter(pa.array(ok)), run, measured)),
         plot=(PLOT_WIDTH, PLOT_HEIGHT),
@@ -180,6 +185,18 @@ def _shown_pair(file: str, rows: pa.Table, index: int, sources: FusedSources) ->
     a, b = sources.pictures(row)
     row["images"] = {"A": a, "B": b, "F": fused_picture(row, sources.may_read)}
     return row
+
+
+def _rig(
+    groups: list[tuple[str, list[dict[str, Any]]]], recordings: dict[str, Any], sources: FusedSources
+) -> dict[str, Any] | None:
+    """Return what the page shows of the rigs: each in a line, and some pairs before and after; None without rigs."""
+    if sources.rigs is None:
+        return None
+    chosen = [pair for _, pairs in groups for pair in pairs][:BOARDS]
+    boards = [*(sources.boards_of(pair) for pair in chosen), *(one["boards"] for one in recordings["shown"])]
+    rigs = [(camera, rig.describe()) for camera, rig in list(sources.rigs.rigs.items())[:RIGS_LISTED]]
+    return {"rigs": rigs, "count": len(sources.rigs.rigs), "boards": [board for board in boards if board][:BOARDS]}
 
 
 def _failures(rows: pa.Table, ok: np.ndarray) -> list[dict[str, Any]]:

@@ -108,11 +108,18 @@ class _Shown:
         fused_at = _Fused(joined, frames[0]["seconds"] if frames else 0.0)
         charts = [chart for column in (self.headline, "flicker") if column for chart in self._chart(frames, column)]
         strip = [self._still(moment, link, fused_at) for moment in _spread(frames, STRIP)]
-        worst = [
+        worst: list[dict[str, Any]] = [
             {"title": title, "moments": [self._sources(moment, about, link, fused_at) for moment in moments]}
             for title, moments in self._worst(frames)
         ]
-        kept = {"name": name, "segments": len(segments), "failed": len(segments) - len(fused), "frames": len(frames)}
+        boards = next((moment.pop("boards") for group in worst for moment in group["moments"]), None)
+        kept = {
+            "boards": boards,
+            "name": name,
+            "segments": len(segments),
+            "failed": len(segments) - len(fused),
+            "frames": len(frames),
+        }
         return kept | {
             "about": about,
             "video": self._video(name),
@@ -189,10 +196,18 @@ class _Shown:
     def _sources(self, moment: Moment, about: Row, link: str | None, fused_at: _Fused) -> Row:
         a = self._source(about.get("a_uri"), moment.seconds)
         b = self._source(about.get("b_uri"), moment.b_seconds)
-        a, b = self.sources.frames(about.get("recording", ""), a, b)
+        name = about.get("recording", "")
+        boards = None if a is None or b is None else self.sources.boards(name, a, b)
+        a, b = self.sources.frames(name, a, b)
         pictures = {"A": a, "B": b, "F": self._fused(moment, fused_at)}
         shown = {key: None if pixels is None else _picture(pixels, WORST_SIDE) for key, pixels in pictures.items()}
-        return {"seconds": moment.seconds, "value": moment.value, "pictures": shown, "link": _at(link, moment)}
+        return {
+            "seconds": moment.seconds,
+            "value": moment.value,
+            "pictures": shown,
+            "boards": boards,
+            "link": _at(link, moment),
+        }
 
     def _fused(self, moment: Moment, fused_at: _Fused) -> Pixels | None:
         if fused_at.uri is None:  # not joined, as in an unfinished job

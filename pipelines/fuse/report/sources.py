@@ -9,17 +9,24 @@ from typing import Any, Literal
 from PIL import Image
 
 from pipelines.archive.allowlist import MayRead
+from pipelines.archive.load import SourceError, read_sources
 from pipelines.errors.exceptions import UsageError
+from pipelines.rigs.pictures import as_jpeg, checkerboards
 from pipelines.sources.preparation import Preparation
 from pipelines.sources.settings import settings_of_run
 from pipelines.storage import objects as storage
+from upfusion.cameras.ranges import Values
 from upfusion.color import Pixels
 from upfusion.image_guard import PILLOWS_LIMIT
 from upfusion.images import decode_image, to_8_bits
+from upfusion.registration.rig_set import RigSet
+from upfusion.registration.views import view
 
 LONG_SIDE = 960  # pixels
 Picture = dict[str, Any]
 """`src`, `size` and `uri` of a picture, or `error` and `uri` where there is none."""
+Boards = dict[str, str]
+"""`before` and `after`, as data URIs, and the `name` of the pair."""
 
 
 class FusedSources:
@@ -28,8 +35,10 @@ class FusedSources:
     def __init__(self, dest: str, run: Mapping[str, Any], may_read: MayRead) -> None:
         self.may_read = may_read
         self.preparation: Preparation | None = None
+        self.rigs: RigSet | None = None
         with suppress(UsageError, ValueError):  # rig.json is gone, or the settings are those of another version
-            self.preparation = settings_of_run(dest, run).preparation
+            settings = settings_of_run(dest, run)
+            self.preparation, self.rigs = settings.preparation, settings.rigs
 
     def pair(self, row: Mapping[str, Any]) -> tuple[Pixels, Pixels] | None:
         """Return A and B of a row as they were fused, None where that is no longer possible; raises OSError."""
@@ -44,6 +53,25 @@ class FusedSources:
             return a, b
         row = {"pair_id": name, "task": None, "a_uri": name, "b_uri": name, "error_code": None, "error": None}
         return self.preparation.frames(row, a, b) or (a, b)
+
+    def boards(self, name: str, a: Values, b: Values) -> Boards | None:
+        """Return A and B `(H, W)` or `(H, W, 3)` as checkerboards before and after their rig; None without one."""
+        rig = None if self.rigs is None else self.rigs.of(name)[1]
+        if rig is None:
+            return None
+        before, after = (as_jpeg(board) for board in checkerboards(rig, (view(a), view(b))))
+        return {"name": name, "before": before, "after": after}
+
+    def boards_of(self, row: Mapping[str, Any]) -> Boards | None:
+        """Return the same of a row; None where a source is gone, too."""
+        files = [_read(row[side], self.may_read) for side in ("a_uri", "b_uri")]
+        if self.rigs is None or not all(isinstance(file, bytes) for file in files):
+            return None
+        try:
+            a, b = read_sources(_with_files(row, *files), PILLOWS_LIMIT)  # type: ignore[arg-type]
+            return self.boards(row["pair_id"], a.values, b.values)
+        except (SourceError, ValueError):
+            return None
 
     def pictures(self, row: Mapping[str, Any]) -> tuple[Picture, Picture]:
         """Return pictures of A and B of a row; of one whose partner is gone, without the rig."""

@@ -12,6 +12,7 @@ from pipelines.archive.allowlist import allow_all
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
 from pipelines.fuse.plan import plan_fuse
+from pipelines.fuse.report.page import write_report
 from pipelines.fuse.report.sources import FusedSources
 from pipelines.fuse.report.triptych import draw_triptychs
 from pipelines.storage.ownership import read_claim
@@ -76,3 +77,15 @@ def test_without_its_rig_nothing_is_shown_as_if_it_had_been_fused_so(out: Path) 
     sources = FusedSources(str(out / "elsewhere"), run, allow_all)
     assert [set(picture) for picture in sources.pictures(row)] == [{"error", "uri"}] * 2
     assert sources.pair(row) is None
+
+
+def test_the_report_shows_a_and_b_before_and_after_the_rig(out: Path) -> None:
+    page = Path(write_report(str(out))).read_text()
+    section = page[page.index('id="rig"') : page.index('id="metrics"')]
+    assert "B 320x240 onto A 320x240" in section
+    assert section.count("Checkerboard of A and B of 000") == 2
+    sources, row = sources_of(out)
+    boards = sources.boards_of(row)
+    assert boards is not None
+    assert boards["before"] != boards["after"]
+    assert sources.boards_of(row | {"b_uri": str(out / "gone.png")}) is None
