@@ -1,6 +1,7 @@
 """A long recording: memory over time, killed and continued, and its speed beside that of the same frames as images.
 
     python benchmarks/footage.py [SECONDS] [FRAMES A SECOND]
+    python benchmarks/footage.py speed      # 640x480 with `nano`: frames/s of the whole job, start included and not
 
 Runs the console command as a user does, four times in processes of their own: undisturbed, killed half way and
 continued, and on the same frames as pairs of PNG. No metrics, so that the network and the streams around it are what is
@@ -23,11 +24,15 @@ from pipelines.demo.street import draw_moment
 from pipelines.demo.street.video import write_video
 
 WIDTH, HEIGHT, LOOP = 64, 48, 20
+SPEED_SIZE, SPEED_SECONDS, SPEED_RATE = (640, 480), (10, 40), 25
 SAMPLE_SECONDS = 2.0
 
 
 def main() -> None:
     """Draw, fuse in every way and print the figures."""
+    if sys.argv[1:2] == ["speed"]:
+        _measure_speed()
+        return
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 600
     rate = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     with tempfile.TemporaryDirectory() as name:
@@ -49,6 +54,25 @@ def main() -> None:
         print(f"the joined recording {'equals' if same else 'DIFFERS FROM'} the undisturbed one byte for byte")
 
 
+def _measure_speed() -> None:
+    """Fuse a short and a long recording with `nano`; the difference has no start in it."""
+    frames, spent = [], []
+    for seconds in SPEED_SECONDS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            loop = [draw_moment(7, n / 5, *SPEED_SIZE) for n in range(50)]
+            for side, sensor in enumerate(("visible", "infrared")):
+                file = folder / "film" / sensor / "street.mp4"
+                file.parent.mkdir(parents=True)
+                write_video(file, [loop[n // 5 % 50][side] for n in range(seconds * SPEED_RATE)], SPEED_RATE)
+            frames.append(seconds * SPEED_RATE)
+            spent.append(_run(folder, "film", "out", options=("--model", "nano"))[0])
+        print(
+            f"{frames[-1]} frames: {spent[-1]:.1f} s, {frames[-1] / spent[-1]:.1f} frames/s, start included", flush=True
+        )
+    print(f"beyond the start: {(frames[1] - frames[0]) / (spent[1] - spent[0]):.1f} frames/s")
+
+
 def _draw(folder: Path, seconds: int, rate: int) -> int:
     loop = [draw_moment(7, n / rate, WIDTH, HEIGHT) for n in range(LOOP * rate)]
     frames = [loop[n % len(loop)] for n in range(seconds * rate)]
@@ -64,8 +88,10 @@ def _draw(folder: Path, seconds: int, rate: int) -> int:
     return len(frames)
 
 
-def _run(folder: Path, source: str, out: str, kill_at: int | None = None) -> tuple[float, list[int]]:
-    command = [sys.executable, "-m", "jobs.fuse", str(folder / source), "--out", str(folder / out)]
+def _run(
+    folder: Path, source: str, out: str, kill_at: int | None = None, options: tuple[str, ...] = ()
+) -> tuple[float, list[int]]:
+    command = [sys.executable, "-m", "jobs.fuse", str(folder / source), "--out", str(folder / out), *options]
     began, memory = time.monotonic(), list[int]()
     job = subprocess.Popen([*command, "--metrics", "none", "--no-tracking"], stdout=subprocess.DEVNULL)
     while job.poll() is None:
