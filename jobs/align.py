@@ -11,7 +11,7 @@ from pipelines.align.config import AlignConfig
 
 
 @job_command(AlignConfig, name="align", positional=("source",))
-def command(config: AlignConfig, verbose: bool) -> int:  # noqa: ARG001
+def command(config: AlignConfig, verbose: bool) -> int:
     """Estimate the transform from B's pixels to A's for two cameras of one rig, from images or recordings.
 
     Writes the rig as JSON, and a page that shows A and B before and after. Refuses pairs that do not show the same
@@ -21,16 +21,16 @@ def command(config: AlignConfig, verbose: bool) -> int:  # noqa: ARG001
     with Terminal(stderr=True).status("getting ready") as status:
         from pipelines.align.job import align
 
-        outcome = align(config, status.update)
+        outcome = align(config, status.update, verbose=verbose)
     console = Terminal()
-    for camera, rig in outcome.estimated.rigs.rigs.items():
+    for camera, rig in outcome.rigs.rigs.items():
         description = escape(rig.describe())
         console.print(f"[bold]{escape(camera) or 'Rig':9s}[/] {description}", highlight=False, soft_wrap=True)
-    for camera, why in outcome.estimated.refused.items():
+    for camera, why in outcome.refused.items():
         console.print(f"[yellow]{escape(camera) or 'rest':9s}[/] {escape(why)}", highlight=False, soft_wrap=True)
     for heading, text in {"File": outcome.file, "Page": outcome.page}.items():
         console.print(f"[bold]{heading:9s}[/] {escape(text)}", highlight=False, soft_wrap=True)
-    return EXIT_SOME_FAILED if outcome.estimated.refused else EXIT_OK
+    return EXIT_SOME_FAILED if outcome.refused else EXIT_OK
 
 
 if __name__ == "__main__":

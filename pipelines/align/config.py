@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from pipelines.archive.config import ArchiveConfig
-from pipelines.config.fields import MaxPixels
+from pipelines.config.fields import MaxPixels, RunnerChoice, RuntimeOnly
 from pipelines.rigs.config import PerCamera
 from upfusion.image_guard import MAX_PIXELS
 
@@ -18,4 +18,12 @@ class AlignConfig(PerCamera, ArchiveConfig):
     offset: str = Field(
         "0", description="Of recordings: seconds that B's clock began after A's, or 'auto' (see `upfusion fuse`)."
     )
+    runner: RuntimeOnly[RunnerChoice] = Field(
+        "auto",
+        description="inline estimates one camera after the other in this process; ray many at once, on the cluster of "
+        "RAY_ADDRESS or a Ray of this machine. auto is inline for a few cameras where there is no cluster to join.",
+    )
     max_pixels: MaxPixels = MAX_PIXELS
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        return [("SOURCE", self.source), ("--out", self.out)]

@@ -1,6 +1,7 @@
 """The page of a rig: what it does, how sure it is, and pictures that show it; one self-contained file."""
 
 import functools
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,37 +10,36 @@ import jinja2
 import numpy as np
 
 from pipelines.errors.escaping import printable
-from pipelines.rigs.estimate import Estimated
 from pipelines.rigs.load import Viewed
 from pipelines.rigs.pictures import as_jpeg, checkerboards, residuals
 from pipelines.storage import objects as storage
 from upfusion.registration.estimate import pooled_score
 from upfusion.registration.rig import Rig
+from upfusion.registration.rig_set import RigSet
 
 _SHOWN = 3
 _WORST = 3
 _FOR_RESIDUALS = 16
 
 
-def write_page(uri: str, source: str, estimated: Estimated) -> None:
-    """Write the page of an archive's rigs."""
-    cameras = [camera_of_page(name, rig, list(estimated.pairs[name])) for name, rig in estimated.rigs.rigs.items()]
-    page = _template().render(
-        source=source, cameras=cameras, refused=dict(estimated.refused), written=datetime.now(UTC)
-    )
+def write_page(
+    uri: str, source: str, rigs: RigSet, shown: Mapping[str, Mapping[str, Any]], refused: Mapping[str, str]
+) -> None:
+    """Write the page of an archive's rigs; `shown` is what `describe_camera` gives of each."""
+    cameras = [
+        {"name": name, "rig": rig, "description": rig.describe(), **shown[name]} for name, rig in rigs.rigs.items()
+    ]
+    page = _template().render(source=source, cameras=cameras, refused=dict(refused), written=datetime.now(UTC))
     storage.write_bytes(uri, page.encode("utf-8", "replace"))
 
 
-def camera_of_page(name: str, rig: Rig, pairs: list[Viewed]) -> dict[str, Any]:
-    """Return what the page shows of one rig."""
+def describe_camera(rig: Rig, pairs: Sequence[Viewed]) -> dict[str, Any]:
+    """Return what the page shows of one rig and the pairs it was estimated from, as JSON values."""
     scored = sorted(((pooled_score([one.views], rig.matrix, rig.field), one) for one in pairs), key=lambda s: s[0])
     best = [one for _, one in reversed(scored)][:_SHOWN]
     image, cells = residuals(rig, [one.views for one in pairs][:_FOR_RESIDUALS])
     lengths = np.hypot(cells.displacement[:, 0], cells.displacement[:, 1])
     return {
-        "name": name,
-        "rig": rig,
-        "description": rig.describe(),
         "pairs": [_shown(rig, one) for one in best],
         "worst": [(score, _shown(rig, one)) for score, one in scored[:_WORST]] if len(pairs) > _SHOWN else [],
         "residual": as_jpeg(image),

@@ -120,6 +120,10 @@ class InlineRunner:
 
         return InlineGraph(made(), graph.max_block_bytes)
 
+    def results(self, graph: InlineGraph) -> Iterator[pa.Table]:
+        """Run a graph and yield its blocks."""
+        yield from graph.blocks
+
     def run_to_end(
         self, build: Callable[[], Built | None], on_progress: Callable[[Progress], None], unit: str = "pairs"
     ) -> None:

@@ -178,6 +178,10 @@ class Cluster:
         """Append a stage that runs in actors made with `arguments`."""
         return dataset.add_actors(graph, stage, workers, **arguments)
 
+    def results(self, graph: dataset.Graph) -> Iterator[pa.Table]:
+        """Run a graph and yield its blocks."""
+        yield from graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
     def run_to_end(
         self, build: Callable[[], Built | None], on_progress: Callable[[Progress], None], unit: str = "pairs"
     ) -> None:

@@ -3,7 +3,7 @@
 A stage is a function, or a class, from a block of rows to blocks. Nothing here imports Ray, which takes seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -91,6 +91,9 @@ class Runner(Protocol):
         self, graph: Any, stage: Callable[..., Callable[[pa.Table], pa.Table]], workers: Workers, **arguments: Any
     ) -> Any:
         """Append a stage that is made once per worker with `arguments`."""
+
+    def results(self, graph: Any) -> Iterator[pa.Table]:
+        """Run a graph and yield the blocks that come out of it, for results that fit into this process."""
 
     def run_to_end(
         self, build: Callable[[], Built | None], on_progress: Callable[[Progress], None], unit: str = "pairs"

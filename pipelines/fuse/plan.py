@@ -20,8 +20,8 @@ from pipelines.fuse.footage.rig_frames import sample_pairs
 from pipelines.fuse.guide import Guide
 from pipelines.fuse.ranges import settle_ranges
 from pipelines.rigs.config import AUTO
-from pipelines.rigs.estimate import PAIRS, estimate_rigs
-from pipelines.rigs.load import read_rigs
+from pipelines.rigs.estimate import PAIRS, estimate_rig_of, settle
+from pipelines.rigs.load import by_camera, read_rigs
 from pipelines.rigs.register import Register
 from pipelines.sources.ranges import Ranges, pair_options, with_ranges
 from pipelines.storage import objects as storage
@@ -31,6 +31,7 @@ from pipelines.tracking.run import check_tracking
 from upfusion.cameras.pair_options import PairOptions
 from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
+from upfusion.registration.rig import Rig, RigError
 from upfusion.registration.rig_set import RigSet
 from upfusion.version import __version__
 
@@ -116,7 +117,7 @@ def plan_fuse(
     _check_balances(config, method, found.pairs)
     result = config.result_settings() | {"model": method.digest, "metrics_version": METRICS_VERSION}
     result |= _colors_of_tasks(config.guide, found.pairs) if method.has_color_rule else {}
-    rigs = find_rigs(config, found.pairs)
+    rigs = find_rigs(config, found.pairs, on_activity)
     result |= {} if rigs is None else {"rig": rigs.digest()}
     run: dict[str, Any] = {
         "digest": digest_of(result),
@@ -133,7 +134,9 @@ def plan_fuse(
     return Plan(config, method, found, texts, rigs, with_ranges(redact_values(run), ranges))
 
 
-def find_rigs(config: FuseConfig, pairs: pa.Table) -> RigSet | None:
+def find_rigs(
+    config: FuseConfig, pairs: pa.Table, on_activity: Callable[[str], None] = lambda _: None
+) -> RigSet | None:
     """Read the rigs, or estimate them: once per destination, which keeps them. Raises UsageError."""
     if config.rig is None:
         return None
@@ -147,7 +150,19 @@ def find_rigs(config: FuseConfig, pairs: pa.Table) -> RigSet | None:
             return read_rigs(kept, pairs)
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
-    return estimate_rigs(sample_pairs(pairs, config, PAIRS), config.per).rigs
+    return _estimate_rigs(config, pairs, on_activity)
+
+
+def _estimate_rigs(config: FuseConfig, pairs: pa.Table, on_activity: Callable[[str], None]) -> RigSet:
+    rigs: dict[str, Rig] = {}
+    refused: dict[str, str] = {}
+    for camera, chosen in by_camera(pairs, PAIRS, config.per).items():
+        on_activity(f"estimating the rig{f' of {camera}' if camera else ''}")
+        try:
+            rigs[camera] = estimate_rig_of(sample_pairs(chosen, config, PAIRS))
+        except RigError as error:
+            refused[camera] = str(error)
+    return settle(rigs, refused, config.per)
 
 
 def _colors_of_tasks(guide: Guide, pairs: pa.Table) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 
 from pipelines.archive.formats import is_recording
 from pipelines.archive.load import SourceError, read_sources
 from pipelines.errors.exceptions import UsageError
+from pipelines.errors.failures import Row
 from pipelines.errors.redaction import redact
 from pipelines.storage import objects as storage
 from upfusion.image_guard import MAX_PIXELS, quiet_pillow
@@ -22,6 +24,7 @@ from upfusion.registration.views import PairOfViews, view
 
 HEAD = 1 << 16
 _TOGETHER = 8
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -58,24 +61,32 @@ def read_rigs(place: str, pairs: pa.Table) -> RigSet:
         raise UsageError(f"--rig {error}") from error
 
 
-def spread(pairs: pa.Table, count: int, per: str | None = None) -> dict[str, list[dict[str, str]]]:
-    """Choose pairs of images spread evenly over an archive, `count` per camera at most."""
-    rows = pairs.select(["pair_id", "a_uri", "b_uri", "task"]).to_pylist()
-    by_camera: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        if not is_recording(row["a_uri"]) and not is_recording(row["b_uri"]):
-            by_camera.setdefault(camera_of(row["pair_id"], per), []).append(row)
-    return {camera: _evenly(of_camera, count) for camera, of_camera in sorted(by_camera.items())}
+def by_camera(pairs: pa.Table, count: int, per: str | None = None) -> dict[str, pa.Table]:
+    """Return some pairs of each camera: `count` pairs of images, and as many of recordings, at most, evenly spread."""
+    rows: dict[str, tuple[list[int], list[int]]] = {}
+    columns = (pairs[name].to_pylist() for name in ("pair_id", "a_uri", "b_uri"))
+    for number, (pair_id, *uris) in enumerate(zip(*columns, strict=True)):
+        images, recordings = rows.setdefault(camera_of(pair_id, per), ([], []))
+        (recordings if any(map(is_recording, uris)) else images).append(number)
+    chosen = {camera: [*_evenly(images, count), *_evenly(others, count)] for camera, (images, others) in rows.items()}
+    return {camera: pairs.take(chosen[camera]) for camera in sorted(chosen)}
 
 
-def load_views(pairs: Sequence[dict[str, str]], max_pixels: int = MAX_PIXELS) -> list[Viewed]:
+def spread(pairs: pa.Table, count: int) -> list[Row]:
+    """Choose pairs of images spread evenly over an archive, `count` at most."""
+    rows: list[Row] = pairs.select(["pair_id", "a_uri", "b_uri", "task"]).to_pylist()
+    images = [row for row in rows if not is_recording(row["a_uri"]) and not is_recording(row["b_uri"])]
+    return _evenly(images, count)
+
+
+def load_views(pairs: Sequence[Row], max_pixels: int = MAX_PIXELS) -> list[Viewed]:
     """Fetch, decode and reduce pairs of images, a few at a time; what cannot be read is left out."""
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda pair: _view_of(pair, max_pixels), pairs))
     return [one for one in found if one is not None]
 
 
-def _view_of(pair: dict[str, str], max_pixels: int) -> Viewed | None:
+def _view_of(pair: Row, max_pixels: int) -> Viewed | None:
     a_file, b_file = storage.read_many([pair["a_uri"], pair["b_uri"]])
     if not isinstance(a_file, bytes) or not isinstance(b_file, bytes):
         return None
@@ -88,14 +99,14 @@ def _view_of(pair: dict[str, str], max_pixels: int) -> Viewed | None:
     return Viewed(pair["pair_id"], (a, b))
 
 
-def _evenly(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
+def _evenly(rows: list[Item], count: int) -> list[Item]:
     if len(rows) <= count:
         return rows
     return [rows[round(number * (len(rows) - 1) / max(1, count - 1))] for number in range(count)]
 
 
 def _sizes_of_first(pairs: pa.Table) -> tuple[Size, Size]:
-    for row in spread(pairs, 1).get("", []):
+    for row in spread(pairs, 1):
         try:
             a, b = (image_size(storage.read_bytes(row[side])) for side in ("a_uri", "b_uri"))
         except (ImageError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Frames of recordings, spread over their time, that a rig is estimated from."""
+"""What the rig of a camera is estimated from: pairs of images, and frames spread over the time of recordings."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -11,57 +11,44 @@ from pipelines.errors.failures import Row
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.footage.container import RecordingError
 from pipelines.fuse.footage.frames import Source, open_source
-from pipelines.fuse.footage.segments import cut_recording
+from pipelines.fuse.footage.segments import find_offset
 from pipelines.fuse.footage.sync import tolerance
-from pipelines.rigs.estimate import sample
-from pipelines.rigs.load import Viewed
+from pipelines.rigs.load import Viewed, load_views, spread
 from upfusion.images import ImageError
-from upfusion.registration.camera_names import camera_of
 from upfusion.registration.views import PairOfViews, view
+
+RECORDINGS = 16
+"""At most so many recordings of a camera are opened."""
+RECORDINGS_WITH_OFFSETS = 4
+"""As many where offsets are estimated: each decodes up to two minutes of both sides."""
 
 _DEFAULT_SECONDS = 60.0
 """Of a recording that does not say how long it is, so much is looked at."""
 
 
-def recordings_of(pairs: pa.Table) -> list[Row]:
-    """Return the pairs of an archive that are recordings."""
-    return [row for row in pairs.to_pylist() if is_recording(row["a_uri"]) or is_recording(row["b_uri"])]
+def sample_pairs(pairs: pa.Table, config: FuseConfig, count: int) -> list[Viewed]:
+    """Load pairs of images and frames of recordings, spread over the pairs of one camera, `count` of either at most.
 
-
-def sample_pairs(pairs: pa.Table, config: FuseConfig, count: int) -> dict[str, list[Viewed]]:
-    """Load pairs of images and frames of recordings, spread over an archive, `count` of either per camera at most."""
-    sampled = sample(pairs, count, config.per, config.max_pixels)
-    for camera, frames in sample_recordings(pairs, config, count).items():
-        sampled[camera] = [*sampled.get(camera, []), *frames]
-    return sampled
-
-
-def sample_recordings(pairs: pa.Table, config: FuseConfig, count: int) -> dict[str, list[Viewed]]:
-    """Load frames of recordings at moments spread over them, `count` per camera at most, B's at A's time.
-
-    A recording that cannot be read, or whose offset is not found, is left out.
+    What cannot be read, or has no offset, is left out.
     """
-    by_camera: dict[str, list[Row]] = {}
-    for row in recordings_of(pairs):
-        by_camera.setdefault(camera_of(row["pair_id"], config.per), []).append(row)
-    sampled = {}
-    for camera, rows in sorted(by_camera.items()):
-        chosen = rows[:: max(1, len(rows) // count)][:count]
-        each = max(1, count // len(chosen))
-        sampled[camera] = [one for row in chosen for one in _frames_of(row, config, each)]
-    return sampled
+    return [*load_views(spread(pairs, count), config.max_pixels), *_sample_recordings(pairs, config, count)]
+
+
+def _sample_recordings(pairs: pa.Table, config: FuseConfig, count: int) -> list[Viewed]:
+    rows = [row for row in pairs.to_pylist() if is_recording(row["a_uri"]) or is_recording(row["b_uri"])]
+    most = min(count, RECORDINGS if config.offset_seconds is not None else RECORDINGS_WITH_OFFSETS)
+    chosen = rows[:: -(-len(rows) // most)] if rows else []
+    return [one for row in chosen for one in _frames_of(row, config, -(-count // len(chosen)))][:count]
 
 
 def _frames_of(row: Row, config: FuseConfig, count: int) -> Iterable[Viewed]:
-    cut = cut_recording(row, config)
-    if cut.failure is not None:
-        return []
-    offset, found = float(cut.rows[0]["offset_s"]), []
+    found = []
     with suppress(RecordingError, OSError, av.FFmpegError, ImageError), ExitStack() as stack:
         a, b = (
             stack.enter_context(open_source(row[side], config.max_pixels, config.frame_rate))
             for side in ("a_uri", "b_uri")
         )
+        offset = find_offset(a, b, config).seconds
         start = max(0.0, offset)
         end = min(a.video.seconds or _DEFAULT_SECONDS, (b.video.seconds or _DEFAULT_SECONDS) + offset)
         for number in range(count):

@@ -49,6 +49,21 @@ def cut_recording(pair: Row, config: FuseConfig) -> Cut:
     return Cut([whole], (code, redact(sentence)))
 
 
+def find_offset(a: Source, b: Source, config: FuseConfig) -> Offset:
+    """Return by how much B's clock started later: as given, or estimated from motion; raises RecordingError."""
+    if config.offset_seconds is not None:
+        return Offset(config.offset_seconds, 1.0)
+    interval = min(a.video.interval, b.video.interval)
+    found = estimate_offset(motion_energy(a), motion_energy(b), interval)
+    if found is None or found.confidence < LEAST_CONFIDENCE:
+        finding = (
+            "no motion common to both" if found is None else f"{found.seconds:+.2f} s, but with a confidence of only "
+        )
+        finding += "" if found is None else f"{found.confidence:.2f} (at least {LEAST_CONFIDENCE} is needed)"
+        raise RecordingError("not_synchronised", f"--offset auto found {finding}; give it explicitly: --offset SECONDS")
+    return found
+
+
 def segment_id(recording: str, number: int) -> str:
     """Return the id of a segment; ids sort by time."""
     return f"{recording}/segment_{number:05d}"
@@ -75,14 +90,13 @@ def cut_times(video: VideoInfo, keys: list[int], nominal: float) -> list[int]:
 
 
 def _cut(whole: Row, a: Source, b: Source, config: FuseConfig) -> list[Row]:
-    seconds = config.offset_seconds
-    offset = Offset(seconds, 1.0) if seconds is not None else _find_offset(a, b)
+    offset = find_offset(a, b, config)
     keys = _key_frames(a) if isinstance(a, Recording) else []
     cuts = _within(cut_times(a.video, keys, config.segment_seconds), a.video, b.video, offset.seconds)
     ends = [*cuts[1:], None]
     about = {
         "offset_s": offset.seconds,
-        "offset_confidence": offset.confidence if seconds is None else None,
+        "offset_confidence": offset.confidence if config.offset_seconds is None else None,
     }
     return [
         whole | about | {"pair_id": segment_id(whole["recording"], number), "start_pts": start, "end_pts": end}
@@ -100,18 +114,6 @@ def _within(cuts: list[int], a: VideoInfo, b: VideoInfo, offset: float) -> list[
         and (b.seconds is None or a.seconds_at(start) < b.seconds + offset + slack)
     ]
     return [cuts[0], *kept[1:]]
-
-
-def _find_offset(a: Source, b: Source) -> Offset:
-    interval = min(a.video.interval, b.video.interval)
-    found = estimate_offset(motion_energy(a), motion_energy(b), interval)
-    if found is None or found.confidence < LEAST_CONFIDENCE:
-        finding = (
-            "no motion common to both" if found is None else f"{found.seconds:+.2f} s, but with a confidence of only "
-        )
-        finding += "" if found is None else f"{found.confidence:.2f} (at least {LEAST_CONFIDENCE} is needed)"
-        raise RecordingError("not_synchronised", f"--offset auto found {finding}; give it explicitly: --offset SECONDS")
-    return found
 
 
 def _key_frames(recording: Recording) -> list[int]:

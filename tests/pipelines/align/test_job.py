@@ -105,8 +105,8 @@ def test_a_rig_for_each_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         write_pairs(tmp_path / "in" / camera, unregistered(1, TRUTH if camera == "cam3" else np.eye(3), first=3))
     write_pairs(tmp_path / "in" / "cam9", [(scene(0)[0], scene(100)[1])])
     outcome = align(AlignConfig(source=str(tmp_path / "in"), out=str(tmp_path / "rigs.json"), per="1"))
-    assert set(outcome.estimated.rigs.rigs) == {"cam3", "cam7"}
-    assert set(outcome.estimated.refused) == {"cam9"}
+    assert set(outcome.rigs.rigs) == {"cam3", "cam7"}
+    assert set(outcome.refused) == {"cam9"}
     rows = rows_of(tmp_path / "in", tmp_path / "out", rig=str(tmp_path / "rigs.json"))
     codes = {row["pair_id"]: row["error_code"] for row in rows}
     assert codes == {"cam3/000": None, "cam7/000": None, "cam9/000": "rig_mismatch"}

@@ -47,7 +47,7 @@ def test_blocks_pass_all_stages_in_order_and_an_actor_is_made_once():
     with InlineRunner() as runner:
         graph = runner.begin_with([ids("a", "b"), ids("c")], max_block_bytes=1)
         graph = runner.add_actors(runner.add_tasks(graph, split), Numbered, WORKERS, start=10)
-        rows = [row for block in graph.blocks for row in block.to_pylist()]
+        rows = [row for block in runner.results(graph) for row in block.to_pylist()]
     assert [(row["pair_id"], row["block"]) for row in rows] == [("a", 11), ("b", 12), ("c", 13)]
 
 

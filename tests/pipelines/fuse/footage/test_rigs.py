@@ -8,10 +8,12 @@ import pytest
 
 from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.fuse.config import FuseConfig
+from pipelines.fuse.footage import rig_frames
 from pipelines.fuse.footage.frames import open_source
 from pipelines.fuse.footage.rig_frames import sample_pairs
 from pipelines.fuse.footage.segment_actor import SegmentActor
-from pipelines.rigs.estimate import estimate_rigs
+from pipelines.rigs.estimate import estimate_rig_of
+from pipelines.rigs.load import by_camera
 from pipelines.rigs.register import Register
 from tests.pipelines.fuse.footage.job import TEXTS, TINY, Job
 from tests.recordings import write_recording
@@ -72,6 +74,24 @@ def test_a_rig_is_estimated_from_frames_spread_over_time(films: tuple[Path, Path
     pair = {"pair_id": "cam", "a_uri": str(films[0]), "b_uri": str(films[1]), "task": "ir_visible", "prompt": None}
     config = FuseConfig(source="in", out=str(tmp_path))
     sampled = sample_pairs(pa.Table.from_pylist([pair], MANIFEST_SCHEMA), config, 2)
-    assert [one.pair_id for one in sampled[""]] == ["cam at 0.1 s", "cam at 0.2 s"]
-    rig = estimate_rigs(sampled, None).rigs.rigs[""]
+    assert [one.pair_id for one in sampled] == ["cam at 0.1 s", "cam at 0.2 s"]
+    rig = estimate_rig_of(sampled)
     assert distance(TRUTH, rig.matrix, SIZE, SIZE) < 0.3
+
+
+@pytest.mark.parametrize(("offset", "opened"), [("0", 16), ("auto", 4)])
+def test_few_recordings_of_many_are_opened_spread_over_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: str, opened: int
+) -> None:
+    rows = [
+        {"pair_id": f"cam{n:03d}", "a_uri": f"/in/a/{n:03d}.mp4", "b_uri": f"/in/b/{n:03d}.mp4", "task": "ir_visible"}
+        for n in range(1000)
+    ]
+    seen: list[tuple[str, int]] = []
+    monkeypatch.setattr(rig_frames, "_frames_of", lambda row, _, count: seen.append((row["pair_id"], count)) or [])
+    table = pa.Table.from_pylist(rows, MANIFEST_SCHEMA)
+    (chosen,) = by_camera(table, 32).values()
+    assert chosen.num_rows == 32
+    sample_pairs(chosen, FuseConfig(source="in", out=str(tmp_path), offset=offset), 32)
+    assert [count for _, count in seen] == [32 // opened] * opened
+    assert (seen[0][0], seen[-1][0] > "cam700") == ("cam000", True)
