@@ -58,8 +58,8 @@ def align(
     on_progress("looking for pairs")
     found = discover(config, recordings=True)
     cameras = by_camera(found.pairs, config.pairs, config.per)
-    many = len(cameras) > 1
-    on_progress(f"estimating {counted(len(cameras), 'rig')} from up to {counted(config.pairs, 'pair')} {'each' * many}")
+    each = " each" if len(cameras) > 1 else ""
+    on_progress(f"estimating {counted(len(cameras), 'rig')} from up to {counted(config.pairs, 'pair')}{each}")
     blocks = [
         pairs.append_column(OF_A_CAMERA.field("camera"), pa.array([camera] * pairs.num_rows, pa.string()))
         for camera, pairs in cameras.items()
