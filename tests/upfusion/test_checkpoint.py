@@ -102,12 +102,12 @@ def test_the_network_has_the_weights_and_is_ready_to_use(checkpoint: Checkpoint)
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("nothing left", "is not an upfusion checkpoint"),
-        ("other bytes", "is not an upfusion checkpoint"),
-        ("the header cut", "is truncated: 1000 bytes"),
-        ("the end cut", "is a damaged or truncated checkpoint"),
-        ("one bit flipped", "was changed after it was written"),
-        ("one word of the card", "was changed after it was written"),
+        ("nothing left", "not .*checkpoint"),
+        ("other bytes", "not .*checkpoint"),
+        ("the header cut", "truncated.* 1000 "),
+        ("the end cut", "truncated"),
+        ("one bit flipped", "changed"),
+        ("one word of the card", "changed"),
     ],
 )
 def test_damaged_bytes_are_refused_by_name(checkpoint: Checkpoint, damage: str, reason: str) -> None:
@@ -120,13 +120,13 @@ def test_damaged_bytes_are_refused_by_name(checkpoint: Checkpoint, damage: str, 
         "one bit flipped": data[:-1] + bytes([data[-1] ^ 1]),
         "one word of the card": data.replace(b"Apache-2.0", b"Apache-9.0"),
     }[damage]
-    with pytest.raises(ValueError, match=rf"s3://models/mine\.safetensors {reason}"):
+    with pytest.raises(ValueError, match=rf"s3://models/mine\.safetensors.*{reason}"):
         parse_checkpoint(damaged, "s3://models/mine.safetensors")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"upfusion": "no JSON"}])
 def test_another_safetensors_file_is_refused_by_name(metadata: dict[str, str] | None) -> None:
-    with pytest.raises(ValueError, match="other is not an upfusion checkpoint"):
+    with pytest.raises(ValueError, match=r"other.*checkpoint"):
         parse_checkpoint(save({"weights.expand.bias": torch.zeros(1)}, metadata), "other")
 
 
@@ -142,18 +142,18 @@ def test_another_safetensors_file_is_refused_by_name(metadata: dict[str, str] | 
     ids=["deep", "deep inside", "no text", "a long number", "a list"],
 )
 def test_a_header_that_was_made_to_do_harm_is_refused_by_name(header: bytes) -> None:
-    with pytest.raises(ValueError, match="mine is not an upfusion checkpoint"):
+    with pytest.raises(ValueError, match=r"mine.*checkpoint"):
         parse_checkpoint(len(header).to_bytes(8, "little") + header, "mine")
 
 
 @pytest.mark.parametrize("size", [1 << 40, (1 << 64) - 1])
 def test_a_header_that_claims_to_be_huge_takes_no_memory(size: int) -> None:
-    with pytest.raises(ValueError, match="mine is truncated: 10 bytes"):
+    with pytest.raises(ValueError, match=r"mine.*truncated.* 10 "):
         parse_checkpoint(size.to_bytes(8, "little") + b"{}", "mine")
 
 
 def test_another_format_is_refused_with_both_versions(checkpoint: Checkpoint) -> None:
-    with pytest.raises(ValueError, match=rf"mine has checkpoint format 99; this version reads {FORMAT_VERSION}"):
+    with pytest.raises(ValueError, match=rf"mine.* 99\b.*\b{FORMAT_VERSION}\b"):
         parse_checkpoint(_with_header(checkpoint, format_version=99), "mine")
 
 
@@ -186,12 +186,10 @@ def test_a_configuration_of_an_earlier_version_is_read_and_written_as_of_this_on
 
 def test_weights_of_another_configuration_are_refused_with_what_differs(checkpoint: Checkpoint) -> None:
     wider = parse_checkpoint(_with_header(checkpoint, config=asdict(replace(CONFIG, channels=16))), "mine")
-    with pytest.raises(
-        ValueError, match=r"embed_a\.project\.weight has shape \(8, 1, 3, 3\) instead of \(16, 1, 3, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"embed_a\.project\.weight.*\(8, 1, 3, 3\).*\(16, 1, 3, 3\)"):
         wider.build_network()
     fewer = {name: tensor for name, tensor in checkpoint.weights.items() if name != "scpm.alpha"}
-    with pytest.raises(ValueError, match=r"scpm\.alpha is missing; stray is not known"):
+    with pytest.raises(ValueError, match=r"scpm\.alpha.*stray"):
         replace(checkpoint, weights=fewer | {"stray": torch.zeros(1)}).build_network()
 
 

@@ -1,5 +1,6 @@
 """The authors' checkpoint becomes ours; what it computes is compared in test_network.py."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -77,23 +78,22 @@ def test_what_does_not_belong_is_listed(authors: dict[str, Tensor]) -> None:
     del broken["refinement.0.attn.temperature"]
     broken["clip.logit_scale"] = torch.zeros(())
     broken["output.weight"] = torch.zeros(1, 17, 3, 3)
-    with pytest.raises(ValueError, match="not the weights of the authors' network") as caught:
+    with pytest.raises(ValueError, match="authors") as caught:
         convert(broken)
-    assert str(caught.value).splitlines()[1:] == [
-        "  clip.logit_scale is not known",
-        "  decoder.refinement.0.attention.temperature is missing",
-        "  decoder.output.weight has shape (1, 17, 3, 3) instead of (1, 16, 3, 3)",
-    ]
+    unknown, missing, other_shape = str(caught.value).splitlines()[1:]
+    assert unknown.split()[0] == "clip.logit_scale"
+    assert missing.split()[0] == "decoder.refinement.0.attention.temperature"
+    assert re.search(r"decoder\.output\.weight.*\(1, 17, 3, 3\).*\(1, 16, 3, 3\)", other_shape)
 
 
 def test_a_file_without_the_first_layer_is_refused(authors: dict[str, Tensor]) -> None:
-    with pytest.raises(ValueError, match="the shapes give no configuration: 'embed_a"):
+    with pytest.raises(ValueError, match="'embed_a"):
         convert({name: tensor for name, tensor in authors.items() if not name.startswith("patch_embed")})
 
 
 @pytest.mark.parametrize("found", [{}, {"AWF": 3}, {"epoch": 3, "optimizer": {}}, {"AWF": {"lr": 0.1}}])
 def test_a_file_of_something_else_is_refused(found: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected the weights under AWF or bare"):
+    with pytest.raises(ValueError, match="AWF"):
         convert(found)
 
 
@@ -101,7 +101,7 @@ def test_the_usual_factor_is_taken_where_it_fits_and_else_the_shortest() -> None
     assert _factor("retention", 0.7, [(8, 5)]) == 0.7
     assert _factor("expansion", 2.66, [(8, 16), (16, 32)]) == 2.0
     assert _factor("expansion", 2.66, [(48, 129), (384, 1036)]) == 2.7
-    with pytest.raises(ValueError, match="no expansion turns 8 into 16, 16 into 48 channels"):
+    with pytest.raises(ValueError, match=r"expansion.* 8 .*16, 16 .*48"):
         _factor("expansion", 2.66, [(8, 16), (16, 48)])
 
 

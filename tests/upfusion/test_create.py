@@ -73,7 +73,8 @@ def test_the_checkpoint_says_what_it_is(weights: Path, text_encoder: Path) -> No
     made = create_checkpoint("small", weights=weights, text_encoder=text_encoder)
     assert (made.name, made.config) == ("small", NETWORK)
     assert not made.provenance.trained
-    assert made.provenance.notes == ("random weights, but for the priors",)
+    (note,) = made.provenance.notes
+    assert "random" in note
 
 
 def test_the_checkpoint_survives_a_file_and_needs_nothing_else_then(weights: Path, text_encoder: Path) -> None:
@@ -104,9 +105,9 @@ def test_priors_come_from_a_cache_that_was_copied_here(tmp_path: Path, monkeypat
 
 
 def test_a_prior_that_cannot_be_had_is_named(weights: Path, text_encoder: Path) -> None:
-    with pytest.raises(PriorUnavailableError, match=f"ConvNeXt {CONVNEXT} was found neither"):
+    with pytest.raises(PriorUnavailableError, match=CONVNEXT):
         create_checkpoint("small", text_encoder=text_encoder)
-    with pytest.raises(PriorUnavailableError, match="text encoder small-test/none was found neither"):
+    with pytest.raises(PriorUnavailableError, match="small-test/none"):
         create_checkpoint("small", weights=weights)
 
 
@@ -137,9 +138,9 @@ def test_a_network_without_a_pretrained_prior_needs_no_weights(
 
 
 def test_weights_that_nothing_would_use_are_refused(weights: Path) -> None:
-    with pytest.raises(ValueError, match="the preset tiny starts from no pretrained ConvNeXt"):
+    with pytest.raises(ValueError, match=r"tiny.*ConvNeXt"):
         create_checkpoint("tiny", weights=weights)
-    with pytest.raises(ValueError, match="tiny holds its ConvNeXt"):
+    with pytest.raises(ValueError, match=r"tiny.*ConvNeXt"):
         upfusion.load("tiny", weights=weights)
 
 
@@ -161,19 +162,19 @@ def test_several_parts_are_left_out_together() -> None:
 
 
 def test_weights_of_a_part_that_is_left_out_are_refused(weights: Path) -> None:
-    with pytest.raises(ValueError, match="weights have no place in it"):
+    with pytest.raises(ValueError, match="weights"):
         create_checkpoint("small", weights=weights, without=("scpm",))
 
 
 @pytest.mark.parametrize("part", ["head", "residual", "channels"])
 def test_an_unknown_part_is_refused_with_the_known_ones(part: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown part '{part}'; known parts: scpm, gam, tcpm, text"):
+    with pytest.raises(ValueError, match=f"'{part}'.*scpm, gam, tcpm, text"):
         create_checkpoint("small", pretrained=False, without=("gam", part))
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_an_unknown_preset_is_refused_with_the_known_ones(pretrained: bool) -> None:
-    with pytest.raises(ValueError, match=r"unknown preset 'huge'; known presets: paper, base, tiny"):
+    with pytest.raises(ValueError, match=r"'huge'.*paper, base, tiny"):
         create_checkpoint("huge", pretrained=pretrained)
 
 
@@ -181,7 +182,7 @@ def test_a_model_to_train_is_loaded_and_fuses_nothing_yet(weights: Path, text_en
     model = upfusion.load("small", "cpu", weights=weights, text_encoder=text_encoder)
     assert torch.equal(model.network.scpm.prior.stem[0].weight, make_convnext()["stem.0.weight"])
     image = np.zeros((16, 16), np.uint8)
-    with pytest.raises(ValueError, match="the model small is untrained: it would give noise; use tiny, train it with"):
+    with pytest.raises(ValueError, match=r"small.*untrained.*tiny"):
         model.fuse(image, image, task="ct_mri")
     lumas = torch.rand(1, 1, 16, 16), torch.rand(1, 1, 16, 16)
     assert model.fuse_lumas(*lumas, model.guidance.embed("ct_mri")[None]).shape == (1, 1, 16, 16)

@@ -42,5 +42,5 @@ def test_one_frame_has_no_change():
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(ValueError, match="Expected A, B and F of one shape"):
+    with pytest.raises(ValueError, match="shape"):
         flicker(film(1, 2), film(1), film(1, 2))

@@ -134,7 +134,7 @@ def test_embeddings_of_two_encoders_are_not_mixed(bank: dict[str, Prompt], tmp_p
     foreign = write_clip(tmp_path / "foreign", make_clip(seed=1))
     found = Guidance(_checkpoint(bank), foreign)
     for _ in range(2):
-        with pytest.raises(ValueError, match=rf"{foreign} is not the one this model was made with \({CLIP}\)"):
+        with pytest.raises(ValueError, match=rf"{foreign}.*{CLIP}"):
             found.embed("ct_mri", "Keep the bone.")
     assert torch.equal(found.embed("ct_mri"), bank["ct_mri"].embedding)
 
@@ -142,7 +142,7 @@ def test_embeddings_of_two_encoders_are_not_mixed(bank: dict[str, Prompt], tmp_p
 def test_a_missing_encoder_is_named_only_when_it_is_needed(bank: dict[str, Prompt]) -> None:
     found = Guidance(_checkpoint(bank), NOWHERE)
     found.embed("ct_mri")
-    with pytest.raises(FileNotFoundError, match=f"no text encoder lies at {NOWHERE}"):
+    with pytest.raises(FileNotFoundError, match=str(NOWHERE)):
         found.embed("ct_mri", "Keep the bone.")
 
 
@@ -150,9 +150,9 @@ def test_where_nobody_knows_the_encoder_only_the_bank_is_used(bank: dict[str, Pr
     unknown = replace(NETWORK, text_encoder=None)
     found = Guidance(_checkpoint(bank, unknown), encoder)
     assert torch.equal(found.embed("ct_mri"), bank["ct_mri"].embedding)
-    with pytest.raises(ValueError, match="the text encoder of the model mine is unknown, so no prompt can be"):
+    with pytest.raises(ValueError, match=r"mine.*unknown"):
         found.embed("ct_mri", "Keep the bone.")
-    with pytest.raises(ValueError, match="the text encoder of the model mine is unknown"):
+    with pytest.raises(ValueError, match=r"mine.*unknown"):
         Guidance(_checkpoint({}, unknown), encoder).embed("ct_mri")
 
 
@@ -160,19 +160,19 @@ def test_where_nobody_knows_the_encoder_only_the_bank_is_used(bank: dict[str, Pr
 def test_a_network_without_text_gets_zeros_and_no_prompt(part: str) -> None:
     found = Guidance(_checkpoint({}, replace(NETWORK, **{part: False})), NOWHERE)
     assert torch.equal(found.embed("ct_mri"), torch.zeros(TEXT_DIM))
-    with pytest.raises(ValueError, match="the model mine takes no text, so a prompt has no meaning"):
+    with pytest.raises(ValueError, match=r"mine.*prompt"):
         found.embed("ct_mri", "general")
 
 
 @pytest.mark.parametrize("prompt", [None, "Keep the bone."])
 def test_an_unknown_task_is_refused_with_the_known_ones(bank: dict[str, Prompt], prompt: str | None) -> None:
-    with pytest.raises(ValueError, match=r"unknown task 'x_ray'; known tasks: ir_visible, ct_mri, .*sar_optical"):
+    with pytest.raises(ValueError, match=r"'x_ray'.*ir_visible, ct_mri, .*sar_optical"):
         Guidance(_checkpoint(bank), NOWHERE).embed("x_ray", prompt)
 
 
 @pytest.mark.parametrize("prompt", ["", " \n"])
 def test_an_empty_prompt_is_refused(bank: dict[str, Prompt], prompt: str) -> None:
-    with pytest.raises(ValueError, match="the prompt is empty; leave it out to use the built-in prompt of the task"):
+    with pytest.raises(ValueError, match=r"prompt.*empty"):
         Guidance(_checkpoint(bank), NOWHERE).embed("ct_mri", prompt)
 
 

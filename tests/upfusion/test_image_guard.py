@@ -74,7 +74,7 @@ def test_a_bomb_that_is_harmless_ends_in_time(kind):
     ids=["EPS", "TGA", "ICO", "PPM", "EPS with pixels"],
 )
 def test_formats_that_no_name_promises_are_not_opened(data):
-    with pytest.raises(ImageError, match="not an image that can be read") as refused:
+    with pytest.raises(ImageError) as refused:
         decode_image(data)
     assert refused.value.code == "not_an_image"
     assert format_of(data) is None
@@ -124,7 +124,7 @@ def test_only_scans_of_the_first_picture_count():
 
 
 def test_more_pixels_than_pillow_takes_are_refused_whatever_the_limit():
-    with pytest.raises(ImageError, match=f"exceeds limit of {PILLOWS_LIMIT} pixels"):
+    with pytest.raises(ImageError, match=str(PILLOWS_LIMIT)):
         decode_image(BAD["PNG that claims 4 billion pixels"][0](), 1 << 40)
     assert DEFAULT < PILLOWS_LIMIT == 2 * (Image.MAX_IMAGE_PIXELS or 0)
 

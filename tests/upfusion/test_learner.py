@@ -127,7 +127,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched() -> None
     learner.learn([batch_of(2)])
     before, bad = learner.weights(), batch_of(2)
     bad.a[0, 0, 0, 0] = math.nan
-    with pytest.raises(DivergedError, match="non-finite gradient in step 2"):
+    with pytest.raises(DivergedError, match=r"gradient.* 2"):
         learner.learn([bad])
     assert are_equal(learner.weights(), before)
     assert learner.step == 1

@@ -88,18 +88,18 @@ def test_tensors_and_floats_come_back_as_they_are_given(tiny: FusionModel) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        np.full(SIZE, 1.5),
-        np.full(SIZE, np.nan),
-        torch.full(SIZE, -0.1),
-        torch.zeros(*SIZE, 3),
-        np.zeros(SIZE, np.int32),
+        (np.full(SIZE, 1.5), r"\[0, 1\]"),
+        (np.full(SIZE, np.nan), r"\[0, 1\]"),
+        (torch.full(SIZE, -0.1), r"\[0, 1\]"),
+        (torch.zeros(*SIZE, 3), r"\(3, H, W\)"),
+        (np.zeros(SIZE, np.int32), "int32|8 or 16"),
     ],
     ids=["above 1", "NaN", "below 0", "channels last", "int32"],
 )
-def test_other_values_and_layouts_are_refused(tiny: FusionModel, wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"expected|floats must lie in \[0, 1\]"):
+def test_other_values_and_layouts_are_refused(tiny: FusionModel, wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         tiny.fuse(wrong, _scene(color=False))
 
 
@@ -115,7 +115,7 @@ def test_the_pairs_before_a_wrong_one_are_fused(tiny: FusionModel) -> None:
     a, b = _scene(color=True), _scene(color=False, seed=1)
     results = tiny.fuse_many([(a, b), (a[:20], b)])
     assert next(results).shape == a.shape
-    with pytest.raises(ValueError, match="sources differ in size"):
+    with pytest.raises(ValueError, match="size"):
         next(results)
 
 
@@ -172,7 +172,7 @@ def test_the_balance_leads_from_a_to_b(tiny: FusionModel) -> None:
 
 @pytest.mark.parametrize("balance", [-1.01, 2.0, float("nan")])
 def test_a_balance_outside_the_dial_is_refused(tiny: FusionModel, balance: float) -> None:
-    with pytest.raises(ValueError, match="balance: expected a number from -1"):
+    with pytest.raises(ValueError, match=r"balance.*-1"):
         tiny.fuse(_scene(color=True), _scene(color=False), balance=balance)
 
 
@@ -202,7 +202,7 @@ def test_a_batch_gives_what_single_pairs_give(tiny: FusionModel) -> None:
 
 def test_sizes_must_agree(tiny: FusionModel) -> None:
     a = np.zeros((40, 30), np.uint8)
-    with pytest.raises(ValueError, match="sources differ in size: A is 30x40, B is 40x30 pixels"):
+    with pytest.raises(ValueError, match=r"\bA\b.*30x40.*\bB\b.*40x30"):
         tiny.fuse(a, a.T)
 
 
@@ -216,7 +216,7 @@ def test_sizes_must_agree(tiny: FusionModel) -> None:
     ids=["four channels", "batch", "one row"],
 )
 def test_other_arrays_are_refused(tiny: FusionModel, image: Any) -> None:
-    with pytest.raises(ValueError, match=r"expected an array \(H, W\) or \(H, W, 3\) of 8 or 16 bits"):
+    with pytest.raises(ValueError, match=r"\(H, W\).*\(H, W, 3\)"):
         tiny.fuse(image, _scene(color=False))
 
 
@@ -234,7 +234,7 @@ def test_the_task_chooses_the_prompt(tiny: FusionModel) -> None:
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones(tiny: FusionModel) -> None:
-    with pytest.raises(ValueError, match=r"unknown task 'x_ray'; known tasks: ir_visible, ct_mri, .*sar_optical"):
+    with pytest.raises(ValueError, match=r"'x_ray'.*ir_visible, ct_mri, .*sar_optical"):
         tiny.fuse(_scene(color=False), _scene(color=False), task="x_ray")
 
 
@@ -279,21 +279,21 @@ def test_a_checkpoint_file_is_loaded(tiny: FusionModel, tmp_path: Path) -> None:
 
 
 def test_an_unknown_model_is_refused_with_what_there_is() -> None:
-    with pytest.raises(FileNotFoundError, match=r"no model 'huge': expected a checkpoint file or one of: .*tiny"):
+    with pytest.raises(FileNotFoundError, match=r"'huge'.*tiny"):
         upfusion.load("huge")
 
 
 def test_an_untrained_preset_has_a_network_and_fuses_nothing() -> None:
     base = upfusion.load("base", "cpu", pretrained=False)
     assert base.network.config == PRESETS["base"]
-    with pytest.raises(ValueError, match="base is untrained"):
+    with pytest.raises(ValueError, match=r"base.*untrained"):
         base.fuse_batch([_scene(color=False)], [_scene(color=False)], torch.rand(1, 512))
 
 
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(encode_image(_scene(color=True), "png"))
-    with pytest.raises(ValueError, match=r"photo\.png is not an upfusion checkpoint"):
+    with pytest.raises(ValueError, match=r"photo\.png.*checkpoint"):
         upfusion.load(path)
 
 

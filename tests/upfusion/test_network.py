@@ -300,7 +300,7 @@ def test_the_stem_throws_nothing_away() -> None:
 
 
 def test_texts_of_another_size_are_named() -> None:
-    with pytest.raises(ValueError, match=r"expected text embeddings \(B, T\) = \(2, 16\), got \(1, 16\)"):
+    with pytest.raises(ValueError, match=r"\(B, T\).*\(2, 16\).*\(1, 16\)"):
         _network(SMALL)(torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8), torch.rand(1, 16))
 
 
@@ -309,7 +309,7 @@ def test_texts_of_another_size_are_named() -> None:
     [((1, 1, 8, 8), (1, 1, 8, 16)), ((1, 3, 8, 8), (1, 3, 8, 8)), ((8, 8), (8, 8)), ((2, 1, 8, 8), (1, 1, 8, 8))],
 )
 def test_wrong_shapes_are_named(a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"expected two lumas \(B, 1, H, W\), got"):
+    with pytest.raises(ValueError, match=r"\(B, 1, H, W\)"):
         _network(SMALL)(torch.rand(a), torch.rand(b), torch.rand(1, 16))
 
 

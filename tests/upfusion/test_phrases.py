@@ -102,7 +102,7 @@ def test_an_encoder_without_a_bank_has_none() -> None:
 
 def test_a_bank_of_other_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phrase_bank, "PHRASES", {"one": Wish()})
-    with pytest.raises(ValueError, match=r"texts_sha256 is .*, expected .*make the phrase bank again"):
+    with pytest.raises(ValueError, match="texts_sha256"):
         load_phrase_bank(ENCODER)
 
 

@@ -19,7 +19,7 @@ def rows(count: int, value: int = 7) -> bytes:
 
 @pytest.mark.parametrize("count", [0, 1, 10, 19])
 def test_missing_rows_are_damage(count):
-    with pytest.raises(ImageError, match=r"end after|truncated") as refused:
+    with pytest.raises(ImageError) as refused:
         decode_image(png(WIDTH, HEIGHT, rows(count)))
     assert refused.value.code == "damaged_image"
 

@@ -42,7 +42,7 @@ def test_survives_json(name: str) -> None:
 
 
 def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(ValueError, match="does not know: from_the_future"):
+    with pytest.raises(ValueError, match="from_the_future"):
         NetworkConfig.from_dict({"channels": 8, "from_the_future": True})
 
 

@@ -89,7 +89,7 @@ def test_the_file_of_torchvision_fills_the_prior(prior: ConvNeXt, tmp_path: Path
 def test_another_width_is_refused_by_file_and_weight(tmp_path: Path) -> None:
     narrower = SemanticChannelPruning(8, 2, 0.7, 32, DEPTHS, (4, *WIDTHS[1:])).prior
     save_file(make_convnext(), tmp_path / "convnext.safetensors")
-    with pytest.raises(ValueError, match=r"convnext\.safetensors does not hold the weights of this (?s:.*)stem\.0\."):
+    with pytest.raises(ValueError, match=r"convnext\.safetensors(?s:.*)stem\.0\."):
         load_convnext(narrower, CONVNEXT, tmp_path / "convnext.safetensors")
 
 
@@ -97,7 +97,7 @@ def test_another_width_is_refused_by_file_and_weight(tmp_path: Path) -> None:
 def test_another_depth_is_refused_by_file(depths: tuple[int, ...], tmp_path: Path) -> None:
     other = SemanticChannelPruning(8, 2, 0.7, 32, depths, WIDTHS).prior
     save_file(make_convnext(), tmp_path / "convnext.safetensors")
-    with pytest.raises(ValueError, match=r"convnext\.safetensors does not hold the weights of this ConvNeXt"):
+    with pytest.raises(ValueError, match=r"convnext\.safetensors.*ConvNeXt"):
         load_convnext(other, CONVNEXT, tmp_path / "convnext.safetensors")
 
 
@@ -107,7 +107,7 @@ def test_another_size_in_the_authors_names_is_refused_by_file(
 ) -> None:
     other = SemanticChannelPruning(8, 2, 0.7, 32, depths, widths).prior
     (tmp_path / "convnext.pth").write_bytes(in_pickle({"model": in_authors_names(make_convnext())}))
-    with pytest.raises(ValueError, match=r"convnext\.pth does not hold the weights of this ConvNeXt"):
+    with pytest.raises(ValueError, match=r"convnext\.pth.*ConvNeXt"):
         load_convnext(other, CONVNEXT, tmp_path / "convnext.pth")
 
 
@@ -116,20 +116,20 @@ def test_another_size_in_the_authors_names_is_refused_by_file(
 )
 def test_a_file_of_something_else_is_refused_by_name(prior: ConvNeXt, content: object, tmp_path: Path) -> None:
     (tmp_path / "other.pth").write_bytes(in_pickle(content))
-    with pytest.raises(ValueError, match=r"other\.pth does not hold the weights of this ConvNeXt"):
+    with pytest.raises(ValueError, match=r"other\.pth.*ConvNeXt"):
         load_convnext(prior, CONVNEXT, tmp_path / "other.pth")
 
 
 def test_code_in_a_pickle_is_refused_and_not_run(prior: ConvNeXt, tmp_path: Path) -> None:
     (tmp_path / "convnext.pth").write_bytes(in_pickle({**make_convnext(), "more": Trap(tmp_path / "it-ran")}))
-    with pytest.raises(ValueError, match=r"convnext\.pth is not a file of weights, or holds more than tensors"):
+    with pytest.raises(ValueError, match=r"convnext\.pth.*tensors"):
         load_convnext(prior, CONVNEXT, tmp_path / "convnext.pth")
     assert not (tmp_path / "it-ran").exists()
 
 
 @pytest.mark.parametrize("name", ["nowhere.pth", "."])
 def test_where_no_file_lies_is_named(prior: ConvNeXt, name: str, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=f"no file of ConvNeXt weights lies at {tmp_path / name}"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / name)):
         load_convnext(prior, CONVNEXT, tmp_path / name)
 
 
@@ -148,11 +148,12 @@ def test_without_hub_and_cache_the_ways_out_are_named(prior: ConvNeXt, cache: Pa
     with pytest.raises(PriorUnavailableError) as caught:
         load_convnext(prior, "convnext_base.fb_in1k")
     assert time.monotonic() - began < 10
-    said = str(caught.value)
-    assert said.startswith("the pretrained ConvNeXt convnext_base.fb_in1k was found neither on the model hub")
-    assert f"({NO_HUB}) nor in its cache ({cache})" in said
-    for way in ("name its folder in HF_HUB_CACHE", "a local copy with --weights FILE", "use the preset tiny"):
-        assert way in said
+    message = str(caught.value)
+    assert "convnext_base.fb_in1k" in message
+    assert NO_HUB in message
+    assert str(cache) in message
+    for way in ("HF_HUB_CACHE", "--weights", "tiny"):
+        assert way in message
     assert caught.value.__cause__ is not None
     _assert_filled(prior, before)
 

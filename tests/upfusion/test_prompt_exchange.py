@@ -108,7 +108,7 @@ def test_a_model_fuses_otherwise_without_its_own_prompts(tiny: Checkpoint) -> No
 
 
 def test_an_unknown_exchange_is_refused_with_the_known_ones(tiny: Checkpoint) -> None:
-    with pytest.raises(ValueError, match="unknown exchange 'none'; known ones: right, general, wrong, noise"):
+    with pytest.raises(ValueError, match=r"'none'.*right, general, wrong, noise"):
         exchange_prompts(tiny, "none")
 
 
@@ -117,5 +117,5 @@ def test_a_model_without_prompts_has_none_to_exchange(tiny: Checkpoint, exchange
     textless = replace(tiny, name="mute", config=replace(PRESETS["tiny"], text=False))
     some = replace(tiny, name="mute", prompts={name: tiny.prompts[name] for name in ("general", "ct_mri")})
     for checkpoint in (textless, some, replace(tiny, name="mute", prompts={})):
-        with pytest.raises(ValueError, match="the model mute has no prompts of tasks that could be exchanged"):
+        with pytest.raises(ValueError, match=r"mute.*prompt"):
             exchange_prompts(checkpoint, exchange)

@@ -27,5 +27,5 @@ def test_a_metric_without_meaning_is_none() -> None:
 
 
 def test_images_of_different_sizes_are_refused_with_their_sizes() -> None:
-    with pytest.raises(ValueError, match="A is 56x40, B is 56x40, fused is 50x40"):
+    with pytest.raises(ValueError, match=r"\bA\b.*56x40.*\bB\b.*56x40.*50x40"):
         upfusion.measure(A, B, FUSED[:, :50])

@@ -107,31 +107,31 @@ def test_a_network_can_be_trained_with_an_embedding(tmp_path: Path) -> None:
 
 def test_a_folder_without_weights_is_refused_by_name(tmp_path: Path) -> None:
     (write_clip(tmp_path / "clip", make_clip()) / "open_clip_model.safetensors").unlink()
-    with pytest.raises(ValueError, match=rf"{tmp_path}/clip does not hold the text encoder {CLIP}: .*weights"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/clip.*{CLIP}.*weights"):
         load_text_encoder(CLIP, TEXT_DIM, tmp_path / "clip")
 
 
 def test_a_folder_of_something_else_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=rf"{tmp_path} does not hold the text encoder {CLIP}: .*open_clip_config.json"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}.*{CLIP}.*open_clip_config.json"):
         load_text_encoder(CLIP, TEXT_DIM, tmp_path)
 
 
 @pytest.mark.parametrize("place", ["clip.pt", "clip/open_clip_pytorch_model.bin"])
 def test_code_in_a_pickle_is_refused_and_not_run(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=rf"{Path(place).parts[0]} does not hold the text encoder {CLIP}"):
+    with pytest.raises(ValueError, match=rf"{Path(place).parts[0]}.*{CLIP}"):
         _load_trap(tmp_path, place, monkeypatch)
     assert not (tmp_path / "it-ran").exists()
 
 
 def test_nobody_is_told_how_to_run_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="does not hold the text encoder") as caught:
+    with pytest.raises(ValueError, match=r"clip\.pt") as caught:
         _load_trap(tmp_path, "clip.pt", monkeypatch)
     assert "weights_only" not in str(caught.value)
 
 
 def test_another_dimension_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_clip(tmp_path / "clip", make_clip())
-    with pytest.raises(ValueError, match=rf"the text encoder {folder} gives 16 numbers per text, expected 512"):
+    with pytest.raises(ValueError, match=rf"{folder}.* 16 .*512"):
         load_text_encoder(CLIP, 512, folder)
 
 
@@ -140,13 +140,13 @@ def test_a_text_that_clip_would_cut_off_is_refused(tmp_path: Path) -> None:
     encode = load_text_encoder(CLIP, TEXT_DIM, write_clip(tmp_path / "clip", clip))
     longest = " ".join(["bone"] * 75)
     torch.testing.assert_close(encode([longest]), encode_by(clip, longest))
-    with pytest.raises(ValueError, match=r"the prompt 'bone bone.*'\.\.\. has 78 tokens; its text encoder reads 77"):
+    with pytest.raises(ValueError, match=r"bone bone.* 78 .*77"):
         encode(["Keep the bone.", longest + " bone"])
 
 
 @pytest.mark.parametrize("name", [CLIP, MINILM])
 def test_where_nothing_lies_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=f"no text encoder lies at {tmp_path}/clip"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/clip"):
         load_text_encoder(name, TEXT_DIM, tmp_path / "clip")
 
 
@@ -190,7 +190,7 @@ def test_a_text_that_a_sentence_transformer_would_cut_off_is_refused() -> None:
     encode = load_text_encoder(MINILM, 4)
     longest = " ".join(["bone"] * 10)
     encode([longest])
-    with pytest.raises(ValueError, match=r"the prompt 'bone bone.*'\.\.\. has 13 tokens; its text encoder reads 12"):
+    with pytest.raises(ValueError, match=r"bone bone.* 13 .*12"):
         encode([longest + " bone"])
 
 
@@ -198,7 +198,7 @@ def test_a_folder_without_a_sentence_transformer_is_refused_by_name(
     package: type[SentenceTransformer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(package, "fails", True)
-    with pytest.raises(ValueError, match=rf"{tmp_path} does not hold the text encoder {MINILM}: this folder holds no"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}.*{MINILM}"):
         load_text_encoder(MINILM, 4, tmp_path)
 
 
@@ -214,7 +214,7 @@ def test_a_sentence_transformer_that_is_not_to_be_had_is_named(
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     # None is how Python marks a module that cannot be imported.
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(PriorUnavailableError, match=rf"{MINILM} needs the package sentence-transformers") as caught:
+    with pytest.raises(PriorUnavailableError, match=rf"{MINILM}.*sentence-transformers") as caught:
         load_text_encoder(MINILM, 384)
     for way in ("pip install 'upfusion[prompts]'", "use a built-in prompt with a checkpoint that carries"):
         assert way in str(caught.value)
@@ -243,12 +243,9 @@ def _load_trap(folder: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def _assert_names_the_ways_out(error: Exception, encoder: str, cache: Path) -> None:
-    assert str(error).startswith(f"the pretrained text encoder {encoder} was found neither on the model hub ({NO_HUB})")
-    assert f"nor in its cache ({cache})" in str(error)
-    for way in (
-        "name its folder in HF_HUB_CACHE",
-        "a local copy with --text-encoder FILE_OR_FOLDER",
-        "use a built-in prompt with a checkpoint that carries its embedding",
-    ):
+    assert encoder in str(error)
+    assert NO_HUB in str(error)
+    assert str(cache) in str(error)
+    for way in ("HF_HUB_CACHE", "--text-encoder", "built-in prompt"):
         assert way in str(error)
     assert error.__cause__ is not None

@@ -22,8 +22,8 @@ def samples(count: int, bits: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 1 << bits, (HEIGHT, WIDTH, count))
 
 
-def refused(data: bytes, code: str, said: str) -> None:
-    with pytest.raises(ImageError, match=said) as error:
+def refused(data: bytes, code: str, kind: str | None = None) -> None:
+    with pytest.raises(ImageError, match=kind) as error:
         decode_image(data)
     assert error.value.code == code
 
@@ -163,28 +163,28 @@ def test_xmp_turns_a_jpeg_in_a_tiff():
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("made", "kind"),
     [
-        (Tiff(samples(1, 16), 16, 1, format=3), r"16-bit TIFF \(floats\)"),
-        (Tiff(samples(1, 16), 32, 1, format=3), r"32-bit TIFF \(floats\)"),
-        (Tiff(samples(1, 16), 32, 1), "32-bit TIFF cannot"),
-        (Tiff(samples(1, 8), 8, 1, format=2), r"8-bit TIFF \(signed integers\)"),
-        (Tiff(samples(1, 16), 16, 1, format=2), r"16-bit TIFF \(signed integers\)"),
-        (Tiff(samples(5, 16), 16, 1), "which does not say which of them are colours"),
-        (Tiff(samples(1, 16), 16, 32803), "raw mosaic of a camera"),
+        (Tiff(samples(1, 16), 16, 1, format=3), "16-bit.*floats"),
+        (Tiff(samples(1, 16), 32, 1, format=3), "32-bit.*floats"),
+        (Tiff(samples(1, 16), 32, 1), "32-bit"),
+        (Tiff(samples(1, 8), 8, 1, format=2), "8-bit.*signed"),
+        (Tiff(samples(1, 16), 16, 1, format=2), "16-bit.*signed"),
+        (Tiff(samples(5, 16), 16, 1), "5 channels|colours"),
+        (Tiff(samples(1, 16), 16, 32803), "mosaic"),
         (Tiff(samples(3, 8), 8, 8), r"L\*a\*b\*"),
         (Tiff(samples(3, 16), 16, 6), "YCbCr"),
-        (Tiff(samples(4, 8), 8, 5, more={332: (3, (2,))}), "other inks"),
-        (Tiff(samples(1, 8), 8, 1, more={259: (3, (33003,))}), "JPEG 2000 in TIFF"),
-        (Tiff(samples(1, 8), 8, 1, more={259: (3, (50002,))}), "JPEG XL in TIFF"),
-        (Tiff(samples(1, 1), 1, 1, more={259: (3, (4,))}), "CCITT fax in TIFF"),
+        (Tiff(samples(4, 8), 8, 5, more={332: (3, (2,))}), "inks"),
+        (Tiff(samples(1, 8), 8, 1, more={259: (3, (33003,))}), "JPEG 2000"),
+        (Tiff(samples(1, 8), 8, 1, more={259: (3, (50002,))}), "JPEG XL"),
+        (Tiff(samples(1, 1), 1, 1, more={259: (3, (4,))}), "CCITT"),
         (Tiff(samples(1, 16), 16, 1, compression=8, more={317: (3, (3,))}), "predictor 3"),
-        (Tiff(samples(3, 8), 8, 2, more={258: (3, (5, 6, 5))}), "different depths"),
-        (Tiff(samples(1, 8), 8, 1, more={254: (4, (1,)), 330: (4, (8,))}), "reduced copy"),
+        (Tiff(samples(3, 8), 8, 2, more={258: (3, (5, 6, 5))}), "depths"),
+        (Tiff(samples(1, 8), 8, 1, more={254: (4, (1,)), 330: (4, (8,))}), "reduced"),
     ],
 )
-def test_a_kind_that_is_not_read_is_named(made, said):
-    refused(made.write(), "unsupported_image", said)
+def test_a_kind_that_is_not_read_is_named(made, kind):
+    refused(made.write(), "unsupported_image", kind)
 
 
 @pytest.mark.parametrize("compression", [1, 5, 8, 32773])
@@ -194,7 +194,7 @@ def test_a_file_that_ends_early_says_so(compression):
     # The directory first, as most writers have it, and then the file cut within the pixels.
     moved = head[:4] + struct.pack("<I", len(data)) + data[8:] + directory
     assert decode_image(moved).pixels.shape == (HEIGHT, WIDTH, 3)
-    refused(data[: len(data) // 2], "truncated_image", "copy it again")
+    refused(data[: len(data) // 2], "truncated_image")
 
 
 def read_directory(data: bytes) -> bytes:
@@ -207,14 +207,14 @@ def test_damage_in_packed_samples_is_damage(compression):
     made = Tiff(samples(1, 16) * 0 + 7, 16, 1, compression=compression).write()
     broken = bytearray(made)
     broken[8:14] = b"\xff\0\xff\0\xff\0"
-    refused(bytes(broken), "damaged_image", "damaged")
+    refused(bytes(broken), "damaged_image")
 
 
 def test_a_tag_that_is_there_twice_is_damage():
     made = bytearray(Tiff(samples(1, 8), 8, 1).write())
     place = made.index(struct.pack("<HH", 257, 4))
     made[place : place + 2] = struct.pack("<H", 256)
-    refused(bytes(made), "damaged_image", "tag 256 twice")
+    refused(bytes(made), "damaged_image", "256")
 
 
 def test_a_part_that_unpacks_to_more_than_declared_costs_no_more():

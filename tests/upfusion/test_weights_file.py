@@ -28,9 +28,7 @@ def test_a_pickle_may_hold_plain_containers_around_the_weights() -> None:
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     trap = tmp_path / "it-ran"
     data = in_pickle({**WEIGHTS, "more": Trap(trap)})
-    with pytest.raises(
-        ValueError, match=r"s3://models/mine\.pth is not a file of weights, or holds more than"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"s3://models/mine\.pth.*tensors") as caught:
         parse_weights(data, "s3://models/mine.pth")
     assert not trap.exists()
     # PyTorch's own text tells how to have it run after all.
@@ -43,7 +41,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("whole", [save(WEIGHTS), in_pickle(WEIGHTS)], ids=["safetensors", "pickle"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_truncated_file_is_refused_by_name(whole: bytes, share: float) -> None:
-    with pytest.raises(ValueError, match=r"mine\.pth is not a file of weights"):
+    with pytest.raises(ValueError, match=r"mine\.pth.*weights"):
         parse_weights(whole[: int(share * len(whole))], "mine.pth")
 
 
@@ -52,18 +50,18 @@ def test_a_truncated_file_is_refused_by_name(whole: bytes, share: float) -> None
     [b"", b"\0", b"{", b"no weights", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(8) + b"{}", b"\x80\x02", b"PK\3\4"],
 )
 def test_other_files_are_refused_by_name(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"mine\.pth is not a file of weights"):
+    with pytest.raises(ValueError, match=r"mine\.pth.*weights"):
         parse_weights(data, "mine.pth")
 
 
 @pytest.mark.parametrize("text", [b"Repository not found", b"Go"])
 def test_text_that_looks_like_a_pickle_is_refused_by_name(text: bytes) -> None:
     # The first is what a model hub answers and curl saves.
-    with pytest.raises(ValueError, match=r"mine\.pth is not a file of weights"):
+    with pytest.raises(ValueError, match=r"mine\.pth.*weights"):
         parse_weights(text, "mine.pth")
 
 
 @pytest.mark.parametrize(("content", "kind"), [(WEIGHTS["stem.bias"], "Tensor"), ([WEIGHTS], "list"), (3, "int")])
 def test_weights_must_have_names(content: Any, kind: str) -> None:
-    with pytest.raises(ValueError, match=rf"mine\.pth: expected weights by name, got a {kind}"):
+    with pytest.raises(ValueError, match=rf"mine\.pth.*{kind}"):
         parse_weights(in_pickle(content), "mine.pth")

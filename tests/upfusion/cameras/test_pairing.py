@@ -129,7 +129,7 @@ def test_nearest_pairs_agree_with_trying_all():
 
 @pytest.mark.parametrize("text", ["", "names", "time:", "time:-1", "number:2", "name:1"])
 def test_other_words_are_refused(text):
-    with pytest.raises(ValueError, match="expected name, number, time"):
+    with pytest.raises(ValueError, match=r"name.*number.*time"):
         PairBy.parse(text)
 
 

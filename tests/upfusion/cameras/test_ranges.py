@@ -97,7 +97,7 @@ def test_a_range_is_written_and_read():
 
 
 def test_a_small_part_of_the_scale_is_noted():
-    assert "1.8 % of its 16-bit scale" in note_on_scale(counts(), "B")
+    assert "1.8 %" in note_on_scale(counts(), "B")
     assert "--range-b auto" in note_on_scale(counts(), "B")
     assert note_on_scale(counts(low=1000, high=60_000), "B") is None
     assert note_on_scale(np.zeros((4, 4), np.uint8), "B") is None

@@ -94,22 +94,22 @@ def _stereo() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("h.txt", b"1 0 0", "expected a rig or a calibration as"),
-        ("h.json", b"{", "cannot be read as JSON"),
-        ("h.json", b"{}", "expected a rig, a matrix"),
+        ("h.txt", b"1 0 0", r"h\.txt"),
+        ("h.json", b"{", "JSON"),
+        ("h.json", b"{}", "matrix"),
         ("h.json", b"[[1, 0], [0, 1]]", "3x3"),
-        ("h.yaml", b"a: [", "cannot be read as YAML"),
-        ("h.yaml", b"!!python/object:os.system {}", "cannot be read as YAML"),
+        ("h.yaml", b"a: [", "YAML"),
+        ("h.yaml", b"!!python/object:os.system {}", "YAML"),
         ("h.npy", b"\x93NUMPY", "NPY"),
         ("h.csv", b"", "empty"),
-        ("h.csv", b"1,2,3,4\n", "at least four"),
-        ("h.csv", b"1,2,3,x\n" * 4, "four numbers"),
+        ("h.csv", b"1,2,3,4\n", "four"),
+        ("h.csv", b"1,2,3,x\n" * 4, "numbers"),
         ("h.csv", b"1,2,3,nan\n" * 4, "NaN"),
-        ("h.csv", b"1,2,3,4\n" * 4, "line or in one place|singular|finite"),
-        ("h.json", b"[[1, 0, 9000], [0, 1, 0], [0, 0, 1]]", "do not overlap"),
-        ("h.json", b'{"K1": [1], "K2": [1], "R": [1], "T": [1]}', "K1: expected 9 numbers"),
-        ("h.yaml@-3", b"", "distance above 0"),
-        ("h.json", b"\xff\xfe\x00", "expected text"),
+        ("h.csv", b"1,2,3,4\n" * 4, "line|singular|finite"),
+        ("h.json", b"[[1, 0, 9000], [0, 1, 0], [0, 0, 1]]", "overlap"),
+        ("h.json", b'{"K1": [1], "K2": [1], "R": [1], "T": [1]}', "K1.* 9 "),
+        ("h.yaml@-3", b"", "distance.* 0"),
+        ("h.json", b"\xff\xfe\x00", "text"),
     ],
 )
 def test_what_is_wrong_is_said(name: str, data: bytes, words: str) -> None:
@@ -123,5 +123,5 @@ def test_no_pickled_array_is_loaded() -> None:
 
 
 def test_sizes_are_needed_where_a_file_has_none() -> None:
-    with pytest.raises(RigError, match="sizes of A and B"):
+    with pytest.raises(RigError, match=r"h\.json.*sizes"):
         read_rig(json.dumps(TRUTH.tolist()).encode(), "h.json")

@@ -56,7 +56,7 @@ def test_overlap_is_the_share_of_a_that_b_sees() -> None:
     [
         (np.eye(2), "shape"),
         (np.diag([1.0, np.nan, 1.0]), "finite"),
-        (np.diag([1.0, 1.0, 0.0]), "last element"),
+        (np.diag([1.0, 1.0, 0.0]), "last"),
         (np.ones((3, 3)), "singular"),
     ],
 )

