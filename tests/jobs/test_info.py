@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -69,9 +70,9 @@ def test_json_says_the_same_to_machines():
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda data: data[:-1], "is a damaged or truncated checkpoint"),
-        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "was changed after it was written"),
-        (lambda _: b"GIF89a" + bytes(90), "is not an upfusion checkpoint"),
+        (lambda data: data[:-1], "truncated"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "changed"),
+        (lambda _: b"GIF89a" + bytes(90), "not "),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, damage, reason):
@@ -79,11 +80,10 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage, reason):
     path.write_bytes(damage(TINY.read_bytes()))
     result = info(path)
     assert result.exit_code == 2
-    assert f"{path} {reason}" in result.stderr
+    assert re.search(rf"{path}\b.*{reason}", result.stderr)
 
 
 def test_an_unknown_model_is_refused():
     result = info("huge")
     assert (result.exit_code, result.stdout) == (2, "")
-    why = "neither a preset that ships trained (nano, tiny) nor a checkpoint file"
-    assert result.stderr == f"Error: no model 'huge': {why}\n"
+    assert re.search(r"'huge'.*\(nano, tiny\)", result.stderr)

@@ -38,15 +38,15 @@ def test_any_number_of_roots_can_be_trained_on(told: Told) -> None:
 def test_a_request_without_data_is_refused_in_a_sentence(told: Told) -> None:
     result = invoke("--out", "run")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: DATA is missing: Folders or s3:// prefixes of pairs")
+    assert "DATA" in result.stderr
     assert told == []
 
 
 def test_a_run_that_stops_says_why_and_what_is_left(told: Told) -> None:
     result = invoke("one", "--out", "run")
     assert result.exit_code == 1
-    assert "The run stopped: non-finite gradient in step 3." in result.stderr
+    assert "non-finite gradient in step 3" in result.stderr
     assert "s3://b/step_2" in result.stderr
-    assert "rerun the same command" not in result.stderr
+    assert "rerun" not in result.stderr
     assert "Traceback" not in result.stderr
     assert len(told) == 1

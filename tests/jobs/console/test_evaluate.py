@@ -1,5 +1,6 @@
 import io
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipelines.evaluate.plan import plan_evaluation
 from pipelines.evaluate.rows import FAILED, OK, measured_schema, to_values
 from tests.archives import make_archive
 from tests.pipelines.evaluate.measured_values import MISSING, rows_of, table_of
+from tests.values_in_text import numbers_in
 
 
 def shown(comparison: Comparison, width: int = 120) -> list[str]:
@@ -39,13 +41,12 @@ def compared(metrics: dict[str, dict[str, list[object]]]) -> list[Comparison]:
 def test_a_comparison_has_a_line_a_method_best_first_and_a_star_where_it_differs():
     better, worse = [0.5 + step / 100 for step in range(8)], [0.4 + step / 100 for step in range(8)]
     (one,) = compared({"vif_balanced": {"tiny": worse, "x[y]": better}, "nabf": {"tiny": better, "x[y]": worse}})
-    assert shown(one) == [
-        "MSRS: 8 of 8 pairs",
-        "method rank vif_bal nabf (low)",
-        "x[y] 1.0 0.535* 0.435*",
-        "tiny 2.0 0.435 0.535",
-        "* differs from tiny (95 % interval)",
-    ]
+    title, heading, best, second, note = shown(one)
+    assert numbers_in(title) == ["8", "8"]
+    assert [word for word in heading.split() if word in ("vif_bal", "nabf")] == ["vif_bal", "nabf"]
+    assert (best, second) == ("x[y] 1.0 0.535* 0.435*", "tiny 2.0 0.435 0.535")
+    assert note.startswith("* ")
+    assert "tiny" in note
 
 
 def test_pairs_that_a_method_lacks_and_metrics_without_room_are_told():
@@ -54,9 +55,10 @@ def test_pairs_that_a_method_lacks_and_metrics_without_room_are_told():
         for name in ("vif", "ssim", "en", "sd", "sf")
     }
     first, second = (shown(one, 60) for one in compared(metrics))
-    assert first[0] == "MSRS: 2 of 2 pairs"
-    assert second[0] == "MSRS: 1 of 2 pairs, those that x has"
-    assert "3 more metrics in results.md" in " ".join(second)
+    assert numbers_in(first[0]) == ["2", "2"]
+    assert numbers_in(second[0]) == ["1", "2"]
+    assert " x " in second[0]
+    assert re.search(r"\b3\b.*results\.md", " ".join(second))
 
 
 def test_without_a_terminal_each_stage_has_lines_of_its_own(monkeypatch):
@@ -68,9 +70,8 @@ def test_without_a_terminal_each_stage_has_lines_of_its_own(monkeypatch):
         line.update("measuring", Progress(8, unit="fusions"))
         line.update("measuring", Progress(8, 8, 1, unit="fusions"))
     said = console.file.getvalue().splitlines()
-    assert said[0].startswith("fusing with tiny: 4 / 4 pairs")
-    assert said[-1].startswith("measuring: 8 / 8 fusions")
-    assert said[-1].endswith("1 failed")
+    assert re.match(r"fusing with tiny\b.* 4 / 4 ", said[0])
+    assert re.match(r"measuring\b.* 8 / 8 .*\b1\b", said[-1])
 
 
 @pytest.fixture
@@ -116,10 +117,9 @@ def said_by(say: Callable[[Console], None], width: int = 80) -> list[str]:
 
 
 def test_a_plan_says_what_is_left_out_and_what_lacks_a_partner(evaluation):
-    assert said_by(lambda console: print_plan(console, evaluation.plan), width=120) == [
-        "set night: 2 pairs (ir_visible), 1 other left out",
-        "  [x] theirs has images of 1 of them, and 1 of no pair",
-    ]
+    of_set, of_method = said_by(lambda console: print_plan(console, evaluation.plan), width=120)
+    assert re.search(r"\bnight\b.*\b2\b.*\(ir_visible\).*\b1\b", of_set)
+    assert re.match(r"  \[x\] theirs\b.*\b1\b.*\b1\b", of_method)
 
 
 def test_a_plan_in_which_all_fits_says_no_more_than_its_sets(tmp_path):
@@ -128,48 +128,46 @@ def test_a_plan_in_which_all_fits_says_no_more_than_its_sets(tmp_path):
         sets=(str(tmp_path / "night"),), out="out", methods=(str(tmp_path / "night" / "visible"),), no_tracking=True
     )
     plan = plan_evaluation(config)
-    assert said_by(lambda console: print_plan(console, plan), width=120) == ["set night: 2 pairs (ir_visible)"]
+    (of_set,) = said_by(lambda console: print_plan(console, plan), width=120)
+    assert re.search(r"\bnight\b.*\b2\b.*\(ir_visible\)$", of_set)
 
 
 def test_what_was_noticed_is_said_by_kind_and_places_stay_on_one_line(evaluation, tmp_path):
     lines = said_by(lambda console: print_evaluation(console, evaluation), width=72)
     out = f"{tmp_path}/[out]"
-    assert lines[lines.index("1 fusion without values:") :] == [
-        "1 fusion without values:",
+    *findings, measured, failed, noticed, values, tables, pictures, results = lines[-13:]
+    assert [numbers_in(kind) for kind in findings[::2]] == [["1"], ["1"], ["1"]]
+    assert findings[1::2] == [
         "  night, [x] theirs: 1.png is damaged (1: street_000)",
-        "1 pair without an image of a method, left out of its comparisons:",
         "  night, [x] theirs (1: street_001)",
-        "1 image of no pair of the set:",
         f"  night, [x] theirs (1: {tmp_path}/[x] theirs/visible/of no pair.png)",
-        "Measured  1 fusion (2 were before)",
-        "Failed    1 fusion",
-        f"Noticed   {out}/findings.csv",
-        f"Values    {out}/values.parquet",
-        f"Tables    {out}/tables.csv",
-        f"Pictures  {out}/pictures",
-        f"Results   {out}/results.md",
     ]
-    assert lines[0] == "night: 2 of 2 pairs"
-    assert "no image of [x] theirs" in " ".join(lines)
+    assert (numbers_in(measured), numbers_in(failed)) == (["1", "2"], ["1"])
+    files = ("findings.csv", "values.parquet", "tables.csv", "pictures", "results.md")
+    for line, file in zip((noticed, values, tables, pictures, results), files, strict=True):
+        assert line.endswith(f" {out}/{file}")
+    assert numbers_in(lines[0]) == ["2", "2"]
+    assert "[x] theirs" in " ".join(lines[:-13])
 
 
 def test_where_all_went_well_nothing_is_noticed_and_the_run_is_named(evaluation):
     rows = evaluation.rows.filter(pc.equal(evaluation.rows["status"], OK))
     fine = replace(evaluation, rows=rows, findings=[], measured_now=2, tracked="run [7] of upfusion")
-    text = "\n".join(said_by(lambda console: print_evaluation(console, fine)))
-    assert "Measured  2 fusions\n" in text
-    assert "MLflow    run [7] of upfusion\n" in text
-    assert not [word for word in ("Failed", "Noticed", "without values", "were before") if word in text]
+    rows = [line.split(maxsplit=1) for line in said_by(lambda console: print_evaluation(console, fine))]
+    text = {row[0]: row[1].strip() for row in rows if len(row) == 2}
+    assert numbers_in(text["Measured"]) == ["2"]
+    assert text["MLflow"] == "run [7] of upfusion"
+    assert not {"Failed", "Noticed"} & set(text)
 
 
 def test_many_findings_are_some_lines_and_how_many_more(evaluation):
     found = [Finding("odd", "night", "theirs", str(number), "grey") for number in range(5)]
     found += [Finding("odd", "night", f"method {number}", "1", "grey") for number in range(8)]
     lines = said_by(lambda console: print_evaluation(console, replace(evaluation, findings=found)))
-    start = lines.index("13 unusual fused images measured anyway:")
-    assert lines[start + 1] == "  night, theirs: grey (5: 0, 1, 2 and 2 more)"
+    start = next(number for number, line in enumerate(lines) if numbers_in(line) == ["13"])
+    assert re.match(r"  night, theirs: grey \(5: 0, 1, 2\b.*\b2\b", lines[start + 1])
     assert lines[start + 2 : start + 7] == [f"  night, method {number}: grey (1: 1)" for number in range(5)]
-    assert lines[start + 7] == "  and 3 more such lines, in results.md"
+    assert re.search(r"\b3\b.*results\.md", lines[start + 7])
 
 
 @pytest.fixture
@@ -204,10 +202,10 @@ def test_sets_and_methods_are_given_with_blanks_or_commas(told, words):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--out", "o"], "SETS is missing: Sets of pairs"),
-        (["in", "--out", "o", "--methods", "best"], "no method 'best': neither one of mean, max"),
-        (["in", "--out", "o", "--metrics", "none"], "--metrics: an evaluation needs at least one metric"),
-        (["in", "--out", "o", "--methods", "mean", "--reference", "tiny"], "--reference: no method is called 'tiny'"),
+        (["--out", "o"], "SETS"),
+        (["in", "--out", "o", "--methods", "best"], "'best'"),
+        (["in", "--out", "o", "--metrics", "none"], "--metrics"),
+        (["in", "--out", "o", "--methods", "mean", "--reference", "tiny"], "--reference"),
     ],
 )
 def test_a_wrong_request_is_refused_with_its_reason(tmp_path, monkeypatch, words, said):

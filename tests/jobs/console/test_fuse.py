@@ -1,6 +1,7 @@
 """What a person sees of a fuse job."""
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,9 @@ from pipelines.fuse.destination import Destination
 from pipelines.fuse.job import Outcome
 from pipelines.fuse.price import price_of
 from pipelines.measure.summary import Undefined
+from tests.values_in_text import numbers_in
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
+from upfusion.metrics import METRICS
 
 
 def terminal(width: int = 120) -> Console:
@@ -29,20 +32,18 @@ def unpaired(*uris: str) -> Discovery:
 def test_images_without_a_partner_are_named_as_they_are():
     console = Console(file=io.StringIO(), width=120)
     print_unpaired(console, unpaired("/data/vi/[red]1[/].png", "s3://b/ir/2.png"))
-    assert console.file.getvalue().splitlines() == [
-        "2 images have no partner and are skipped:",
-        "  /data/vi/[red]1[/].png",
-        "  s3://b/ir/2.png",
-    ]
+    title, *names = console.file.getvalue().splitlines()
+    assert numbers_in(title) == ["2"]
+    assert names == ["  /data/vi/[red]1[/].png", "  s3://b/ir/2.png"]
 
 
 def test_of_many_images_without_a_partner_some_are_named():
     console = Console(file=io.StringIO(), width=120)
     print_unpaired(console, unpaired(*map(str, range(NAMES_SHOWN + 3))))
     said = console.file.getvalue().splitlines()
-    assert said[0].startswith(f"{NAMES_SHOWN + 3} images")
+    assert numbers_in(said[0]) == [str(NAMES_SHOWN + 3)]
     assert said[1 : NAMES_SHOWN + 1] == [f"  {number}" for number in range(NAMES_SHOWN)]
-    assert "and 3 more" in said[-1]
+    assert numbers_in(said[-1]) == ["3"]
 
 
 def test_nothing_is_said_where_every_image_has_a_partner():
@@ -87,29 +88,30 @@ def table(**changed: Any) -> dict[str, str]:
 
 
 def test_an_outcome_says_what_came_out_and_where():
-    assert table() == {
-        "Result": "10 of 10 pairs fused",
-        "Speed": "2.50 pairs/s, start included",
-        "Images": "inside the rows; as files: upfusion export /out --to FOLDER",
-        "Rows": "/out/pairs/*.parquet",
-        "Report": "/out/report.html",
-    }
+    rows = table()
+    assert list(rows) == ["Result", "Speed", "Images", "Rows", "Report"]
+    assert numbers_in(rows["Result"]) == ["10", "10"]
+    assert rows["Speed"].startswith("2.50 pairs/s")
+    assert "upfusion export /out --to " in rows["Images"]
+    assert rows["Rows"] == "/out/pairs/*.parquet"
+    assert rows["Report"] == "/out/report.html"
 
 
 def test_an_outcome_says_what_failed_was_there_before_and_was_left_out():
     rows = table(ok=7, failed=3, fused_now=4, unpaired=["x", "y"], tracked="run 1 in http://mlflow")
-    assert rows["Result"] == "7 of 10 pairs fused (6 of the pairs were already done), 3 failed"
-    assert rows["Skipped"].startswith("2 images without a partner")
+    assert numbers_in(rows["Result"]) == ["7", "10", "6", "3"]
+    assert numbers_in(rows["Skipped"]) == ["2"]
     assert rows["MLflow"] == "run 1 in http://mlflow"
     assert "Speed" not in table(fused_now=0)
 
 
 def test_an_outcome_shows_the_first_image_and_the_first_failures():
     rows = table(failed=3, first_image="/out/images/FLIR_1.png", failures=("a (empty_file): [x] is empty", "b: bad"))
-    assert rows["Images"] == "/out/images, such as /out/images/FLIR_1.png"
+    assert rows["Images"].startswith("/out/images,")
+    assert rows["Images"].endswith(" /out/images/FLIR_1.png")
     assert rows["Failures"] == "a (empty_file): [x] is empty"
     assert rows["b:"] == "bad"
-    assert rows["and"] == "1 more, in the report"
+    assert numbers_in(rows["and"]) == ["1"]
 
 
 def test_an_outcome_has_its_price():
@@ -125,27 +127,27 @@ def test_an_outcome_counts_recordings_not_segments():
     gap = about | {"uri": None, "missing": [{"from": None, "to": None, "error_code": "not_synchronised"}]}
     counts = Counts(0, 0, 0, RecordingCounts(recordings=1, recordings_ok=1, segments=12))
     rows = table(pairs=12, ok=12, fused_now=11, frames_now=100, counts=counts, recordings=[about])
-    assert rows["Result"] == "1 of 1 recording fused (1 of the segments was already done)"
-    assert rows["Speed"] == "25.00 frames/s, start included"
-    assert rows["Recordings"] == "/out/recordings, such as /out/recordings/cam.mp4"
+    assert numbers_in(rows["Result"]) == ["1", "1", "1"]
+    assert rows["Speed"].startswith("25.00 frames/s")
+    assert rows["Recordings"].endswith(" /out/recordings/cam.mp4")
     assert "Images" not in rows
     mixed = Counts(1, 1, 0, RecordingCounts(2, 0, 1, 1, 5, 2))
     rows = table(pairs=6, ok=4, failed=2, fused_now=6, counts=mixed, recordings=[about, gap])
-    assert rows["Result"] == "1 of 1 pair and 0 of 2 recordings fused, 1 recording with gaps, 1 recording failed"
-    assert rows["cam:"] == "missing all of it (not_synchronised)"
+    assert numbers_in(rows["Result"]) == ["1", "1", "0", "2", "1", "1"]
+    assert "not_synchronised" in rows["cam:"]
 
 
 def test_an_outcome_says_which_metrics_have_no_value_and_why():
     flat, both = Undefined(1, ("B is flat",)), Undefined(3, ("A is flat", "B is flat"))
     rows = table(undefined={"vif": flat, "ssim": flat, "qy": both})
-    assert rows["No"] == "value   vif, ssim on 1 pair: B is flat"
-    assert rows["qy"] == "on 3 pairs: A is flat, or B is flat"
+    assert re.search(r"\bvif, ssim\b.*\b1\b.*B is flat$", rows["No"])
+    assert re.search(r"\b3\b.*A is flat.*B is flat$", rows["qy"])
 
 
 def test_an_outcome_shows_every_metric_with_its_name():
     numbers = {"mean": 0.5, "p5": 0.25, "p50": 0.5554, "p95": 1.0}
     assert table(aggregates={"vif": numbers})["vif"].split(maxsplit=4) == [
-        "0.500", "0.250", "0.555", "1.000", "Visual information fidelity",
+        "0.500", "0.250", "0.555", "1.000", METRICS["vif"].title,
     ]  # fmt: skip
 
 

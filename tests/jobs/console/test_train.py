@@ -1,4 +1,5 @@
 import io
+import re
 
 import pyarrow as pa
 import pytest
@@ -9,6 +10,7 @@ from pipelines.archive.splits import TRAIN, VAL
 from pipelines.train.data import CHECKED, TrainingPairs
 from pipelines.train.folder import RunFolder
 from pipelines.train.job import TrainOutcome
+from tests.values_in_text import numbers_in
 
 
 def pairs_of(bad: int = 0) -> TrainingPairs:
@@ -45,7 +47,7 @@ def line(said):
 def test_a_line_says_where_a_run_is_and_when_it_ends(line, said):
     line.on_pairs(pairs_of(), steps=2420)
     line.on_report(REPORT)
-    assert "3 pairs to train on, 1 to validate with; 2,420 steps" in said.getvalue()
+    assert numbers_in(said.getvalue().splitlines()[0]) == ["3", "1", "2,420"]
     # 2400 steps of 4 crops at 8 crops/s.
     expected = "epoch 1.50, step 20 / 2420, loss 0.5000 (intensity 0.1000, gradient 0.4000), 8.0 samples/s, 20 min left"
     assert expected in said.getvalue().splitlines()
@@ -60,9 +62,9 @@ def test_a_log_has_a_line_for_every_report(line, said):
 
 def test_pairs_that_are_left_out_are_named(line, said):
     line.on_pairs(pairs_of(bad=7), steps=10)
-    assert "7 pairs cannot be used and are skipped" in said.getvalue()
+    assert re.search(r"^7\b", said.getvalue(), re.MULTILINE)
     assert "set/b4: is damaged" in said.getvalue()
-    assert "and 2 more" in said.getvalue()
+    assert re.search(r"\b2 more", said.getvalue())
 
 
 def test_validations_stay_and_the_best_is_told(line, said):
@@ -71,15 +73,15 @@ def test_validations_stay_and_the_best_is_told(line, said):
     line.on_report(REPORT | values | {"best": {"step": 20, "value": 0.125}})
     line.on_report(REPORT | values | {"step": 40, "best": {"step": 20, "value": 0.125}})
     first, second = [text for text in said.getvalue().splitlines() if text.startswith("validation")]
-    assert first == "validation after epoch 1.50, step 20: vif 0.250, vif_balanced 0.125 (best so far)"
-    assert second == "validation after epoch 1.50, step 40: vif 0.250, vif_balanced 0.125"
+    assert re.search(r"\b1\.50\b.*\bstep 20\b.*\bvif 0\.250, vif_balanced 0\.125\b.*\bbest\b", first)
+    assert re.search(r"\b1\.50\b.*\bstep 40\b.*\bvif 0\.250, vif_balanced 0\.125$", second)
 
 
 def test_trouble_is_told(line, said):
     line.on_report({"lost": "worker 1: it was killed"})
     line.on_report({"warning": "MLflow did not log step 20: no route"})
-    assert "lost worker 1: it was killed; resuming from the last checkpoint" in said.getvalue()
-    assert "MLflow did not log step 20" in said.getvalue()
+    assert "worker 1: it was killed" in said.getvalue()
+    assert "MLflow did not log step 20: no route" in said.getvalue()
 
 
 def test_the_outcome_says_where_the_model_is_and_how_to_use_it(tmp_path, said):
@@ -87,7 +89,7 @@ def test_the_outcome_says_where_the_model_is_and_how_to_use_it(tmp_path, said):
     outcome = TrainOutcome(folder, 40, {"step": 20, "value": 0.125}, pairs_of(), 3.0, "run 7", "models:/upfusion/3")
     print_trained(Console(file=said, width=40), outcome)
     text = said.getvalue()
-    assert "vif_balanced 0.1250 in validation, after step 20" in text
+    assert re.search(r"vif_balanced 0\.1250\b.*\bstep 20\b", text)
     assert "models:/upfusion/3" in text
     assert f"upfusion fuse SOURCE --model {tmp_path}/run/model.safetensors --out DEST" in text
     assert "already done" not in text
