@@ -18,6 +18,8 @@ RETRY_SECONDS = 60.0
 RETRY_SECONDS_PLANNING = 10.0
 """The same while arguments are checked: the user is waiting, and the address may be wrong."""
 _retry_seconds = RETRY_SECONDS
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 8.0
 
 # Error codes that a retry may cure; so may any HTTP status from 500 on.
 TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
@@ -67,7 +69,7 @@ def with_retries(uri: str, call: Callable[[], Answer]) -> Answer:
 def retrying(**how: Any) -> tenacity.Retrying:
     """Return a tenacity retrier that stops after the retry time; `how` are tenacity's options, such as `retry`."""
     # Exponential backoff with jitter, so that a thousand workers do not retry at the same moment.
-    wait = tenacity.wait_random_exponential(multiplier=0.2, max=8)
+    wait = tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS)
     return tenacity.Retrying(stop=tenacity.stop_after_delay(_retry_seconds), wait=wait, **how)
 
 

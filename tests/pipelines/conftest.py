@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 from s3fs import S3FileSystem
 
+from pipelines.storage import retry
 from tests.fault_proxy import FaultProxy
 from tests.object_store import ObjectStore
 
@@ -29,7 +31,14 @@ def place(request, tmp_path) -> str:
 
 @pytest.fixture
 def proxy(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """A store that breaks when it is told to, and counts its answers; the environment points to it."""
+    """A store that breaks when it is told to, and counts its answers; the environment points to it.
+
+    What is tested is that calls are retried, not how long they pause: both retriers pause for a twentieth of the time.
+    """
+    pause = ExponentialBackoff.delay_amount
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: pause(self, context) / 20)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", retry.FIRST_PAUSE_SECONDS / 20)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE_SECONDS", retry.LONGEST_PAUSE_SECONDS / 20)
     with FaultProxy(object_store.port).running() as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         S3FileSystem.clear_instance_cache()

@@ -93,7 +93,7 @@ def test_every_trainable_parameter_gets_a_gradient_at_any_start(config: NetworkC
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["paper", "base"])
+@pytest.mark.parametrize("preset", ["base", pytest.param("paper", marks=pytest.mark.extended)])
 def test_every_trainable_parameter_of_the_large_presets_gets_a_gradient(preset: str) -> None:
     _check_gradients(PRESETS[preset], seed=0)
 

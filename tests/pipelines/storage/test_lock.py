@@ -32,6 +32,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def soon_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For owners that never beat, so that no slow machine makes a living one seem dead."""
+    monkeypatch.setattr(locks, "DEAD_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Owners that this process writes seem to be on another machine."""
     monkeypatch.setattr(Owner, "is_gone", lambda self: True if self.released else None)
@@ -103,7 +110,7 @@ def test_a_job_on_another_machine_is_alive_while_it_beats(place: str) -> None:
     assert len(waited) == 1
 
 
-@pytest.mark.usefixtures("quick", "elsewhere")
+@pytest.mark.usefixtures("soon_dead", "elsewhere")
 def test_a_job_on_another_machine_without_a_heartbeat_is_replaced(place: str) -> None:
     waited: list[str] = []
     storage.write_bytes(f"{place}/_lock/00000007.json", Owner("fuse job", host="gone").to_bytes())
@@ -112,7 +119,7 @@ def test_a_job_on_another_machine_without_a_heartbeat_is_replaced(place: str) ->
     assert "gone" in waited[0]
 
 
-@pytest.mark.usefixtures("quick", "elsewhere")
+@pytest.mark.usefixtures("soon_dead", "elsewhere")
 def test_a_file_that_is_no_owner_of_ours_is_treated_as_one_on_another_machine(place: str) -> None:
     storage.write_bytes(f"{place}/_lock/00000001.json", b"{")
     with locked(place, "fuse job"):

@@ -47,7 +47,7 @@ def test_what_breaks_now_and_then_is_asked_for_again(proxy, objects, fault):
 
 def test_an_outage_is_waited_for_by_many_at_once(proxy, objects):
     # Long enough, and with requests enough, for botocore's quota of retries to be spent.
-    proxy.choose = outage(4)
+    proxy.choose = outage(1.5)
     with ThreadPoolExecutor(4) as pool:
         written = [pool.submit(storage.write_bytes, f"{uri}.new", b"new") for uri in list(objects)[:4]]
         assert storage.read_many(list(objects)) == list(objects.values())
