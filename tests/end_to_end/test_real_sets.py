@@ -29,11 +29,11 @@ pytestmark = pytest.mark.slow
 SETS = {
     "llvip": ("ir_visible", 2),
     "msrs": ("ir_visible", 5),
-    "roadscene": ("ir_visible", 4),
-    "harvard/ct_mri": ("ct_mri", 3),
-    "harvard/pet_mri": ("pet_mri", 3),
-    "harvard/pet_mri_cddfuse": ("pet_mri", 3),
-    "harvard/spect_mri": ("spect_mri", 3),
+    "roadscene": ("ir_visible", 8),
+    "harvard/ct_mri": ("ct_mri", 6),
+    "harvard/pet_mri": ("pet_mri", 6),
+    "harvard/pet_mri_cddfuse": ("pet_mri", 6),
+    "harvard/spect_mri": ("spect_mri", 6),
 }
 IN_THE_STORE = "llvip"
 

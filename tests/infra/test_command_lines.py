@@ -134,4 +134,4 @@ def test_a_misspelt_command_is_not_taken(line, says):
 def test_a_wrong_value_is_not_taken(capsys):
     with pytest.raises(ValueError, match="exit code 2"):
         parse("python -m jobs.train s3://a/b --out s3://c/d --alias champion")
-    assert "--alias needs --register-as" in capsys.readouterr().err
+    assert "--register-as" in capsys.readouterr().err

@@ -62,14 +62,14 @@ def test_a_server_ends_with_whoever_is_killed_who_started_it(tmp_path: Path) -> 
 
 def test_one_that_ends_or_never_answers_says_why(processes: Processes) -> None:
     processes.serve("broken", "sh", "-c", "echo no such port; exit 3")
-    with pytest.raises(StackError, match=r"broken ended while the store was waited for(.|\n)*no such port"):
+    with pytest.raises(StackError, match=r"broken(.|\n)*no such port"):
         processes.wait("the store", lambda: False)
     processes.stop()
     began = time.monotonic()
-    with pytest.raises(StackError, match=r"the store did not answer within 0 s"):
+    with pytest.raises(StackError, match=r"the store\b.*\b0 s"):
         processes.wait("the store", lambda: False, seconds=0.1)
     assert time.monotonic() - began < 5
-    with pytest.raises(StackError, match=r"sh exited with 4: bad"):
+    with pytest.raises(StackError, match=r"\b4\b.*bad"):
         processes.run("sh", "-c", "echo bad; exit 4")
     with pytest.raises(StackError, match="no-such-program"):
         processes.run("no-such-program")

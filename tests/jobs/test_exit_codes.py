@@ -14,18 +14,18 @@ RESUMES = "Progress is saved; rerun the same command to resume."
 
 def ends(error: BaseException | None, *, verbose: bool = False) -> tuple[object, list[str]]:
     """The exit code of a block, or what it let pass, and the lines that were said."""
-    said = io.StringIO()
+    output = io.StringIO()
     passed: object = None
     try:
         # Narrow, because sentences are not broken into lines.
-        with exit_on_failure(Console(file=said, width=20), "The job", "Progress is saved", verbose=verbose):
+        with exit_on_failure(Console(file=output, width=20), "The job", "Progress is saved", verbose=verbose):
             if error:
                 raise error
     except SystemExit as exit_:
         passed = exit_.code
     except BaseException as error:  # noqa: BLE001  # whatever passes
         passed = error
-    return passed, [line for line in said.getvalue().splitlines() if line]
+    return passed, [line for line in output.getvalue().splitlines() if line]
 
 
 @pytest.mark.parametrize("verbose", [False, True])
@@ -81,15 +81,15 @@ def test_an_exit_code_of_the_block_is_left_as_it_is():
 
 def test_a_cluster_that_ends_a_job_with_sigterm_interrupts_it_as_a_person_does():
     before = signal.getsignal(signal.SIGTERM)
-    said = io.StringIO()
+    output = io.StringIO()
 
     def stopped():
-        with exit_on_failure(Console(file=said), "The job", "Progress is saved", verbose=False):
+        with exit_on_failure(Console(file=output), "The job", "Progress is saved", verbose=False):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
 
     with pytest.raises(SystemExit) as ended:
         stopped()
     assert ended.value.code == EXIT_INTERRUPTED
-    assert "Interrupted." in said.getvalue()
+    assert "Interrupted." in output.getvalue()
     assert signal.getsignal(signal.SIGTERM) == before

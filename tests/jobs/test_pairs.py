@@ -71,17 +71,17 @@ def test_an_unreadable_image_is_counted_as_such(archive):
 
 def test_pairs_of_two_sizes_are_counted(archive):
     draw(archive, "visible/1.png", size=(64, 48))
-    said = lines(pairs(archive))
-    assert "ir_visible (infrared + visible) 64x48 32x24 1" in said
-    assert any(line.startswith("1 of 3 ") and "--resize b-to-a" in line for line in said)
+    output = lines(pairs(archive))
+    assert "ir_visible (infrared + visible) 64x48 32x24 1" in output
+    assert any(line.startswith("1 of 3 ") and "--resize b-to-a" in line for line in output)
 
 
 def test_names_of_cameras_are_paired(tmp_path):
     draw(tmp_path, "DJI_0001_T.JPG", "DJI_0001_W.JPG", "DJI_0002_T.JPG", "DJI_0001_Z.JPG")
-    said = lines(pairs(tmp_path, "--pair-by", "name"))
-    assert said[0] == "1 pair"
-    assert f"{tmp_path}/DJI_0002_T.JPG" in said
-    assert numbers_in(said[-1]) == ["1"]
+    output = lines(pairs(tmp_path, "--pair-by", "name"))
+    assert output[0] == "1 pair"
+    assert f"{tmp_path}/DJI_0002_T.JPG" in output
+    assert numbers_in(output[-1]) == ["1"]
 
 
 def test_radiometric_jpegs_are_counted(tmp_path):
@@ -118,7 +118,7 @@ def test_the_module_runs_as_a_program(archive, monkeypatch, capsys):
 
 def test_of_many_sizes_the_commonest_are_shown_and_the_rest_counted(archive, monkeypatch):
     monkeypatch.setattr("jobs.pairs.SIZES_SHOWN", 1)
-    said = lines(pairs(archive))
-    assert "ir_visible (infrared + visible) 32x24 32x24 2" in said
-    assert not [line for line in said if "256x200" in line]
-    assert "and 1 more size" in said
+    output = lines(pairs(archive))
+    assert "ir_visible (infrared + visible) 32x24 32x24 2" in output
+    assert not [line for line in output if "256x200" in line]
+    assert "and 1 more size" in output

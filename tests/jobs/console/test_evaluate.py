@@ -69,9 +69,9 @@ def test_without_a_terminal_each_stage_has_lines_of_its_own(monkeypatch):
         line.update("fusing with tiny", Progress(4, 4))
         line.update("measuring", Progress(8, unit="fusions"))
         line.update("measuring", Progress(8, 8, 1, unit="fusions"))
-    said = console.file.getvalue().splitlines()
-    assert re.match(r"fusing with tiny\b.* 4 / 4 ", said[0])
-    assert re.match(r"measuring\b.* 8 / 8 .*\b1\b", said[-1])
+    output = console.file.getvalue().splitlines()
+    assert re.match(r"fusing with tiny\b.* 4 / 4 ", output[0])
+    assert re.match(r"measuring\b.* 8 / 8 .*\b1\b", output[-1])
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_sets_and_methods_are_given_with_blanks_or_commas(told, words):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "named"),
     [
         (["--out", "o"], "SETS"),
         (["in", "--out", "o", "--methods", "best"], "'best'"),
@@ -208,10 +208,10 @@ def test_sets_and_methods_are_given_with_blanks_or_commas(told, words):
         (["in", "--out", "o", "--methods", "mean", "--reference", "tiny"], "--reference"),
     ],
 )
-def test_a_wrong_request_is_refused_with_its_reason(tmp_path, monkeypatch, words, said):
+def test_a_wrong_request_is_refused_with_its_reason(tmp_path, monkeypatch, words, named):
     make_archive(tmp_path / "in", 1)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["evaluate", *words, "--no-tracking"])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert said in " ".join(result.stderr.split())
+    assert named in " ".join(result.stderr.split())
     assert not (tmp_path / "o").exists()

@@ -40,10 +40,10 @@ def test_images_without_a_partner_are_named_as_they_are():
 def test_of_many_images_without_a_partner_some_are_named():
     console = Console(file=io.StringIO(), width=120)
     print_unpaired(console, unpaired(*map(str, range(NAMES_SHOWN + 3))))
-    said = console.file.getvalue().splitlines()
-    assert numbers_in(said[0]) == [str(NAMES_SHOWN + 3)]
-    assert said[1 : NAMES_SHOWN + 1] == [f"  {number}" for number in range(NAMES_SHOWN)]
-    assert numbers_in(said[-1]) == ["3"]
+    output = console.file.getvalue().splitlines()
+    assert numbers_in(output[0]) == [str(NAMES_SHOWN + 3)]
+    assert output[1 : NAMES_SHOWN + 1] == [f"  {number}" for number in range(NAMES_SHOWN)]
+    assert numbers_in(output[-1]) == ["3"]
 
 
 def test_nothing_is_said_where_every_image_has_a_partner():

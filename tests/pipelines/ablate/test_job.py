@@ -107,9 +107,9 @@ def test_variants_are_taken_from_where_they_are_and_compared_and_prompts_exchang
 def test_what_cannot_work_is_refused_before_anything_is_trained(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"set .*nowhere"):
         plan_ablation(config(folder, sets=("nowhere",)))
-    with pytest.raises(UsageError, match=r"no model 'gone\.safetensors'"):
+    with pytest.raises(UsageError, match=r"'gone\.safetensors'"):
         plan_ablation(config(folder, variants=("full=gone.safetensors",)))
     (folder / "recipe.yaml").write_text("speed: high")
-    with pytest.raises(UsageError, match=r"--recipe .*recipe\.yaml: speed"):
+    with pytest.raises(UsageError, match=r"--recipe.*recipe\.yaml"):
         plan_ablation(config(folder))
     assert not (folder / "out").exists()

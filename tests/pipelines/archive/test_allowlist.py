@@ -163,7 +163,7 @@ def test_a_prefix_that_means_no_place_is_refused_by_name(prefix):
     ],
 )  # fmt: skip
 def test_credentials_in_a_manifest_are_refused_without_being_repeated(uri):
-    with pytest.raises(UsageError, match=r"row 7: a_uri contains .* belong in the environment") as refused:
+    with pytest.raises(UsageError, match=r"7: a_uri") as refused:
         check_allowed("m.csv", [("row 7: a_uri", uri)], allowlist_from_option(("s3://", "https://b")))
     assert not any(word in str(refused.value) for word in ("sec", "token", "pass@", "AKIA"))
 

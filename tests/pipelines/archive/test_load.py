@@ -1,5 +1,6 @@
 """Fetching and decoding a block of pairs."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,11 @@ def test_sources_are_fetched_each_into_its_own_row(place):
     assert all(row["fetch_ms"] > 0 for row in fetched)
 
 
+def codes_and_files(table):
+    """The error code of each pair, and the file that its error begins with."""
+    return {pair: (code, error and error.split()[0]) for pair, (code, error) in errors(table).items()}
+
+
 def test_a_missing_source_fails_its_own_pair_and_is_named(place):
     storage.write_bytes(f"{place}/1.png", b"1")
     fetched = fetch(
@@ -48,11 +54,11 @@ def test_a_missing_source_fails_its_own_pair_and_is_named(place):
             without_both=(f"{place}/a.png", f"{place}/b.png"),
         )
     )
-    assert errors(fetched) == {
+    assert codes_and_files(fetched) == {
         "whole": (None, None),
-        "without_a": ("source_missing", f"{place}/gone.png does not exist"),
-        "without_b": ("source_missing", f"{place}/gone.png does not exist"),
-        "without_both": ("source_missing", f"{place}/a.png does not exist"),
+        "without_a": ("source_missing", f"{place}/gone.png"),
+        "without_b": ("source_missing", f"{place}/gone.png"),
+        "without_both": ("source_missing", f"{place}/a.png"),
     }
 
 
@@ -72,17 +78,18 @@ def test_a_source_that_cannot_be_read_fails_its_own_pair_and_says_why(tmp_path):
         )
     )
     assert found["whole"] == (None, None)
-    assert found["folder"] == ("source_unreadable", f"{tmp_path}/folder.png cannot be read: Is a directory")
-    assert found["scheme"][0] == found["circle"][0] == "source_unreadable"
-    assert "nosuchscheme://x/1.png cannot be read: Protocol not known" in found["scheme"][1]
-    assert "circle.png cannot be read: Too many levels" in found["circle"][1]
+    assert found["folder"][0] == found["scheme"][0] == found["circle"][0] == "source_unreadable"
+    assert f"{tmp_path}/folder.png" in found["folder"][1]
+    assert "nosuchscheme://x/1.png" in found["scheme"][1]
+    assert "circle.png" in found["circle"][1]
 
 
 def test_denied_access_is_said_without_what_the_store_answers(monkeypatch):
     monkeypatch.setattr(storage, "read_many", lambda uris, _: [PermissionError(13, "signed by me") for _ in uris])
-    assert errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))) == {
-        "x": ("source_unreadable", "s3://b/1.png cannot be read: access is denied")
-    }
+    ((code, error),) = errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))).values()
+    assert code == "source_unreadable"
+    assert "s3://b/1.png" in error
+    assert "signed by me" not in error
 
 
 def test_refused_credentials_are_no_pairs_failure(monkeypatch):
@@ -90,23 +97,23 @@ def test_refused_credentials_are_no_pairs_failure(monkeypatch):
     monkeypatch.setattr(storage, "read_many", lambda uris, _: [refused for _ in uris])
     code, sentence = errors(fetch(manifest(x=("s3://b/1", "s3://b/2"))))["x"]
     assert code == STORE_LOST
-    assert sentence == "s3://b/1 cannot be read: the store rejects the credentials (ExpiredToken)"
+    assert re.search(r"s3://b/1\b.*ExpiredToken", sentence)
 
 
 def test_no_secret_of_a_store_gets_into_a_row(secret, monkeypatch):
     monkeypatch.setattr(storage, "read_many", lambda uris, _: [OSError(5, f"signature of {secret} is bad")] * len(uris))
     ((code, error),) = errors(fetch(manifest(x=("s3://b/1.png", "s3://b/2.png")))).values()
-    assert (code, error) == ("source_unreadable", "s3://b/1.png cannot be read: signature of *** is bad")
+    assert code == "source_unreadable"
+    assert error.endswith("signature of *** is bad")
 
 
 def test_a_file_that_is_too_large_fails_its_own_pair_and_says_which_limit(place):
     for size in (1000, 1001):
         storage.write_bytes(f"{place}/{size}.png", bytes(size))
     pairs = manifest(fits=(f"{place}/1000.png", f"{place}/1000.png"), large=(f"{place}/1000.png", f"{place}/1001.png"))
-    assert errors(fetch(pairs, 1000)) == {
-        "fits": (None, None),
-        "large": ("too_large", f"{place}/1001.png is too large: it has more than 1000 bytes (--max-file-mb)"),
-    }
+    fetched = fetch(pairs, 1000)
+    assert codes_and_files(fetched) == {"fits": (None, None), "large": ("too_large", f"{place}/1001.png")}
+    assert re.search(r"\b1000\b.*--max-file-mb", errors(fetched)["large"][1])
 
 
 def fetched(*files: tuple[bytes, bytes]) -> list[dict[str, Any]]:
@@ -137,12 +144,12 @@ GOOD = encoded(noise(48, 64))
 @pytest.mark.parametrize(
     ("bad", "code", "said"),
     [
-        (GOOD[: len(GOOD) // 2], "truncated_image", "ends early"),
-        (encoded(noise(48, 64), "JPEG")[:400], "truncated_image", "ends early"),
+        (GOOD[: len(GOOD) // 2], "truncated_image", "early"),
+        (encoded(noise(48, 64), "JPEG")[:400], "truncated_image", "early"),
         (b"<html>404 Not Found</html>", "not_an_image", "not an image"),
         (b"", "empty_file", "0 bytes"),
         (b"\x00" * 4096, "not_an_image", "not an image"),
-        (encoded(noise(48, 64).astype(np.float32), "TIFF"), "unsupported_image", "32-bit TIFF (floats)"),
+        (encoded(noise(48, 64).astype(np.float32), "TIFF"), "unsupported_image", "32-bit TIFF"),
     ],
 )
 @pytest.mark.parametrize("side", ["a", "b"])
@@ -161,7 +168,7 @@ def test_sources_of_different_size_fail_with_both_sizes():
     table = decode(fetched((encoded(noise(24, 32, 3)), encoded(noise(32, 24)))))
     code, error = errors(table)["0"]
     assert code == "size_mismatch"
-    assert error.startswith("sources differ in size: A is 32x24, B is 24x32 pixels. ")
+    assert re.search(r"\bA\b.*32x24.*\bB\b.*24x32", error)
     assert "--resize b-to-a" in error
     assert (table["a"].null_count, table["b"].null_count) == (1, 1)
 
@@ -200,12 +207,14 @@ def test_no_more_pixels_are_decoded_than_are_allowed():
     assert errors(table)["0"] == (None, None)
     code, error = errors(table)["1"]
     assert code == "too_large"
-    assert "64x49, more than 3072 pixels" in error
+    assert "64x49" in error
+    assert "3072" in error
 
 
 def test_a_pair_that_failed_before_is_passed_on():
     failed = fetch(manifest(x=("/nowhere/1.png", "/nowhere/2.png")))
-    assert errors(decode(failed)) == errors(failed) == {"x": ("source_missing", "/nowhere/1.png does not exist")}
+    assert errors(decode(failed)) == errors(failed)
+    assert codes_and_files(failed) == {"x": ("source_missing", "/nowhere/1.png")}
 
 
 @pytest.mark.parametrize(
@@ -278,7 +287,7 @@ def test_a_store_that_is_away_is_no_pairs_failure(bucket, proxy):
     proxy.choose = outage(1000)
     ((code, sentence),) = errors(fetch(pairs)).values()
     assert code == STORE_LOST
-    assert sentence.startswith(f"{bucket}/vi/1.png cannot be read: its store does not respond (")
+    assert f"{bucket}/vi/1.png" in sentence
 
 
 @pytest.mark.usefixtures("impatient")
@@ -287,7 +296,7 @@ def test_an_object_that_a_store_cannot_give_fails_its_own_pair(bucket, proxy):
     proxy.choose = lambda request: "slow_down" if "ir/1.png" in request else None
     ((code, sentence),) = errors(fetch(pairs)).values()
     assert code == "source_unreadable"
-    assert f"{bucket}/ir/1.png cannot be read" in sentence
+    assert f"{bucket}/ir/1.png" in sentence
     assert proxy.met["slow_down"]
 
 

@@ -65,16 +65,16 @@ def test_a_manifest_names_folders_of_frames_by_a_slash(tmp_path):
 
 def test_a_picture_beside_a_recording_of_its_name_is_refused_by_both_names(tmp_path):
     touch(tmp_path, "visible/cam.mp4", "visible/cam.jpg", "infrared/cam.mp4")
-    with pytest.raises(UsageError, match=r"two files claim side A of pair 'cam': .*cam\.jpg and .*cam\.mp4"):
+    with pytest.raises(UsageError, match=r"\bA\b.*'cam'.*cam\.jpg.*cam\.mp4"):
         found(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"offset": "soon"}, "expected seconds, such as 1.25 or -3, or auto, got 'soon'"),
-        ({"offset": "inf"}, "expected seconds"),
-        ({"every": 2, "fps": 5}, "--every and --fps exclude each other"),
+        ({"offset": "soon"}, "'soon'"),
+        ({"offset": "inf"}, "seconds"),
+        ({"every": 2, "fps": 5}, "--every and --fps"),
     ],
 )
 def test_options_are_checked_before_anything_starts(given, said):

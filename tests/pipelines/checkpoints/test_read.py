@@ -43,21 +43,21 @@ def test_a_checkpoint_is_read_from_where_it_lies(place):
 
 @pytest.mark.parametrize("preset", ["paper", "base"])
 def test_a_preset_without_weights_is_refused_with_what_to_do(preset):
-    with pytest.raises(UsageError, match=rf"no model '{preset}': the preset ships without trained weights") as caught:
+    with pytest.raises(UsageError, match=rf"'{preset}'.*weights") as caught:
         read_model(preset)
-    assert "Use one that has them (nano, tiny)" in str(caught.value)
-    assert "`upfusion convert` takes the weights that the authors of UP-Fusion published" in str(caught.value)
+    assert "(nano, tiny)" in str(caught.value)
+    assert "`upfusion convert`" in str(caught.value)
 
 
 def test_a_model_that_is_nowhere_is_refused_with_what_there_is(place):
     for model in ("huge", storage.join(place, "huge.safetensors")):
-        with pytest.raises(UsageError, match=r"neither a preset that ships trained \(nano, tiny\) nor a ch") as caught:
+        with pytest.raises(UsageError, match=r"\(nano, tiny\)") as caught:
             read_model(model)
-        assert f"no model {model!r}" in str(caught.value)
+        assert f"{model!r}" in str(caught.value)
 
 
 def test_a_folder_is_no_model(tmp_path):
-    with pytest.raises(UsageError, match=f"no model '{tmp_path}': neither a preset"):
+    with pytest.raises(UsageError, match=f"'{tmp_path}'"):
         read_model(str(tmp_path))
 
 
@@ -84,7 +84,7 @@ def test_code_in_a_model_is_not_executed(place, tmp_path, name):
     torch.save({"weights": Trap(tmp_path / "sprung")}, buffer)
     for data in (buffer.getvalue(), pickle.dumps(Trap(tmp_path / "sprung"))):
         storage.write_bytes(storage.join(place, name), data)
-        with pytest.raises(UsageError, match="is not an upfusion checkpoint"):
+        with pytest.raises(UsageError, match="checkpoint"):
             read_model(storage.join(place, name))
     assert not (tmp_path / "sprung").exists()
     pickle.loads(data)
@@ -95,7 +95,7 @@ def test_a_checkpoint_is_written_once(place, tiny):
     uri = storage.join(place, "models", "mine.safetensors")
     write_model(tiny, uri)
     assert storage.read_bytes(uri) == tiny.to_bytes()
-    with pytest.raises(UsageError, match=r"--out .*/mine\.safetensors already exists; choose another file or del"):
+    with pytest.raises(UsageError, match=r"--out.*/mine\.safetensors"):
         write_model(tiny, uri)
     storage.delete(uri)
     write_model(tiny, uri)
@@ -103,7 +103,7 @@ def test_a_checkpoint_is_written_once(place, tiny):
 
 def test_where_nothing_can_be_written_is_named(tmp_path, tiny):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=rf"--out {tmp_path}/file/mine\.safetensors cannot be written: "):
+    with pytest.raises(UsageError, match=rf"--out {tmp_path}/file/mine\.safetensors"):
         write_model(tiny, f"{tmp_path}/file/mine.safetensors")
 
 
@@ -115,7 +115,7 @@ def test_one_file_is_read(place):
 
 @pytest.mark.parametrize("name", ["nowhere.pth", ""], ids=["nothing", "a folder"])
 def test_what_cannot_be_read_is_named_with_its_option(tmp_path, name):
-    with pytest.raises(UsageError, match=rf"SOURCE {tmp_path}/{name} cannot be read: "):
+    with pytest.raises(UsageError, match=rf"SOURCE {tmp_path}/{name}"):
         read_object(f"{tmp_path}/{name}", "SOURCE")
 
 
@@ -194,13 +194,13 @@ def test_where_nothing_lies_is_named_with_its_option(place, option):
     uri = storage.join(place, "nowhere")
     with pytest.raises(UsageError) as caught, local_copy(uri, option):
         pytest.fail("something was there")
-    assert str(caught.value) == f"{option} {uri}: no such file or folder"
+    assert f"{option} {uri}" in str(caught.value)
 
 
 @pytest.mark.usefixtures("object_store")
 def test_a_bucket_that_is_not_there_is_named_with_its_option():
     with (
-        pytest.raises(UsageError, match=r"--weights s3://no-such-bucket-here/convnext\.pth cannot be read: .*NoSuchB"),
+        pytest.raises(UsageError, match=r"--weights s3://no-such-bucket-here/convnext\.pth.*NoSuchB"),
         local_copy("s3://no-such-bucket-here/convnext.pth", "--weights"),
     ):
         pytest.fail("something was there")

@@ -37,5 +37,5 @@ def test_a_relative_path_is_refused_on_a_cluster_and_fine_at_home(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     check_shared_paths(config)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(UsageError, match=f"{named} is a different folder on every machine of a cluster"):
+    with pytest.raises(UsageError, match=rf"{named}.*folder"):
         check_shared_paths(config)

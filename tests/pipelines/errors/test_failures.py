@@ -30,10 +30,10 @@ def test_a_failure_tells_no_secret(monkeypatch):
 
 def test_an_error_code_outside_the_list_cannot_be_raised():
     row = {"error_code": None}
-    with pytest.raises(ValueError, match="unknown error code 'lost_in_space'"):
+    with pytest.raises(ValueError, match="'lost_in_space'"):
         fail(row, "lost_in_space", "no such code")
     assert row == {"error_code": None}
-    with pytest.raises(ValueError, match="unknown error code"):
+    with pytest.raises(ValueError, match="'lost_in_space'"):
         RecordingError("lost_in_space", "no such code")
     fail(row, STORE_LOST, "on its way through the graph")
 

@@ -292,14 +292,14 @@ def test_the_overview_takes_the_main_comparison_of_each_set():
 
 
 def test_an_overview_of_a_metric_that_was_not_compared_is_refused():
-    with pytest.raises(ValueError, match="'en' was not compared on 'MSRS'"):
+    with pytest.raises(ValueError, match=r"'en'.*'MSRS'"):
         overview(compared({"vif": {"mean": [1.0]}}), "en")
 
 
 @pytest.mark.parametrize(
     ("metrics", "methods", "reference", "said"),
     [
-        (["vfi"], ["mean"], "mean", "unknown metric 'vfi'; known metrics: vif,"),
+        (["vfi"], ["mean"], "mean", "'vfi'"),
         (["vif"], ["mean", "mean"], "mean", "expected different names of methods, got mean, mean"),
         (["vif"], ["mean"], "tiny", "expected a reference that is one of mean, got 'tiny'"),
     ],
@@ -311,7 +311,7 @@ def test_what_cannot_be_compared_is_refused(metrics, methods, reference, said):
 
 def test_two_values_of_one_image_are_refused():
     rows = rows_of({"vif": {"mean": [1.0, 2.0]}})
-    with pytest.raises(ValueError, match="'MSRS' has more than one value of vif for pair 'p01' by 'mean'"):
+    with pytest.raises(ValueError, match=r"'MSRS'.*'p01'.*'mean'"):
         compare(table_of(rows, rows[1:]), ["vif"], ["mean"], "mean")
 
 

@@ -98,7 +98,7 @@ def test_hidden_files_and_what_is_no_image_are_passed_over(place):
 
 @pytest.mark.parametrize("names", [("1.png", "1.jpg"), ("1.png", "test/1.png")])
 def test_two_files_that_claim_one_pair_are_refused_by_name(place, names):
-    with pytest.raises(UsageError, match=r"theirs has two images of pair 'test/1' of night: .*Keep one") as refused:
+    with pytest.raises(UsageError, match=r"theirs.*'test/1'.*night") as refused:
         match(place, ("test/1",), *names)
     assert all(storage.join(place, name) in str(refused.value) for name in names)
 
@@ -137,7 +137,7 @@ def test_a_version_tells_whether_a_file_was_put_again(place):
 
 def test_a_folder_that_cannot_be_listed_is_named(bucket):
     method = Method("theirs", "images", f"{bucket}-not-there/fused")
-    with pytest.raises(UsageError, match=f"{bucket}-not-there/fused/night cannot be read: .*NoSuchBucket"):
+    with pytest.raises(UsageError, match=rf"{bucket}-not-there/fused/night.*NoSuchBucket"):
         match_images(method, set_of("1"), alone=True)
 
 
@@ -207,35 +207,35 @@ def test_methods_are_distinguished_by_what_decides_their_results(tmp_path):
 
 
 def test_a_preset_without_trained_weights_is_refused_with_what_to_do():
-    with pytest.raises(UsageError, match=r"no model 'paper': the preset ships without trained weights.*tiny"):
+    with pytest.raises(UsageError, match=r"'paper'.*weights"):
         found("mean", "paper")
 
 
 def test_an_untrained_checkpoint_is_refused(tmp_path):
     untrained = replace(parse_checkpoint(TINY.read_bytes(), "tiny"), provenance=Provenance(trained=False))
     (tmp_path / "new.safetensors").write_bytes(untrained.to_bytes())
-    with pytest.raises(UsageError, match=r"model '.*new\.safetensors' is untrained and would produce noise"):
+    with pytest.raises(UsageError, match=r"new\.safetensors'.*untrained"):
         found(tmp_path / "new.safetensors")
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "fused.zip").write_bytes(b"PK")
-    with pytest.raises(UsageError, match=r"fused\.zip is not an upfusion checkpoint"):
+    with pytest.raises(UsageError, match=r"fused\.zip.*checkpoint"):
         found(tmp_path / "fused.zip")
-    with pytest.raises(UsageError, match=r"no model 'nowhere\.safetensors'"):
+    with pytest.raises(UsageError, match=r"'nowhere\.safetensors'"):
         found("nowhere.safetensors")
 
 
 def test_what_is_nothing_is_refused_with_what_a_method_may_be(place):
     for given in ("tyni", f"x={place}/nowhere", f"{place}/nowhere"):
-        with pytest.raises(UsageError, match=r"no method '.*Sets stand before --methods") as refused:
+        with pytest.raises(UsageError, match=r"--methods") as refused:
             found(given)
         for known in (*BASELINES, "tiny", ".safetensors", "models:/", "folder of fused images"):
             assert known in str(refused.value)
 
 
 def test_a_store_that_nobody_knows_is_refused():
-    with pytest.raises(UsageError, match=r"method 'nosuch://bucket/x' cannot be read: .*nosuch"):
+    with pytest.raises(UsageError, match=r"'nosuch://bucket/x'"):
         found("nosuch://bucket/x")
 
 
@@ -243,5 +243,5 @@ def test_two_methods_of_one_name_are_refused(tmp_path):
     put(str(tmp_path / "one" / "fused"), "1.png")
     put(str(tmp_path / "two" / "fused"), "1.png")
     for given in (("mean", "max", "mean"), (tmp_path / "one" / "fused", tmp_path / "two" / "fused"), ("x=a", "x=b")):
-        with pytest.raises(UsageError, match=r"two methods are called '(mean|fused|x)'; name them with NAME=METHOD"):
+        with pytest.raises(UsageError, match=r"'(mean|fused|x)'.*NAME=METHOD"):
             found(*given)

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,31 +70,28 @@ def test_the_run_is_described_by_what_decides_the_values(archive, monkeypatch):
 
 def test_a_reference_that_is_no_method_is_refused_with_the_methods(archive):
     said = refused(archive, "mean", "x=max", reference="max")
-    assert said == "--reference: no method is called 'max'; there are: mean, x"
+    assert re.search(r"--reference.*'max'.*mean, x", said)
     assert plan_of(archive, "mean", "x=max", reference="x").reference == "x"
 
 
 def test_a_cost_of_no_method_is_refused_with_the_methods(archive):
     said = refused(archive, "mean", "max", costs="mean=1,theirs=2")
-    assert said == "--costs: no method is called 'theirs'; there are: mean, max"
+    assert re.search(r"--costs.*'theirs'.*mean, max", said)
 
 
 def test_a_folder_of_which_no_image_belongs_to_a_pair_is_refused_with_where_was_looked(archive):
     (archive / "others").mkdir()
     (archive / "theirs" / "street_000.png").rename(archive / "others" / "else.png")
     said = refused(archive, archive / "theirs", archive / "others")
-    assert said.startswith(
-        f"no image of others belongs to a pair: looked for {archive}/others/NAME with the names of the pairs "
-        "(street_000, ...)"
-    )
+    assert f"{archive}/others/NAME" in said
+    assert "(street_000, ...)" in said
 
 
 def test_with_several_sets_a_method_needs_a_sub_folder_of_one_of_them(archive):
     make_archive(archive / "day", 1)
     sets = (str(archive / "night"), str(archive / "day"))
     said = refused(archive, archive / "theirs", sets=sets)
-    assert f"looked for {archive}/theirs/night/NAME" in said
-    assert "With several sets each has a sub-folder of its name." in said
+    assert f"{archive}/theirs/night/NAME" in said
     (archive / "theirs").rename(archive / "day of theirs")
     (archive / "theirs").mkdir()
     (archive / "day of theirs").rename(archive / "theirs" / "day")
@@ -116,16 +114,14 @@ def test_pairs_of_two_sets_have_ids_of_their_own(archive):
 def test_an_id_that_would_mean_pairs_of_two_sets_is_refused(archive):
     make_pair(archive / "all" / "day", "street_000")
     sets = (f"city={archive}/all", f"city/day={archive}/night")
-    assert refused(archive, "mean", sets=sets) == (
-        "'city/day/street_000' stands for pairs of two sets; rename one of the sets"
-    )
+    assert "'city/day/street_000'" in refused(archive, "mean", sets=sets)
     assert len(plan_of(archive, "mean", sets=(sets[0], f"night={archive}/night")).pairs) == 3
 
 
 def test_a_set_or_a_method_that_is_not_there_is_refused(archive):
     assert refused(archive, "mean", sets=(f"{archive}/nowhere",)).startswith(f"set {archive}/nowhere")
-    assert "Sets stand before --methods" in refused(archive, "mean", archive / "nowhere")
-    assert "two methods are called 'mean'" in refused(archive, "mean", "mean")
+    assert "--methods" in refused(archive, "mean", archive / "nowhere")
+    assert "'mean'" in refused(archive, "mean", "mean")
 
 
 @pytest.mark.skipif(not PEERS.is_dir(), reason=f"other methods' images are not here ({PEERS})")

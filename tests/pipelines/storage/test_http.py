@@ -57,7 +57,7 @@ def test_a_host_cannot_send_a_reader_to_another_one(hosts):
     here, other = map(url, hosts)
     for target in (f"{other}/1.png", f"//127.0.0.1:{hosts[1].server_port}/1.png", f"{here}/to/{other}/1.png"):
         uri = f"{here}/to/{target}"
-        with pytest.raises(PermissionError, match=f"it redirects to {other}, which is another host"):
+        with pytest.raises(PermissionError, match=rf"redirects.*{other}"):
             storage.read_bytes(uri)
         (error,) = storage.read_many([uri])
         assert isinstance(error, PermissionError)

@@ -149,14 +149,14 @@ def test_whoever_loads_a_version_needs_nothing_of_this_checkout(run_id: str, cli
 
 def test_an_untrained_checkpoint_is_not_registered(run_id: str, client: mlflow.MlflowClient) -> None:
     untrained = replace(TINY, provenance=Provenance(trained=False)).to_bytes()
-    with pytest.raises(ValueError, match="the model tiny is untrained"):
+    with pytest.raises(ValueError, match="untrained"):
         register_model(untrained, "noise", run_id=run_id)
     assert versions(client, "noise") == []
 
 
 @pytest.mark.parametrize(("name", "alias"), [("a/b", None), ("refused", "not an alias")])
 def test_what_mlflow_refuses_is_a_sentence(run_id: str, name: str, alias: str | None) -> None:
-    with pytest.raises(UsageError, match=rf"model '{name}' cannot be registered \(MLflow at sqlite.*: \w"):
+    with pytest.raises(UsageError, match=rf"'{name}'.*\(MLflow.*\w"):
         register_model(TINY_BYTES, name, run_id=run_id, alias=alias)
 
 
@@ -176,7 +176,7 @@ def test_mlflow_loads_a_version_and_fuses(run_id: str, recwarn: pytest.WarningsR
         params = {"task": task} | ({"prompt": prompt} if prompt else {})
         np.testing.assert_array_equal(loaded.predict(given, params=params), expected)
         assert (loaded.predict(given) == expected).all() == (params == {"task": "ir_visible"})
-    with pytest.raises(ValueError, match=r"sources differ in shape: a is \(3, 37, 53\), b is \(3, 37, 52\)"):
+    with pytest.raises(ValueError, match=r"\(3, 37, 53\).*\(3, 37, 52\)"):
         loaded.predict(given | {"b": np.ascontiguousarray(given["b"][..., 1:])})
 
 
@@ -227,11 +227,11 @@ def somebody_and_foreign(run_id: str, client: mlflow.MlflowClient, tmp_path: Pat
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("models:/nobody@champion", "no 'nobody' is registered at sqlite:///.*MLFLOW_TRACKING_URI or --tracking-uri"),
-        ("models:/somebody@champion", r"'somebody' has no alias 'champion' \(it has: best, first\)"),
-        ("models:/somebody/7", r"'somebody' has no version 7 \(the newest is 1\)"),
-        ("models:/somebody", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
-        ("models:/somebody/Production", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("models:/nobody@champion", "'nobody'.*sqlite:///.*MLFLOW_TRACKING_URI or --tracking-uri"),
+        ("models:/somebody@champion", r"'champion'.*best, first"),
+        ("models:/somebody/7", r"'somebody'.*\b7\b.*\b1\b"),
+        ("models:/somebody", "models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("models:/somebody/Production", "models:/NAME@ALIAS or models:/NAME/VERSION"),
         (
             "models:/foreign/1",
             "version 1 of 'foreign' holds no artifacts/checkpoint.safetensors; choose one registered by upf",
@@ -240,7 +240,7 @@ def somebody_and_foreign(run_id: str, client: mlflow.MlflowClient, tmp_path: Pat
 )
 @pytest.mark.usefixtures("somebody_and_foreign")
 def test_what_is_missing_is_named(uri: str, reason: str) -> None:
-    with pytest.raises(UsageError, match=f"no model '{uri}': {reason}"):
+    with pytest.raises(UsageError, match=f"'{uri}'.*{reason}"):
         read_model(uri)
 
 
@@ -266,7 +266,8 @@ def test_a_server_in_trouble_is_given_up_soon_and_named_without_its_password(mon
             read_registered("models:/upfusion@champion", uri)
         listening.shutdown()
         thread.join()
-    assert "model 'models:/upfusion@champion' cannot be read (MLflow at http://ann:***@127.0.0.1:" in str(caught.value)
+    assert "'models:/upfusion@champion'" in str(caught.value)
+    assert "http://ann:***@127.0.0.1" in str(caught.value)
     assert "a-secret-word" not in str(caught.value)
     assert len(asked) == 4
 

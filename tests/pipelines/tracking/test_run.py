@@ -156,7 +156,7 @@ def test_a_server_that_goes_away_stops_a_job_with_a_sentence_and_the_run_resumes
         log(1, there, gone)
     assert mlflow.active_run() is None
     for refused in (lambda: log(2, gone, gone), lambda: check_tracking(gone, no_tracking=False)):
-        with pytest.raises(UsageError, match=r"MLflow at http://127.* cannot be used: .*refused.*--no-tracking"):
+        with pytest.raises(UsageError, match=r"MLflow.*http://127.*--no-tracking"):
             refused()
     log(3, there, there)
     client = mlflow.MlflowClient(there)

@@ -87,5 +87,5 @@ def test_a_file_that_changes_in_the_middle_stops_with_its_name(tmp_path):
     steps = loader_of(rows, batch=1, gigabytes=0).steps(0, 50, 0, 1)
     next(steps)
     Path(rows[1]["b_uri"]).write_bytes(b"something else")
-    with pytest.raises(ChangedError, match=r"street_001\.png has changed"):
+    with pytest.raises(ChangedError, match=r"street_001\.png"):
         list(steps)

@@ -33,7 +33,7 @@ def test_a_log_is_read_up_to_the_step_that_a_run_resumes_from(tmp_path) -> None:
 
 def test_a_file_that_is_no_log_is_refused(tmp_path) -> None:
     (tmp_path / "log.parquet").write_text("step,loss")
-    with pytest.raises(UsageError, match=r"log\.parquet was not written by an upfusion job"):
+    with pytest.raises(UsageError, match=r"log\.parquet"):
         read_log(f"{tmp_path}/log.parquet")
 
 

@@ -92,7 +92,7 @@ def test_the_page_shows_curves_pictures_and_what_was_trained(tmp_path):
     assert [alt for _, alt in shown] == [f"Source A, fused, and source B of set/v{n}" for n in range(2)]
     with Image.open(io.BytesIO(base64.b64decode(shown[1][0]))) as picture:
         assert math.dist(picture.getpixel((60, 15)), (200, 0, 180)) < 8
-    assert "after step 20" in html
+    assert "step 20" in html
     assert "0.2500" in html
     assert "set (3 pairs)" in html
     assert "<b>x</b>" not in html

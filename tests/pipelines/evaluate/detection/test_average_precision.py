@@ -84,7 +84,7 @@ def test_nobody_in_any_image() -> None:
 
 
 def test_lists_of_different_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 images with boxes and 1 with detections"):
+    with pytest.raises(ValueError, match=r"\b2\b.*\b1\b"):
         average_precision([people(ONE), people()], [found()])
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_printed(capfd) -> None:
 
 def test_what_is_not_installed_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
-    with pytest.raises(UsageError, match=r"pip install 'upfusion\[detect\]'"):
+    with pytest.raises(UsageError, match=r"'upfusion\[detect\]'"):
         require_evaluator()
     with pytest.raises(UsageError, match="pycocotools"):
         average_precision([people(ONE)], [found()])

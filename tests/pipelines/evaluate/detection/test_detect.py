@@ -126,7 +126,7 @@ class Malice:
 def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, weights) -> None:
     mark = tmp_path / "executed"
     for data in (pickled({"model": weights, "malice": Malice(mark)}), pickle.dumps(Malice(mark))):
-        with pytest.raises(ValueError, match=r"det\.pth is not a file of weights, .* a pickle can run code"):
+        with pytest.raises(ValueError, match=r"det\.pth.*weights.*pickle"):
             load_detector(CONFIG, data, "det.pth")
         assert not mark.exists()
     pickle.loads(data).close()
@@ -134,13 +134,13 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, weights) -> No
 
 
 def test_a_checkpoint_with_more_than_tensors_is_refused(weights) -> None:
-    with pytest.raises(ValueError, match="holds more than tensors"):
+    with pytest.raises(ValueError, match="tensors"):
         load_detector(CONFIG, pickled({"model": weights, "args": argparse.Namespace(lr=1)}), "det.pth")
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, {"model": {}}, {"model": {"a": 1}}, {1: torch.zeros(1)}])
 def test_a_file_without_weights_is_refused(content) -> None:
-    with pytest.raises(ValueError, match=r"det\.pth: expected weights by name"):
+    with pytest.raises(ValueError, match=r"det\.pth.*weights"):
         load_detector(CONFIG, pickled(content), "det.pth")
 
 
@@ -153,21 +153,21 @@ def test_wrong_weights_are_named(weights) -> None:
         (weights | {name: torch.zeros(2, 3)}, rf"size mismatch for {name}: .*\[2, 3\]"),
         ({other: torch.zeros(1)}, rf"missing are backbone.* and \d+ more; unknown are {other}$"),
     ):
-        with pytest.raises(ValueError, match=rf"(?s)det\.pth does not hold the weights of {SMALL}: .*{said}"):
+        with pytest.raises(ValueError, match=rf"(?s)det\.pth.*{SMALL}.*{said}"):
             load_detector(CONFIG, save(wrong), "det.pth")
 
 
 def test_weights_of_another_detector_are_refused(weights) -> None:
-    with pytest.raises(ValueError, match="does not hold the weights of fasterrcnn_resnet50_fpn: missing are backbone"):
+    with pytest.raises(ValueError, match=r"weights.*fasterrcnn_resnet50_fpn"):
         load_detector(DetectorConfig(), save(weights))
 
 
 def test_a_label_or_an_architecture_that_is_not_there_is_refused(weights) -> None:
-    with pytest.raises(ValueError, match="has no label 2: its labels end at 1"):
+    with pytest.raises(ValueError, match=r"label 2.*\b1\b"):
         load_detector(DetectorConfig(SMALL, person=2), save(weights))
-    with pytest.raises(ValueError, match="unknown detector 'yolov5'; known detectors: fasterrcnn_mobilenet_v3_large"):
+    with pytest.raises(ValueError, match=r"detector 'yolov5'.*fasterrcnn_mobilenet_v3_large"):
         DetectorConfig("yolov5")
-    with pytest.raises(ValueError, match="0 is not a label of fasterrcnn_resnet50_fpn, which count from 1"):
+    with pytest.raises(ValueError, match=r"\b0\b.*label.*fasterrcnn_resnet50_fpn.*\b1\b"):
         DetectorConfig(person=0)
     assert DetectorConfig("fcos_resnet50_fpn", person=0).person == 0
 

@@ -72,7 +72,7 @@ def test_tiny_images_have_a_place(size):
 
 
 def test_images_of_two_sizes_are_refused():
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match="size"):
         most_differing({"A": flat(1), "x": flat(1, 61)})
 
 
@@ -180,7 +180,7 @@ def test_the_same_sheet_gives_the_same_bytes():
 def test_nothing_to_draw_is_refused():
     with pytest.raises(ValueError, match="rows"):
         draw_contact_sheet("t", [])
-    with pytest.raises(ValueError, match="a row without any"):
+    with pytest.raises(ValueError, match="row"):
         draw_contact_sheet("t", [SheetRow("p", {})])
 
 

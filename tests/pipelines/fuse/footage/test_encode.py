@@ -56,6 +56,6 @@ def test_the_same_frames_give_the_same_bytes(tmp_path, codec):
 
 
 def test_an_odd_size_is_refused_where_the_codec_has_none(tmp_path):
-    with pytest.raises(RecordingError, match="needs even width and height, got 63x48; ffv1 takes any size") as refused:
+    with pytest.raises(RecordingError, match=r"63x48.*ffv1") as refused:
         encode(tmp_path / "x.mp4", [np.zeros((48, 63, 3), np.uint8)])
     assert refused.value.code == "write_failed"

@@ -94,8 +94,9 @@ def test_a_folder_of_numbered_frames_is_read_by_number(tmp_path):
     assert read(f"{tmp_path}/", 1.0, 1.5, frame_rate=5.0)[0] == pytest.approx([1.2])
     with pytest.raises(RecordingError, match="--frame-rate"):
         read(f"{tmp_path}/")
-    with pytest.raises(RecordingError, match="does not exist"):
+    with pytest.raises(RecordingError) as refused:
         read(f"{tmp_path}/none/", frame_rate=5.0)
+    assert refused.value.code == "source_missing"
 
 
 def test_a_frame_that_cannot_be_read_is_not_a_damaged_one(tmp_path, bucket, proxy):

@@ -1,5 +1,6 @@
 """Segments through the actor and the join, without Ray: the frames, times, rows and failures that come out."""
 
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_other_rates_an_offset_and_drops_come_out_with_the_right_frames(tmp_path
     assert sum(row["unpaired"] for row in rows) == 5
     assert sum(row["a_dropped"] for row in rows) == 3
     assert [at + shown[0] / 25 for at, _ in read(about["uri"])] == pytest.approx([n / 25 for n in shown])
-    assert "5 frames of A have no partner in B and are skipped" in rows[0]["note"]
+    assert re.search(r"\b5\b.*\bA\b.*\bB\b", rows[0]["note"])
     assert (about["frames"], about["missing"]) == (len(shown), [])
 
 
@@ -143,7 +144,7 @@ def test_sizes_that_differ_are_refused_or_made_one(tmp_path):
     b = write_recording(tmp_path / "b.mp4", (heat(n / 25, (32, 24)) for n in range(10)))
     (row,) = Job(tmp_path / "refused").fuse(Job(tmp_path / "x").cut(a, b))
     assert row["error_code"] == "size_mismatch"
-    assert row["error"].startswith("frames of A are 64x48, those of B 32x24 pixels.")
+    assert re.search(r"\bA\b.*64x48.*\bB\b.*32x24", row["error"])
     assert "--resize b-to-a" in row["error"]
     rows, about = Job(tmp_path / "resized", resize="b-to-a").run(a, b)
     assert (rows[0]["status"], rows[0]["width"], len(read(about["uri"]))) == ("ok", 64, 10)
@@ -160,7 +161,9 @@ def test_what_is_wrong_with_a_segment_is_its_row(tmp_path, monkeypatch):
         return row["error_code"], row["error"]
 
     assert outcome({"offset_s": 100.0})[0] == "no_partner"
-    assert outcome({"b_uri": str(tmp_path / "none.mp4")}) == ("source_missing", f"{tmp_path}/none.mp4 does not exist")
+    code, error = outcome({"b_uri": str(tmp_path / "none.mp4")})
+    assert code == "source_missing"
+    assert f"{tmp_path}/none.mp4" in error
     monkeypatch.setattr(job.actor.fuser, "fuse_batch", raising(torch.OutOfMemoryError("CUDA out of memory.")))
     assert outcome({})[0] == "out_of_memory"
     monkeypatch.setattr(job.actor.fuser, "fuse_batch", raising(ValueError("bad value")))

@@ -1,5 +1,6 @@
 """Recordings cut into segments."""
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -109,4 +110,4 @@ def test_sources_that_cannot_be_cut_are_one_row_with_a_reason(tmp_path):
     }
     code, sentence = cut(a, b, max_pixels=1000).failure
     assert code == "too_large"
-    assert sentence == f"{a}: frames of 64x48, more than 1000 pixels (--max-pixels)"
+    assert re.search(rf"{a}\b.*64x48.*\b1000\b.*--max-pixels", sentence)

