@@ -1,4 +1,4 @@
-"""Entry point of `upfusion export DEST --to FOLDER`: the fused images of a job as files."""
+"""Entry point of `upfusion export DEST --to FOLDER`: images as files or tars, rows as a table."""
 
 import sys
 
@@ -13,17 +13,21 @@ NAMES_SHOWN = 5
 
 @job_command(ExportConfig, name="export", positional=("destination",))
 def command(config: ExportConfig, verbose: bool) -> int:  # noqa: ARG001  # every job takes it
-    """Write the fused images of a job as files, from the rows or from its images/, converted with --format.
+    """Write the fused images of a job as files or WebDataset tars, or its rows as a Delta or Iceberg table.
+
+    Images come from the rows or from images/, and are converted with --format.
 
     Exit codes: 0 all written, 3 some images are no longer there, 2 invalid arguments.
     """
     errors = Terminal(stderr=True)
+    what = "row" if config.layout in ("delta", "iceberg") else "image"
     with errors.status("reading rows") as status:
-        from pipelines.fuse.export import export_images
+        from pipelines.fuse.export import export
 
-        exported = export_images(config, lambda count: status.update(f"{counted(count, 'image')} written"))
+        exported = export(config, lambda count: status.update(f"{counted(count, what)} written"))
     console = Terminal()
-    console.print(f"{counted(exported.count, 'image')} in {config.to}", markup=False, highlight=False, soft_wrap=True)
+    said = f"{counted(exported.count, what)} in {config.to}" + ", unchanged" * exported.unchanged
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
     if exported.first:
         console.print(f"the first: {exported.first}", markup=False, highlight=False, soft_wrap=True)
     for reason in exported.unreadable[:NAMES_SHOWN]:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.redaction import BY_ENVIRONMENT, holds_credentials, redact
 from pipelines.storage import objects as storage
+from pipelines.storage.parts import file_of
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
@@ -50,7 +51,11 @@ ANY_LOCAL, ANY_S3 = UriPrefix(LOCAL, "", ()), UriPrefix(S3, "", ())
 
 
 def to_uri_prefix(uri: str) -> UriPrefix:
-    """Parse an absolute URI by the rules of its scheme; raises UsageError for an ambiguous one."""
+    """Parse an absolute URI by the rules of its scheme; raises UsageError for an ambiguous one.
+
+    A file inside a file lies where that does.
+    """
+    uri = file_of(uri)
     scheme = SCHEME.match(uri)
     kind = scheme[1].lower() if scheme else LOCAL
     kind = SAME.get(kind, kind)

@@ -14,13 +14,17 @@ class ArchiveConfig(JobConfig):
 
     source: RuntimeOnly[str] = Field(
         description="Folder or s3:// prefix with two sub-folders (visible + infrared, vi + ir, a + b, ct + mri, "
-        "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task. With SOURCE_B: the "
-        "image, recording or folder of source A."
+        "...) at any depth, or a manifest (.parquet or .csv) with pair_id, a_uri, b_uri, task; also Parquet files that "
+        "hold the images, and WebDataset tars. With SOURCE_B: the image, recording or folder of source A."
     )
     source_b: RuntimeOnly[str | None] = Field(
         None, description="Image, recording or folder of source B, where SOURCE is that of A."
     )
-    a: RuntimeOnly[str | None] = Field(None, description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'.")
+    a: RuntimeOnly[str | None] = Field(
+        None,
+        description="Pattern of the A images below SOURCE, such as 'cam1/*.jpg'; the column of A in Parquet files that "
+        "hold the images.",
+    )
     b: RuntimeOnly[str | None] = Field(
         None, description="Pattern of the B images; the part matched by * pairs them with A."
     )

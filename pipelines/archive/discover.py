@@ -20,28 +20,18 @@ from pipelines.archive.camera_names import (
     second_choices,
 )
 from pipelines.archive.config import ArchiveConfig
-from pipelines.archive.manifest import check_count, empty_shard, read_manifest
+from pipelines.archive.manifest import check_count, empty_shard, read_manifest, read_manifests
 from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
+from pipelines.archive.sensor_names import SENSORS
+from pipelines.archive.tars import list_members
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
+from pipelines.storage.parts import PARQUET, TAR
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
-from upfusion.cameras.layouts import DATA_SET_FOLDERS
 from upfusion.cameras.pairing import PairBy
 from upfusion.counted import counted
 from upfusion.file_names import SUFFIXES, is_hidden, is_image_name
 
-# Folder names in lower case, with their side and, if the name alone implies it, the task.
-FOLDERS: dict[str, tuple[Side, str | None]] = {
-    **dict.fromkeys(["visible", "vis", "vi", "rgb", "optical", "opt", "a"], ("a", None)),
-    **dict.fromkeys(["infrared", "ir", "thermal", "inf", "b"], ("b", None)),
-    **dict.fromkeys(["mri", "mr"], ("b", None)),
-    "ct": ("a", "ct_mri"),
-    "pet": ("a", "pet_mri"),
-    "spect": ("a", "spect_mri"),
-    "nir": ("b", "nir_visible"),
-    "sar": ("b", "sar_optical"),
-    **{folder: (side, None) for folder, side in DATA_SET_FOLDERS.items()},
-}
 STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
 
 
@@ -62,6 +52,8 @@ def discover(archive: ArchiveConfig, *, recordings: bool = False) -> Discovery:
             found = _pair_below(source, archive, recordings)
     except OSError as error:
         raise UsageError(f"SOURCE {source} cannot be read: {error.strerror or error}") from error
+    if not found.pairs.num_rows:
+        raise UsageError(empty_shard(source, archive))
     pairs = found.pairs.sort_by("pair_id")
     return Discovery(pairs.slice(0, archive.limit), found.unpaired, found.ignored)
 
@@ -81,11 +73,30 @@ def _check_exists(source: str, option: str) -> None:
 def _pair_below(source: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
     names = _names_below(source, "SOURCE")
     if list(names.values()) == [""]:
-        raise UsageError(
-            f"SOURCE {source} is a file; expected a folder, a prefix, a manifest (.parquet or .csv), or two files: "
-            "upfusion fuse visible.jpg infrared.png"
-        )
+        if not source.endswith(TAR):
+            raise UsageError(
+                f"SOURCE {source} is a file; expected a folder, a prefix, a manifest (.parquet or .csv), a .tar (not "
+                "compressed), or two files: upfusion fuse visible.jpg infrared.png"
+            )
+        return _pair_in_tars(source, {source: TAR}, archive)
+    if not any(is_image_name(name) or (recordings and footage.is_recording(name)) for name in names.values()):
+        seen = {uri: name for uri, name in names.items() if not is_hidden(name)}
+        if tars := {uri: name for uri, name in seen.items() if name.endswith(TAR)}:
+            return _pair_in_tars(source, tars, archive)
+        if tables := {uri: name for uri, name in seen.items() if name.endswith(PARQUET)}:
+            return read_manifests(tables, archive)
     return _pair_files(source, names, _places(names, archive), archive, recordings)
+
+
+def _pair_in_tars(source: str, tars: dict[str, str], archive: ArchiveConfig) -> Discovery:
+    """Pair the images in tars as if each were a folder of its name, and those that WebDataset calls key.vis.jpg."""
+    if archive.frame_rate:
+        raise UsageError(f"{source}: --frame-rate takes folders of numbered images; images in a .tar are pairs")
+    names = list_members(tars, most=2 * archive.max_pairs)
+    place = _places(names, archive)
+    if archive.a is not None:
+        return _pair_files(source, names, place, archive, recordings=False)
+    return _pair_files(source, names, lambda name: _by_key(name) or place(name), archive, recordings=False)
 
 
 def _pair_two(a: str, b: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
@@ -96,7 +107,7 @@ def _pair_two(a: str, b: str, archive: ArchiveConfig, recordings: bool) -> Disco
     below: dict[Side, dict[str, str]] = {"a": _names_below(a, "SOURCE"), "b": _names_below(b, "SOURCE_B")}
     are_files = [list(names.values()) == [""] for names in below.values()]
     folders = (PurePosixPath(uri).parent if is_file else uri for uri, is_file in zip((a, b), are_files, strict=True))
-    known = (FOLDERS.get(PurePosixPath(folder).name.lower(), ("a", None)) for folder in folders)
+    known = (SENSORS.get(PurePosixPath(folder).name.lower(), ("a", None)) for folder in folders)
     task = next((task for _, task in known if task), None)
     if all(are_files):
         return _pair_of_files(a, b, archive.task or task or DEFAULT_TASK, recordings)
@@ -233,13 +244,23 @@ def _check_utf8(uri: str) -> None:
 def _by_folder(name: str) -> Placement | None:
     """Assign a file by the last folder of its relative path that names a sensor; `a` and `b` only if none does."""
     *folders, _ = PurePosixPath(name).parts
-    known = [position for position, folder in enumerate(folders) if folder.lower() in FOLDERS]
+    known = [position for position, folder in enumerate(folders) if folder.lower() in SENSORS]
     if not known:
         return None
     sensors = [position for position in known if len(folders[position]) > 1]
     position = (sensors or known)[-1]
-    side, task = FOLDERS[folders.pop(position).lower()]
+    side, task = SENSORS[folders.pop(position).lower()]
     return "/".join([*folders, PurePosixPath(name).stem]), side, task
+
+
+def _by_key(name: str) -> Placement | None:
+    """Assign a member of a WebDataset, key.SENSOR.jpg, by what follows its key."""
+    folder, slash, file = name.rpartition("/")
+    key, *extension = file.split(".")
+    if len(extension) < 2 or not key or extension[0].lower() not in SENSORS:
+        return None
+    side, task = SENSORS[extension[0].lower()]
+    return folder + slash + key, side, task
 
 
 def _by_pattern(a: str, b: str) -> Callable[[str], Placement | None]:

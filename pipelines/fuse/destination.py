@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors.exceptions import UsageError
-from pipelines.fuse.schemas import JOB_MANIFEST, output_schema
+from pipelines.fuse.schemas import IMAGE_FEATURE, JOB_MANIFEST, output_schema
 from pipelines.measure.summary import summarise
 from pipelines.sources.settings import RIG_FILE
 from pipelines.storage import objects as storage
@@ -222,7 +222,7 @@ class Destination:
         rows = read_table(uri).filter(pa.array(keep, pa.bool_()))
         # The remaining rows are written first: a crash here loses none of them.
         if rows.num_rows:
-            write_table(uri, rows)
+            write_table(uri, rows.replace_schema_metadata(IMAGE_FEATURE))
         else:
             storage.delete(uri)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.archive.image_columns import in_order_of_rows
 from pipelines.archive.load import load_sources
 from pipelines.cluster.runner import Built, Progress, Runner, Workers
 from pipelines.fuse.actor import FuseActor
@@ -78,6 +79,7 @@ def fuse_graph(
     """Build the graph that returns the outcome of each pair (WRITTEN); `alike` are ids that differ in case only."""
     # Enough tasks that every actor gets a few, whatever the size of the archive.
     size = max(1, min(PAIRS_A_TASK, todo.num_rows // (TASKS_AN_ACTOR * workers.actors)))
+    todo = in_order_of_rows(todo)
     tasks = [todo.slice(start, size) for start in range(0, todo.num_rows, size)]
     graph = runner.begin_with(tasks, BYTES_A_BLOCK_GPU if workers.gpus else BYTES_A_BLOCK_CPU)
     limits = plan.config.max_bytes, plan.config.max_pixels

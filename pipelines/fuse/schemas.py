@@ -3,6 +3,8 @@
 A pair that fails in any stage stays in the graph as a row with `error_code` and `error`; later stages skip it.
 """
 
+import json
+
 import pyarrow as pa
 
 from pipelines.archive.rows import CAMERA, IMAGE, METADATA
@@ -45,6 +47,9 @@ SEGMENT_RESULT = [
 ]
 """Result columns of a fused segment; null for a pair of images. Seconds are from A's first frame on."""
 
+IMAGE_FEATURE = {"huggingface": json.dumps({"info": {"features": {"fused": {"_type": "Image"}}}})}
+"""Metadata of the files of rows: `datasets.load_dataset("parquet", ...)` decodes `fused` to images by it."""
+
 WRITTEN = pa.schema([pa.field("pair_id", pa.string()), *OUTCOME])
 
 
@@ -71,7 +76,8 @@ def fused_schema(metrics: tuple[str, ...], *, keep_b: bool = False) -> pa.Schema
 def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
     """Return the schema of `pairs/*.parquet`.
 
-    `fused` has the structure that Hugging Face `datasets` and other Parquet tools show as an image.
+    `fused` has the structure that Parquet tools show as an image, and the metadata by which Hugging Face `datasets`
+    does.
     """
     return pa.schema(
         [
@@ -94,5 +100,6 @@ def output_schema(metrics: tuple[str, ...]) -> pa.Schema:
             *CAMERA,
             *SEGMENT,
             *SEGMENT_RESULT,
-        ]
+        ],
+        IMAGE_FEATURE,
     )

@@ -1,86 +1,43 @@
 """Bytes in and out of folders and object stores, addressed by URI.
 
-A URI is a local path or `s3://bucket/key` (anything fsspec knows works the same way). Stores are
-configured by the environment only (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...), so that a URI means
-the same on the driver and on every worker, and no configuration holds credentials. Every
-character of a URI is literal: no patterns, queries or percent-encoding.
+A URI is a local path or `s3://bucket/key` (anything fsspec knows works the same way). Every character of a URI is
+literal: no patterns, queries or percent-encoding. What reads also takes the URI of a file inside a file (parts.py).
 """
 
 import io
 import os
 import posixpath
-import re
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EFBIG, EINVAL
+from errno import EFBIG, EINVAL, EIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import fsspec
 import tenacity
 from fsspec import AbstractFileSystem
 
 # Errors of a store are redacted before they are logged.
 from pipelines.errors.redaction import redact as redact
 from pipelines.storage.durable import flush_files, put_file
-from pipelines.storage.http import same_host_only
 from pipelines.storage.local_files import local_files
+from pipelines.storage.parts import Cell, Member, member_uri, parse_part
 from pipelines.storage.retry import is_transient, retrying, to_os_error, with_retries
 from pipelines.storage.retrying_file import RetryingFile
+from pipelines.storage.stores import HTTP as HTTP
+from pipelines.storage.stores import absolute as absolute
+from pipelines.storage.stores import is_remote as is_remote
+from pipelines.storage.stores import open_store as open_store
 
-# Without timeouts a stuck connection blocks a stage for ever.
-S3_OPTIONS: dict[str, Any] = {
-    "config_kwargs": {
-        "connect_timeout": 10,
-        "read_timeout": 30,
-        "max_pool_connections": 32,
-        # For one page of a long listing. What lasts longer is retried here (RETRY_SECONDS): botocore stops all retries
-        # of a process after a hundred failures, a few seconds into an outage.
-        "retries": {"total_max_attempts": 3, "mode": "standard"},
-    },
-    # More than one connection per object costs a HEAD request before every GET.
-    "max_concurrency": 1,
-}
-# s3fs would retry in a third loop what the other two have given up on.
-S3_ROUNDS = 1
-
-REMOTE = re.compile(r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.-]*://")
-HTTP = ("http://", "https://")
 # S3's response to a range request on an empty object.
 EMPTY_OBJECT = "(InvalidRange)"
+# Read-ahead in a Parquet file whose images are read one column after the other.
+CELLS_AHEAD = 1 << 20
 
 
 class TooLargeError(OSError):
     """An object is larger than the reader's limit."""
-
-
-def open_store(uri: str) -> tuple[AbstractFileSystem, str]:
-    """Return the fsspec file system of a URI, and the path on it."""
-    if not is_remote(uri):
-        return fsspec.filesystem("file"), absolute(uri)
-    if not uri.startswith(("s3://", "s3a://")):
-        filesystem, path = fsspec.url_to_fs(uri, **(same_host_only() if uri.startswith(HTTP) else {}))
-        return filesystem, path
-    # Not url_to_fs, which reads `::` in a key as a chain of file systems.
-    filesystem = fsspec.filesystem("s3", **S3_OPTIONS)
-    filesystem.retries = S3_ROUNDS
-    return filesystem, filesystem._strip_protocol(uri)
-
-
-def is_remote(uri: str) -> bool:
-    """Tell whether a URI is on an object store rather than on the local disk."""
-    return REMOTE.match(uri) is not None
-
-
-def absolute(uri: str) -> str:
-    """Make a local path absolute, without its `file://`; leave a remote URI as it is, without its trailing slash."""
-    if is_remote(uri):
-        return uri.rstrip("/")
-    path = uri.removeprefix("file://").removeprefix("local://")
-    # resolve() would follow links, and pathlib is as slow as reading a small file.
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def join(uri: str, *names: str) -> str:
@@ -130,12 +87,18 @@ def list_versions(uri: str) -> dict[str, str]:
 
 def read_bytes(uri: str) -> bytes:
     """Read one object; raises FileNotFoundError, PermissionError or another OSError, naming the URI."""
+    if parse_part(uri):
+        return _read_part(uri)
     filesystem, path = open_store(uri)
     return with_retries(uri, lambda: bytes(filesystem.cat_file(path)))
 
 
 def read_head(uri: str, size: int) -> bytes:
     """Read at most the first `size` bytes of one object; raises as read_bytes does."""
+    if part := parse_part(uri):
+        if isinstance(part, Member):
+            uri = member_uri(part.file, part.start, min(size, part.end - part.start), "")
+        return _read_part(uri)[:size]
     filesystem, path = open_store(uri)
 
     def read() -> bytes:
@@ -181,22 +144,59 @@ def read_many(uris: list[str], limit: int | None = None) -> list[bytes | Excepti
 
 def _read_once(uris: list[str], limit: int | None) -> dict[str, bytes | Exception]:
     found: dict[str, bytes | Exception] = {}
-    paths: dict[AbstractFileSystem, dict[str, str]] = {}
+    cells: dict[str, Cell] = {}
+    ranges: dict[AbstractFileSystem, dict[str, tuple[str, int | None, int | None]]] = {}
     for uri in uris:
+        part = parse_part(uri)
+        if isinstance(part, Cell):
+            cells[uri] = part
+            continue
+        if isinstance(part, Member) and limit is not None and part.end - part.start > limit:
+            found[uri] = _too_large(uri, limit)
+            continue
+        if isinstance(part, Member) and part.end <= part.start:  # stores refuse an empty range
+            found[uri] = b""
+            continue
+        first, last = (part.start, part.end) if part else ((None, None) if limit is None else (0, limit + 1))
         if not is_remote(uri):
-            found[uri] = _checked(_read_local(uri, limit), uri, limit)
+            found[uri] = _checked(_read_local_range(part) if part else _read_local(uri, limit), uri, limit)
             continue
         try:
-            filesystem, path = open_store(uri)
-            paths.setdefault(filesystem, {})[uri] = path
+            filesystem, path = open_store(part.file if part else uri)
+            ranges.setdefault(filesystem, {})[uri] = path, first, last
         except (ValueError, ImportError) as error:  # a scheme that is unknown to fsspec or has no driver installed
             found[uri] = error
-    for filesystem, path_of in paths.items():
+    for filesystem, wanted in ranges.items():
         # cat() would read `*`, `?` and `[` as patterns.
-        first, last = (None, None) if limit is None else (0, limit + 1)
-        answers = filesystem.cat_ranges(list(path_of.values()), first, last, on_error="return")
-        for uri, answer in zip(path_of, answers, strict=True):
+        paths, starts, ends = map(list, zip(*wanted.values(), strict=True))
+        answers = filesystem.cat_ranges(paths, starts, ends, on_error="return")
+        for uri, answer in zip(wanted, answers, strict=True):
             found[uri] = _checked(answer, uri, limit)
+    return found | _read_cells(cells, limit)
+
+
+def _read_cells(cells: dict[str, Cell], limit: int | None) -> dict[str, bytes | Exception]:
+    if not cells:
+        return {}
+    from pipelines.storage.cells import read_cells  # imports pyarrow
+
+    values = read_cells(cells.values(), lambda file: open_to_read(file, CELLS_AHEAD), _version_if_local)
+    return {uri: _checked(values[cell], uri, limit) for uri, cell in cells.items()}
+
+
+def _read_local_range(part: Member) -> bytes | Exception:
+    try:
+        with open(absolute(part.file), "rb") as file:  # noqa: PTH123  # as in absolute()
+            file.seek(part.start)
+            return file.read(part.end - part.start)
+    except Exception as error:  # noqa: BLE001  # as in _read_local
+        return error
+
+
+def _read_part(uri: str) -> bytes:
+    (found,) = read_many([uri])
+    if isinstance(found, Exception):
+        raise found
     return found
 
 
@@ -262,8 +262,15 @@ def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | 
         error = to_os_error(answer, uri)
         return b"" if limit is not None and EMPTY_OBJECT in str(error) else error
     if limit is not None and len(answer) > limit:
-        return TooLargeError(EFBIG, f"it has more than {limit} bytes", uri)
+        return _too_large(uri, limit)
+    part = parse_part(uri)
+    if isinstance(part, Member) and len(answer) != part.end - part.start:
+        return OSError(EIO, f"the tar ends early: {len(answer)} of {part.end - part.start} bytes are there", uri)
     return bytes(answer)
+
+
+def _too_large(uri: str, limit: int) -> TooLargeError:
+    return TooLargeError(EFBIG, f"it has more than {limit} bytes", uri)
 
 
 def _size_unless_device(uri: str, path: str) -> int:
@@ -275,6 +282,11 @@ def _size_unless_device(uri: str, path: str) -> int:
     if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
         raise OSError(EINVAL, "it is a device or a named pipe", uri)
     return about.st_size
+
+
+def _version_if_local(uri: str) -> str:
+    """Tell versions of a file apart; drivers of stores refuse to read on in an object that was replaced."""
+    return "" if is_remote(uri) else _version_of(absolute(uri))
 
 
 def _version_of(path: str) -> str:

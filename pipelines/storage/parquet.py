@@ -1,13 +1,11 @@
 """Parquet files, read and written by URI on any store; files are untrusted.
 
-A Parquet file may carry the Arrow types of its columns. Some extension types, which Ray registers, are
-unpickled when a value is accessed, so a file could run code. None of ours needs them: every file is read
-without them, as Parquet's own types (text, numbers, bytes).
+Every file is read without the Arrow types that it may carry (open_parquet.py).
 """
 
 import io
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -16,18 +14,13 @@ import pyarrow.parquet as pq
 
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
+from pipelines.storage.open_parquet import READ_AHEAD, open_parquet
 from upfusion.file_names import is_hidden
 
 ROWS_A_GROUP = 1024
 # pyarrow cannot read a row group whose images exceed the 2 GiB of 32-bit offsets.
 BYTES_A_GROUP = 1 << 28
-# Of a store, some columns are read without their neighbours. S3's driver would read 50 MiB ahead of each: two columns
-# of a file of 7.0 MB, whose images lie beside them, cost all of it. With this they cost 74 kB, in a HEAD and two GETs.
-READ_AHEAD = 1 << 15
 DAMAGED = "damaged"
-MAGIC = b"PAR1"
-# The footer key of Arrow's types, and a key of the same length that pyarrow ignores.
-ARROW_TYPES, UNREAD = b"ARROW:schema", b"types unread"
 
 
 class DamagedTableError(UsageError):
@@ -87,40 +80,11 @@ def _bytes_of(about: pq.FileMetaData, columns: list[str]) -> int:
     return sum(part.total_compressed_size for part in parts if part.path_in_schema.partition(".")[0] in columns)
 
 
-def parse_table(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
-    """Read some or all columns of an open file, executing nothing in it; raises pyarrow's errors."""
-    return _read_columns(open_parquet(file), columns)
-
-
 def _read_columns(file: pq.ParquetFile, columns: list[str] | None) -> pa.Table:
     table = file.read(columns=columns).replace_schema_metadata(None)
     if missing := [name for name in columns or () if name not in table.column_names]:
         raise _NoColumnError(f"it has no column {missing[0]!r}")
     return table
-
-
-def open_parquet(file: IO[bytes], as_dictionaries: Collection[str] = ()) -> pq.ParquetFile:
-    """Open a file without its Arrow types; raises pyarrow's errors.
-
-    Columns named in `as_dictionaries` are dictionary-encoded: they take the memory of their distinct values only.
-    """
-    size = file.seek(0, io.SEEK_END)
-    end = _read_end(file, size, READ_AHEAD)  # mostly with all of the footer
-    length = int.from_bytes(end[-8:-4], "little")
-    if end[-4:] != MAGIC or length > size - 12:
-        raise pa.ArrowInvalid(f"not a complete Parquet file ({size} bytes)")
-    if length + 8 > len(end):
-        end = _read_end(file, size, length + 8)
-    # pyarrow instantiates the types when it opens a file; here it gets a footer without them.
-    footer = end[-8 - length : -8].replace(ARROW_TYPES, UNREAD)
-    about = pq.ParquetFile(pa.BufferReader(MAGIC + footer + end[-8:])).metadata
-    there = [about.schema.column(number).path for number in range(about.num_columns)]
-    return pq.ParquetFile(file, metadata=about, read_dictionary=[name for name in there if name in as_dictionaries])
-
-
-def _read_end(file: IO[bytes], size: int, count: int) -> bytes:
-    file.seek(max(0, size - count))
-    return file.read(count)
 
 
 def write_table(uri: str, table: pa.Table) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.defaults import complete
-from pipelines.fuse.export import export_images
+from pipelines.fuse.export import export
 from pipelines.fuse.export_config import ExportConfig
 from pipelines.fuse.job import Outcome, fuse
 from pipelines.fuse.plan import plan_fuse
@@ -44,7 +44,7 @@ def test_images_have_the_names_of_their_pairs_and_come_out_of_rows_alike(tmp_pat
     assert [one.split(":")[0] for one in as_files.failures] == ["plain (not_an_image)"]
 
     for kept in ("files", "inside"):
-        exported = export_images(ExportConfig(destination=str(tmp_path / kept), to=str(tmp_path / f"of {kept}")))
+        exported = export(ExportConfig(destination=str(tmp_path / kept), to=str(tmp_path / f"of {kept}")))
         assert (exported.count, exported.unreadable) == (3, [])
         assert files(tmp_path / f"of {kept}") == images
 
@@ -53,17 +53,17 @@ def test_images_are_converted_and_missing_ones_are_named(tmp_path):
     run(tmp_path / "in", tmp_path / "out", images="files")
     (tmp_path / "out" / "images" / "FLIR_04484.png").rename(tmp_path / "kept.png")
     config = ExportConfig(destination=str(tmp_path / "out"), to=str(tmp_path / "tiff"), format="tiff")
-    (missing,) = export_images(config).unreadable
+    (missing,) = export(config).unreadable
     assert missing.startswith("FLIR_04484")
     (tmp_path / "kept.png").rename(tmp_path / "out" / "images" / "FLIR_04484.png")
-    assert export_images(config).count == 3
+    assert export(config).count == 3
     pixels = [read_image(tmp_path / place) for place in ("tiff/FLIR_04484.tif", "out/images/FLIR_04484.png")]
     assert np.array_equal(*pixels)
 
 
 def test_what_is_no_destination_is_refused(tmp_path):
     with pytest.raises(UsageError):
-        export_images(ExportConfig(destination=str(tmp_path), to=str(tmp_path / "to")))
+        export(ExportConfig(destination=str(tmp_path), to=str(tmp_path / "to")))
 
 
 def test_other_settings_of_images_name_the_way_to_have_them(tmp_path):
