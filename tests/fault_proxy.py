@@ -46,9 +46,14 @@ class FaultProxy:
         self._counting = threading.Lock()
 
     @property
+    def port(self) -> int:
+        """Where it listens, on loopback."""
+        return self._server.server_port
+
+    @property
     def endpoint(self) -> str:
         """What AWS_ENDPOINT_URL is set to."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
     def running(self) -> Iterator["FaultProxy"]:

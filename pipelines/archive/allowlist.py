@@ -20,7 +20,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
 PORTS = {"http": ":80", "https": ":443"}
 LOCAL, S3, WEB = "file", "s3", tuple(PORTS)
-SAME = {"local": LOCAL, "s3a": S3}
+SAME = {"local": LOCAL, "s3a": S3, "gcs": "gs", "abfs": "az", "abfss": "az"}
 PLAIN_NAME = re.compile(r"\w[\w .-]*")
 
 

@@ -9,7 +9,9 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 # Shorter values ("true", "60") also occur in ordinary sentences.
 SHORTEST_SECRET = 8
-SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|PRIVATE_KEY|CREDENTIAL", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"SECRET|TOKEN|PASSWORD|PASSWD|(?:ACCESS|ACCOUNT|API|PRIVATE)_KEY|CONNECTION_STRING|CREDENTIAL", re.IGNORECASE
+)
 # AWS_WEB_IDENTITY_TOKEN_FILE, GOOGLE_APPLICATION_CREDENTIALS and the like hold the path of a secret, not a secret.
 SECRETS_PLACE = re.compile(r"(?:FILE|PATH|DIR|URL|URI|ENDPOINT|CREDENTIALS)$", re.IGNORECASE)
 
@@ -24,6 +26,8 @@ SIGNED = re.compile(
 )
 HEADER = re.compile(r"(?P<before>\bauthorization\b['\"]?\s*[:=]\s*)(?P<secret>.+)", re.IGNORECASE)
 BEARER = re.compile(r"(?P<before>\bbearer\s+)(?P<secret>[\w.~+/=-]{8,})", re.IGNORECASE)
+# Of Azure's connection strings.
+ACCOUNT = re.compile(r"(?P<before>\b(?:AccountKey|SharedAccessSignature)=)(?P<secret>[^;\s'\"]+)", re.IGNORECASE)
 WEB = re.compile(r"https?://", re.IGNORECASE)
 
 BY_ENVIRONMENT = (
@@ -48,7 +52,7 @@ def redact(text: str) -> str:
         text = text.replace(secret, MASK)
     text = PASSWORD.sub(rf"\g<before>{MASK}@", text)
     text = USER.sub(_mask_user, text)
-    for pattern in (SIGNED, HEADER, BEARER):
+    for pattern in (SIGNED, ACCOUNT, HEADER, BEARER):
         text = pattern.sub(rf"\g<before>{MASK}", text)
     return text
 
@@ -67,6 +71,7 @@ def _secrets() -> Iterator[str]:
     named = [value for name, value in os.environ.items() if names_secret(name) and len(value) >= SHORTEST_SECRET]
     # The password inside a URL, such as a proxy's, is a secret by itself, too.
     inside = [match["secret"] for value in os.environ.values() if (match := PASSWORD.match(value))]
+    inside += [match["secret"] for value in named for match in ACCOUNT.finditer(value)]
     found = {*named, *(secret for secret in inside if len(secret) >= SHORTEST_SECRET)}
     forms = {form for one in found for form in (one, quote(one), quote(one, safe=""), quote_plus(one), repr(one)[1:-1])}
     yield from sorted(forms, key=len, reverse=True)

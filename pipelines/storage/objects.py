@@ -23,15 +23,16 @@ from pipelines.errors.redaction import redact as redact
 from pipelines.storage.durable import flush_files, put_file
 from pipelines.storage.local_files import local_files
 from pipelines.storage.parts import Cell, Member, member_uri, parse_part
-from pipelines.storage.retry import is_transient, retrying, to_os_error, with_retries
+from pipelines.storage.retry import is_empty_range, is_transient, retrying, to_os_error, with_retries
 from pipelines.storage.retrying_file import RetryingFile
 from pipelines.storage.stores import HTTP as HTTP
 from pipelines.storage.stores import absolute as absolute
+from pipelines.storage.stores import find_objects, to_uri
 from pipelines.storage.stores import is_remote as is_remote
 from pipelines.storage.stores import open_store as open_store
 
-# S3's response to a range request on an empty object.
-EMPTY_OBJECT = "(InvalidRange)"
+# What drivers call the version of an object.
+VERSIONS = ("ETag", "etag", "LastModified", "last_modified")
 # Read-ahead in a Parquet file whose images are read one column after the other.
 CELLS_AHEAD = 1 << 20
 
@@ -67,8 +68,8 @@ def list_files(uri: str) -> list[str]:
         return sorted(local_files(path)) if Path(path).is_dir() else [path] * Path(path).exists()
     filesystem.invalidate_cache()
     # Consoles create a folder as an empty object with a trailing slash.
-    paths = [found for found in with_retries(uri, lambda: filesystem.find(path)) if not found.endswith("/")]
-    return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
+    paths = [found for found in with_retries(uri, lambda: find_objects(filesystem, path)) if not found.endswith("/")]
+    return sorted(to_uri(filesystem, found, uri) for found in paths)
 
 
 def list_versions(uri: str) -> dict[str, str]:
@@ -77,9 +78,11 @@ def list_versions(uri: str) -> dict[str, str]:
         return {path: _version_of(path) for path in list_files(uri)}
     filesystem, path = open_store(uri)
     filesystem.invalidate_cache()
-    found = with_retries(uri, lambda: filesystem.find(path, detail=True))
+    found = with_retries(uri, lambda: find_objects(filesystem, path, detail=True))
     return {
-        str(filesystem.unstrip_protocol(name)): f"{about.get('size')} {about.get('ETag') or about.get('LastModified')}"
+        to_uri(
+            filesystem, name, uri
+        ): f"{about.get('size')} {next((about[key] for key in VERSIONS if key in about), None)}"
         for name, about in sorted(found.items())
         if not name.endswith("/")
     }
@@ -106,8 +109,8 @@ def read_head(uri: str, size: int) -> bytes:
             _size_unless_device(uri, path)
         try:
             return bytes(filesystem.cat_file(path, start=0, end=size))
-        except OSError as error:
-            if EMPTY_OBJECT in str(error.__cause__):
+        except Exception as error:
+            if is_empty_range(error):
                 return b""
             raise
 
@@ -259,8 +262,7 @@ def delete(uri: str) -> None:
 
 def _checked(answer: bytes | Exception, uri: str, limit: int | None) -> bytes | Exception:
     if isinstance(answer, Exception):
-        error = to_os_error(answer, uri)
-        return b"" if limit is not None and EMPTY_OBJECT in str(error) else error
+        return b"" if limit is not None and is_empty_range(answer) else to_os_error(answer, uri)
     if limit is not None and len(answer) > limit:
         return _too_large(uri, limit)
     part = parse_part(uri)

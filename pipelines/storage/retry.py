@@ -1,5 +1,6 @@
 """Retries: which errors of a store are transient, and for how long a call is retried."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EACCES, EIO, ENOENT, ETIMEDOUT
@@ -33,7 +34,25 @@ CREDENTIAL_CODES = {
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
+    # Azure's
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+    "NoAuthenticationInformation",
 }
+# Of the drivers of Google, Azure and Hugging Face, which are loaded where they are used.
+TRANSIENT_OTHERS = {
+    "azure.core.exceptions": ("ServiceRequestError", "ServiceResponseError", "IncompleteReadError"),
+    "requests.exceptions": ("ConnectionError", "Timeout", "ChunkedEncodingError"),
+    "google.auth.exceptions": ("TransportError",),
+    "gcsfs.retry": ("ChecksumError",),
+    "httpx": ("TransportError",),  # of Hugging Face's
+}
+CREDENTIAL_OTHERS = {
+    "google.auth.exceptions": ("DefaultCredentialsError", "RefreshError"),
+    "azure.identity": ("CredentialUnavailableError",),
+}
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, EMPTY_RANGE = 401, 403, 404, 416
+TRANSIENT_STATUS = {408, 429}
 # s3fs raises these without an errno.
 NUMBERS: dict[type, int] = {FileNotFoundError: ENOENT, PermissionError: EACCES, TimeoutError: ETIMEDOUT}
 
@@ -79,20 +98,37 @@ def is_transient(found: object) -> bool:
         return False
     transient = _transient_errors()
     return any(
-        isinstance(error, transient) or _code(error) in TRANSIENT_CODES or _status(error) >= 500
+        isinstance(error, transient)
+        or _is_one_of(error, TRANSIENT_OTHERS)
+        or _code(error) in TRANSIENT_CODES
+        or _status(error) in TRANSIENT_STATUS
+        or _status(error) >= 500
         for error in _causes(found)
     )
+
+
+def is_empty_range(error: Exception) -> bool:
+    """Tell a store's answer to a request for a range of an object that is empty."""
+    return any(_status(one) == EMPTY_RANGE or "(InvalidRange)" in str(one) for one in _causes(error))
 
 
 def to_os_error(error: Exception, uri: str) -> OSError:
     """Convert an exception of a store's driver to an OSError of the same kind that names the URI."""
     if isinstance(error, OSError) and error.filename:
         return error
-    number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or EIO
+    number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or _number_of(error)
     # The cause has the store's code (NoSuchBucket); the message itself may be empty.
     reason = str(error.__cause__ or getattr(error, "strerror", None) or error)
+    if "\nRequestId:" in reason:  # Azure's goes on with the whole answer
+        reason = f"{reason.partition(chr(10))[0].strip()} ({_code(error)})"
     reason = redact(reason) or type(error).__name__
-    unknown = any(isinstance(e, _credential_errors()) or _code(e) in CREDENTIAL_CODES for e in _causes(error))
+    unknown = any(
+        isinstance(e, _credential_errors())
+        or _is_one_of(e, CREDENTIAL_OTHERS)
+        or _code(e) in CREDENTIAL_CODES
+        or _status(e) == UNAUTHORIZED
+        for e in _causes(error)
+    )
     named = CredentialsError(EACCES, reason, uri) if unknown else OSError(number, reason, uri)
     named.__cause__ = error
     return named
@@ -105,14 +141,32 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
+def _is_one_of(error: BaseException, names: dict[str, tuple[str, ...]]) -> bool:
+    """Tell whether an error is of one of these classes, by module; a module that nobody has loaded raised none."""
+    known = ((sys.modules.get(module), classes) for module, classes in names.items())
+    return any(isinstance(error, getattr(module, name, ())) for module, classes in known if module for name in classes)
+
+
+def _number_of(error: Exception) -> int:
+    # Google's driver raises an OSError without a number where access is denied.
+    if _status(error) == FORBIDDEN or str(error).startswith("Forbidden:"):
+        return EACCES
+    return ENOENT if _status(error) == NOT_FOUND else EIO
+
+
 def _code(error: BaseException) -> str:
     """Return a store's error code, such as `SlowDown`."""
-    return str(_answer(error).get("Error", {}).get("Code", ""))
+    return str(_answer(error).get("Error", {}).get("Code", "") or getattr(error, "error_code", ""))
 
 
 def _status(error: BaseException) -> int:
     """Return the HTTP status of a store's response, 0 without one."""
-    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if answer := _answer(error):
+        return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    # Of Azure, of Google, of Hugging Face.
+    found = getattr(error, "status_code", None) or getattr(error, "code", None)
+    found = found or getattr(getattr(error, "response", None), "status_code", None)
+    return int(found) if isinstance(found, int | str) and str(found).isdecimal() else 0
 
 
 def _answer(error: BaseException) -> dict[str, Any]:

@@ -23,7 +23,8 @@ PLACES = ("fused_uri", "segment_uri", "frames_uri")
 class Undisturbed:
     """An archive, and the destination and the rows of it that nothing happens to."""
 
-    archive: Path
+    archive: Path | str
+    """A folder, or a URI."""
     out: Path
     rows: list[dict[str, Any]]
 

@@ -4,8 +4,8 @@ tests/chaos/test_kills.py kills every part of one that runs on Ray.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,36 @@ from tests.chaos.undisturbed import Undisturbed, check, command, config_of, make
 from tests.end_to_end.test_fuse_archive import rows_of
 from tests.fault_proxy import Chooser, Fault, FaultProxy
 from tests.object_store import ObjectStore
+from tests.other_stores import KINDS, broken, serve
 from tests.stages import run_stages
 
 PAIRS, PAIRS_A_BLOCK = 20, 4
 FAULTS: tuple[Fault, ...] = ("slow_down", "reset", "lost_answer", "half_body")
 
 
+Faulty = Callable[[], AbstractContextManager[FaultProxy]]
+
+
+@pytest.fixture(params=["s3", *(pytest.param(kind, marks=pytest.mark.extended) for kind in KINDS)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Faulty]]:
+    """A fresh bucket, and a way to its store on which each fault is met once."""
+    if request.param == "s3":
+        there = request.getfixturevalue("object_store")
+        yield there.new_bucket(), lambda: faults(there)
+        return
+    with serve(request.param, tmp_path) as other, other.reached_at(other.port):
+        yield other.bucket, lambda: broken(other)
+
+
 @pytest.fixture
-def undisturbed(tmp_path: Path) -> Undisturbed:
-    """What the stages of a job make of the pairs, one after the other."""
+def undisturbed(tmp_path: Path, store: tuple[str, Faulty]) -> Undisturbed:
+    """What the stages of a job make of pairs in the store, one after the other."""
     make_dirty_archive(tmp_path / "in", PAIRS)
-    run_stages(plan_fuse(config_of(command(tmp_path / "in", tmp_path / "out"))))
-    return Undisturbed(tmp_path / "in", tmp_path / "out", rows_of(tmp_path / "out"))
+    source = storage.join(store[0], "in")
+    for file in (tmp_path / "in").rglob("*.png"):
+        storage.write_bytes(storage.join(source, str(file.relative_to(tmp_path / "in"))), file.read_bytes())
+    run_stages(plan_fuse(config_of(command(source, tmp_path / "out"))))
+    return Undisturbed(source, tmp_path / "out", rows_of(tmp_path / "out"))
 
 
 def each_once() -> Chooser:
@@ -52,9 +70,8 @@ def each_once() -> Chooser:
 
 @contextmanager
 def faults(store: ObjectStore) -> Iterator[FaultProxy]:
-    """A way to the store on which each fault is met, for as long as the block runs."""
+    """Put a proxy between this process and the S3 server, for as long as the block runs."""
     with FaultProxy(store.port).running() as proxy, pytest.MonkeyPatch.context() as environment:
-        proxy.choose = each_once()
         environment.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         S3FileSystem.clear_instance_cache()
         yield proxy
@@ -67,9 +84,9 @@ def fuse(undisturbed: Undisturbed, out: str) -> Result:
 
 
 def test_a_job_that_is_stopped_between_an_image_and_its_row_resumes(
-    undisturbed: Undisturbed, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    undisturbed: Undisturbed, store: tuple[str, Faulty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = object_store.new_bucket()
+    out = storage.join(store[0], "out")
     monkeypatch.setattr(graph, "BYTES_A_BLOCK_CPU", PAIRS_A_BLOCK * 40 * 32 * 4)
     write_pairs, calls = Destination.write_pairs, count(1)
 
@@ -78,7 +95,8 @@ def test_a_job_that_is_stopped_between_an_image_and_its_row_resumes(
             raise KeyboardInterrupt
         write_pairs(destination, rows)
 
-    with faults(object_store) as proxy:
+    with store[1]() as proxy:
+        proxy.choose = each_once()
         monkeypatch.setattr(Destination, "write_pairs", stop_at_the_third)
         stopped = fuse(undisturbed, out)
         done = len(rows_of(out))

@@ -23,6 +23,8 @@ def plain_environment(monkeypatch):
         ("Authorization: Basic dXNlcjpwYXNz\nHost: x", "Authorization: ***\nHost: x"),
         ("{'Authorization': 'Bearer abcdefgh'}", "{'Authorization': ***"),
         ("bearer abcdefgh.ijkl refused", "bearer *** refused"),
+        ("AccountName=x;AccountKey=ab/c+d==;BlobEndpoint=http://h", "AccountName=x;AccountKey=***;BlobEndpoint=http://h"),
+        ("SharedAccessSignature=sv=2024&sig=a%2B; no", "SharedAccessSignature=***; no"),
     ],
 )  # fmt: skip
 def test_what_urls_and_headers_carry_is_blanked(said, blank):
@@ -50,7 +52,10 @@ def test_what_is_no_secret_stays_readable(said):
 @pytest.mark.parametrize(
     "form", ["{}", "x={}&y", "'{}'", "s3://bucket/{}/1.png", "[Errno 5] signed with {}: 's3://bucket/x'"]
 )
-@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "aws_session_token", "HF_TOKEN", "MY_API_KEY", "PGPASSWORD"])
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_SECRET_ACCESS_KEY", "aws_session_token", "HF_TOKEN", "MY_API_KEY", "PGPASSWORD", "AZURE_STORAGE_ACCOUNT_KEY"],
+)
 def test_what_the_environment_calls_secret_is_blanked(monkeypatch, form, name):
     monkeypatch.setenv(name, "open/sesame+1")
     for written in ("open/sesame+1", "open%2Fsesame%2B1", "open/sesame%2B1"):
