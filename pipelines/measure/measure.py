@@ -1,5 +1,6 @@
 """Measuring existing fused images: three files, or three folders of them."""
 
+import posixpath
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -131,11 +132,24 @@ def _find(config: MeasureConfig, *, is_job: bool) -> tuple[list[Triplet], list[s
     if single:
         raise UsageError(f"{single[0].upper()} is a file, the others are not; give three files or three folders")
     named = {option: _by_name(option, storage.absolute(places[option]), files) for option, files in found.items()}
-    common = sorted(set.intersection(*(set(files) for files in named.values())))
+    common = _common_names(named)
+    if not common:  # ids of an archive start with folders above those that are given, such as test/
+        named = {option: _below_common_folder(files) for option, files in named.items()}
+        common = _common_names(named)
     if not common:
         raise UsageError("no image has the same path and name in all three folders")
     left_out = sorted(uri for files in named.values() for name, uri in files.items() if name not in common)
     return [Triplet(name, *(files[name] for files in named.values())) for name in common], left_out
+
+
+def _common_names(named: dict[str, dict[str, str]]) -> list[str]:
+    return sorted(set.intersection(*(set(files) for files in named.values())))
+
+
+def _below_common_folder(files: dict[str, str]) -> dict[str, str]:
+    """Name files by what follows the folder that all of them lie in."""
+    folder = posixpath.commonpath([posixpath.dirname(name) for name in files]) if files else ""
+    return {posixpath.relpath(name, folder or "."): uri for name, uri in files.items()}
 
 
 def _images_of_a_job(uri: str) -> str:

@@ -72,6 +72,17 @@ def test_the_destination_of_a_job_stands_for_its_images(archive):
         measure_images(config(archive, fused=f"{archive}/out"))
 
 
+def test_folders_above_those_that_are_given_do_not_matter(archive):
+    """As in the images of a job whose archive had `test/visible` and `test/infrared`."""
+    expected = measure_images(config(archive)).measured
+    moved = archive / "images" / "test"
+    moved.parent.mkdir()
+    (archive / "fused").rename(moved)
+    measured = measure_images(config(archive, fused=str(moved.parent))).measured
+    assert [one.triplet.a for one in measured] == [one.triplet.a for one in expected]
+    assert [one.values for one in measured] == [one.values for one in expected]
+
+
 def test_forms_of_unicode_may_differ(tmp_path):
     for side, name in (("visible", "caf\u00e9"), ("infrared", "cafe\u0301"), ("fused", "caf\u00e9")):
         draw(tmp_path / side / f"{name}.png", len(side))
