@@ -1,7 +1,6 @@
 """Discovery of pairs: files are matched by relative path and stem, never by sorting two listings."""
 
 import os
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,16 +10,10 @@ import pyarrow as pa
 
 from pipelines.archive import formats as footage
 from pipelines.archive.allowlist import is_manifest
-from pipelines.archive.camera_names import (
-    Placement,
-    Side,
-    find_radiometric,
-    partners_by_table,
-    places_by_camera,
-    second_choices,
-)
+from pipelines.archive.camera_names import Placement, Side, find_radiometric
 from pipelines.archive.config import ArchiveConfig
 from pipelines.archive.manifest import check_count, empty_shard, read_manifest, read_manifests
+from pipelines.archive.placement import by_key, place_files
 from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
 from pipelines.archive.sensor_names import SENSORS
 from pipelines.archive.tars import list_members
@@ -28,11 +21,8 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.parts import PARQUET, TAR
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
-from upfusion.cameras.pairing import PairBy
 from upfusion.counted import counted
-from upfusion.file_names import SUFFIXES, is_hidden, is_image_name
-
-STAR = re.compile(r"(\*\*/|\*\*|\*|\?)")
+from upfusion.file_names import is_hidden, is_image_name
 
 
 @retrying_at_most(RETRY_SECONDS_PLANNING)
@@ -85,7 +75,7 @@ def _pair_below(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
             return _pair_in_tars(source, tars, archive)
         if tables := {uri: name for uri, name in seen.items() if name.endswith(PARQUET)}:
             return read_manifests(tables, archive)
-    return _pair_files(source, names, _places(names, archive), archive, recordings)
+    return _pair_files(source, names, place_files(names, archive), archive, recordings)
 
 
 def _pair_in_tars(source: str, tars: dict[str, str], archive: ArchiveConfig) -> Discovery:
@@ -93,10 +83,10 @@ def _pair_in_tars(source: str, tars: dict[str, str], archive: ArchiveConfig) -> 
     if archive.frame_rate:
         raise UsageError(f"{source}: --frame-rate takes folders of numbered images; images in a .tar are pairs")
     names = list_members(tars, most=2 * archive.max_pairs)
-    place = _places(names, archive)
+    place = place_files(names, archive)
     if archive.a is not None:
         return _pair_files(source, names, place, archive, recordings=False)
-    return _pair_files(source, names, lambda name: _by_key(name) or place(name), archive, recordings=False)
+    return _pair_files(source, names, lambda name: by_key(name) or place(name), archive, recordings=False)
 
 
 def _pair_two(a: str, b: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
@@ -214,21 +204,6 @@ def _pair_files(
     return Discovery(pairs, unpaired, ignored)
 
 
-def _places(names: dict[str, str], archive: ArchiveConfig) -> Callable[[str], Placement | None]:
-    """Return what places a file by its name below SOURCE."""
-    if archive.a is not None and archive.b is not None:
-        return _by_pattern(archive.a, archive.b)
-    uris = {name: uri for uri, name in names.items() if not is_hidden(name)}
-    images = {name: uri for name, uri in uris.items() if is_image_name(name)}
-    if archive.pair_by is not None:
-        placed, third = places_by_camera(images, PairBy.parse(archive.pair_by), _by_folder)
-        for name in images.keys() - placed.keys() - set(third):
-            placed[name] = (f"{name} without a partner", "a", None)  # a place of its own, to be listed
-        return lambda name: placed.get(name) if name in images else _by_folder(name)
-    left_out, by_table = second_choices(images), partners_by_table(uris)
-    return lambda name: None if name in left_out else by_table.get(name) or _by_folder(name)
-
-
 def _look_alike(first: str, second: str) -> str:
     alike = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
     return ", whose names differ only in Unicode normalization (NFC and NFD)" if alike else ""
@@ -239,53 +214,6 @@ def _check_utf8(uri: str) -> None:
         uri.encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"the name of {os.fsencode(uri)!r} is not UTF-8; rename the file") from error
-
-
-def _by_folder(name: str) -> Placement | None:
-    """Assign a file by the last folder of its relative path that names a sensor; `a` and `b` only if none does."""
-    *folders, _ = PurePosixPath(name).parts
-    known = [position for position, folder in enumerate(folders) if folder.lower() in SENSORS]
-    if not known:
-        return None
-    sensors = [position for position in known if len(folders[position]) > 1]
-    position = (sensors or known)[-1]
-    side, task = SENSORS[folders.pop(position).lower()]
-    return "/".join([*folders, PurePosixPath(name).stem]), side, task
-
-
-def _by_key(name: str) -> Placement | None:
-    """Assign a member of a WebDataset, key.SENSOR.jpg, by what follows its key."""
-    folder, slash, file = name.rpartition("/")
-    key, *extension = file.split(".")
-    if len(extension) < 2 or not key or extension[0].lower() not in SENSORS:
-        return None
-    side, task = SENSORS[extension[0].lower()]
-    return folder + slash + key, side, task
-
-
-def _by_pattern(a: str, b: str) -> Callable[[str], Placement | None]:
-    """Assign a file by what the wildcards of a pattern match; if both patterns match, by the more specific one."""
-    sides: list[tuple[Side, str]] = [("a", a), ("b", b)]
-    sides.sort(key=lambda side: -len(STAR.sub("", side[1])))
-    patterns = [(side, _compile(pattern)) for side, pattern in sides]
-
-    def place(name: str) -> Placement | None:
-        for side, pattern in patterns:
-            if match := pattern.fullmatch(name):
-                pair_id = "/".join(group.strip("/") for group in match.groups() if group)
-                suffix = PurePosixPath(pair_id).suffix
-                known = suffix.lower() in SUFFIXES | footage.SUFFIXES
-                return (pair_id.removesuffix(suffix) if known else pair_id) or "pair", side, None
-        return None
-
-    return place
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    """Compile `cam1/**/*.jpg` to a regular expression with one group per wildcard."""
-    parts = {"**/": "(.*/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
-    pieces = STAR.split(unicodedata.normalize("NFC", pattern).removeprefix("./").lstrip("/"))
-    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
 
 
 def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from upfusion.losses import LossWeights
 
 LIKE_THE_PAPER = "; the paper's by default"
-
 SMALLEST_CROP, SMALLEST_FIDELITY_CROP = 16, 41  # the second: one window at VIF's coarsest scale
 
 
