@@ -37,6 +37,7 @@ JOBS = (
         "info",
         "convert",
         "create",
+        "export-model",
     ),
     "submit",
 )
@@ -51,6 +52,7 @@ EXAMPLES = {
     "evaluate": "upfusion evaluate ARCHIVE --methods tiny mean laplacian --out DEST",
     "train": "upfusion train ARCHIVE --out DEST",
     "info": "upfusion info tiny",
+    "export-model": "upfusion export-model tiny --size 480x640",
     "convert": "upfusion convert Fuse.pth --out paper.safetensors",
 }
 """Shown where an argument is missing."""
@@ -256,7 +258,7 @@ class Jobs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in JOBS:
             return None
-        command: click.Command = importlib.import_module(f"jobs.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"jobs.{cmd_name.replace('-', '_')}").command
         return command
 
 

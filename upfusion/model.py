@@ -5,7 +5,7 @@ model = upfusion.load("tiny")
 fused = model.fuse("visible.png", "infrared.png", task="ir_visible")
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -21,6 +21,7 @@ from upfusion.fuser import Fuser, in_colors_of_a, lumas_of, on_device
 from upfusion.guidance import Guidance, check_balance
 from upfusion.image_sources import Array, ImageSource, as_given, to_pixels
 from upfusion.presets import PRESETS
+from upfusion.runtimes import Runtime
 from upfusion.tiles import Tiles, fuse_in_tiles
 
 Precision = Literal["fp32", "bf16"]
@@ -34,6 +35,7 @@ def load(
     *,
     precision: Precision = "fp32",
     tiles: Tiles | None = None,
+    runtime: Runtime | Literal["auto"] = "torch",
     weights: str | Path | None = None,
     text_encoder: str | Path | None = None,
     pretrained: bool = True,
@@ -42,8 +44,10 @@ def load(
 
     `device` is a GPU where there is one, else the CPU. `weights` (ConvNeXt, for an untrained preset) and
     `text_encoder` are local copies of priors, for machines that reach no model hub; `pretrained=False` makes an
-    untrained preset without them. Raises FileNotFoundError when there is neither a preset nor a file of that name,
-    ValueError when a file is not what it should be, and PriorUnavailableError when a prior cannot be had.
+    untrained preset without them. `runtime` computes the network: torch, onnxruntime or openvino (on the CPU, in fp32;
+    the first time it is exported, which takes up to a minute), or auto, the fastest one for the device. Raises
+    FileNotFoundError when there is neither a preset nor a file of that name, ValueError when a file is not what it
+    should be, PriorUnavailableError when a prior cannot be had, and RuntimeMissingError without the runtime.
     """
     path = Path(locate_checkpoint(str(model)))
     if path.is_file():
@@ -54,14 +58,15 @@ def load(
         checkpoint = create_checkpoint(str(model), weights=weights, text_encoder=text_encoder, pretrained=pretrained)
     else:
         raise FileNotFoundError(f"no model {str(model)!r}: expected a checkpoint file or one of: {', '.join(PRESETS)}")
-    return FusionModel(checkpoint, device, precision=precision, tiles=tiles, text_encoder=text_encoder)
+    return FusionModel(checkpoint, device, precision=precision, tiles=tiles, runtime=runtime, text_encoder=text_encoder)
 
 
 class FusionModel(Fuser):
     """A network with its weights and prompts, on one device.
 
     `precision` bf16 runs convolutions and matrix products in bfloat16. With `tiles`, images larger than a tile are
-    fused in parts, which changes the result (upfusion/tiles.py).
+    fused in parts, which changes the result (upfusion/tiles.py). `onnx` is this checkpoint exported, for other runtimes
+    than torch, which export it where it is not given.
     """
 
     def __init__(
@@ -71,6 +76,8 @@ class FusionModel(Fuser):
         *,
         precision: Precision = "fp32",
         tiles: Tiles | None = None,
+        runtime: Runtime | Literal["auto"] = "torch",
+        onnx: bytes | None = None,
         text_encoder: str | Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
@@ -79,14 +86,34 @@ class FusionModel(Fuser):
         self.tiles = tiles
         self.guidance = Guidance(checkpoint, text_encoder)
         self.network = checkpoint.build_network().to(self.device)
+        self.runtime: Runtime = self._choose(runtime)
+        self._run: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = self.network
+        if self.runtime != "torch":
+            from upfusion.exported_network import ExportedNetwork, export_for_runtime  # only where it is used
+
+            self._run = ExportedNetwork(onnx or export_for_runtime(checkpoint), self.runtime)
 
     def __repr__(self) -> str:
         weights = sum(weight.numel() for weight in self.network.parameters()) / 1e6
         state = "" if self.checkpoint.provenance.trained else "untrained, "
         return f"FusionModel({self.checkpoint.name}, {state}{weights:.2f} M weights, {self.precision} on {self.device})"
 
+    def _choose(self, runtime: Runtime | Literal["auto"]) -> Runtime:
+        on_cpu = self.device.type == "cpu"
+        if runtime == "auto":
+            from upfusion.exported_network import fastest_runtime
+
+            return fastest_runtime() if on_cpu and self.precision == "fp32" else "torch"
+        if runtime != "torch" and not (on_cpu and self.precision == "fp32"):
+            raise ValueError(
+                f"the runtime {runtime} computes in fp32 on the CPU, not in {self.precision} on {self.device}"
+            )
+        return runtime
+
     def to(self, device: str | torch.device) -> "FusionModel":
-        """Move the network to another device; returns this model."""
+        """Move the network to another device; returns this model. Raises ValueError where the runtime has no other."""
+        if self.runtime != "torch" and torch.device(device).type != "cpu":
+            raise ValueError(f"the runtime {self.runtime} computes on the CPU, not on {device}")
         self.device = torch.device(device)
         self.network.to(self.device)
         return self
@@ -191,9 +218,8 @@ class FusionModel(Fuser):
         a_B1HW, b_B1HW, text_BT, balance_B = (x.to(self.device) for x in (a_B1HW, b_B1HW, text_BT, balance_B))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.tiles and self.tiles.needed(*a_B1HW.shape[-2:]):
-                return fuse_in_tiles(self.network, a_B1HW, b_B1HW, text_BT, balance_B, self.tiles)
-            fused_B1HW: Tensor = self.network(a_B1HW, b_B1HW, text_BT, balance_B)
-            return fused_B1HW
+                return fuse_in_tiles(self._run, a_B1HW, b_B1HW, text_BT, balance_B, self.tiles)
+            return self._run(a_B1HW, b_B1HW, text_BT, balance_B)
 
 
 def _in_batches(

@@ -94,7 +94,8 @@ class UPFusion(nn.Module):
         if self.config.gains:
             quiet_B = wish_BW[:, Wish._fields.index("quiet")]
             # Costs are counted on tensors without values (upfusion/cost.py), and without what only some wish for.
-            if not quiet_B.is_meta and quiet_B.any():
+            # An exported graph cannot look at values, and smooths by what may be nothing.
+            if torch.compiler.is_exporting() or (not quiet_B.is_meta and quiet_B.any()):
                 pyramid_a, pyramid_b = smooth_where_flat(pyramid_a, pyramid_b, quiet_B)
             return apply_gains(maps_BMHW.float(), pyramid_a, pyramid_b)
         painted_B1HW = F.pixel_shuffle(maps_BMHW, self.config.stem_stride)

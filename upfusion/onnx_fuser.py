@@ -12,7 +12,7 @@ from upfusion.color import LUMA_WEIGHTS, ColorRule, Pixels, luma
 from upfusion.fuser import Fuser, in_colors_of_a, on_device
 from upfusion.network import pad_to_multiple
 from upfusion.onnx_layout import OnnxLayout, read_layout
-from upfusion.runtimes import Session, open_session
+from upfusion.runtimes import OnnxRuntimeName, Session, open_session
 
 BEYOND = 1.0
 """An output may leave the range of black to white by this many times its width."""
@@ -25,9 +25,11 @@ class OnnxFuser(Fuser):
     Raises RuntimeMissingError without the runtime, and ValueError when the file holds no network of that kind.
     """
 
-    def __init__(self, data: bytes, origin: str, threads: int | None = None) -> None:
+    def __init__(
+        self, data: bytes, origin: str, threads: int | None = None, runtime: OnnxRuntimeName = "onnxruntime"
+    ) -> None:
         self.device = torch.device("cpu")
-        self.session: Session = open_session(data, origin, threads or torch.get_num_threads())
+        self.session: Session = open_session(data, origin, threads or torch.get_num_threads(), runtime)
         self.layout: OnnxLayout = read_layout(self.session, origin)
 
     def fuse_batch(

@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 
 
-def keep_top_channels(x_BCHW: Tensor, weight_BC: Tensor, ratio: float) -> Tensor:
-    """Keep the `int(ratio * C)` channels (at least one) of largest weight, in descending order: (B, K, H, W)."""
+def keep_top_channels(x_BCHW: Tensor, weight_BC: Tensor, ratio: float, rank_BC: Tensor | None = None) -> Tensor:
+    """Keep the `int(ratio * C)` channels (at least one) of largest weight, in descending order: (B, K, H, W).
+
+    `rank_BC` orders them where given: a monotonic function of the weights without their ties. Sigmoids of large numbers
+    are equal in float32, on a third of real pairs, and every device and runtime orders equal weights in its own way.
+    """
     kept = max(1, int(ratio * weight_BC.shape[1]))
-    weight_BK, index_BK = weight_BC.topk(kept, dim=1)
-    return _gather_channels(x_BCHW, weight_BK, index_BK)
+    index_BK = (weight_BC if rank_BC is None else rank_BC).topk(kept, dim=1).indices
+    return _gather_channels(x_BCHW, weight_BC.gather(1, index_BK), index_BK)
 
 
 def sort_channels(x_BCHW: Tensor, weight_BC: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class TextGuidedChannelPerturbation(nn.Module):
     def forward(self, a_BCHW: Tensor, b_BCHW: Tensor, text_BT: Tensor, wish_BW: Tensor) -> Tensor:
         """Join the features of source A and source B, both (B, C, H, W), into one (B, C, H, W)."""
         joint_BDHW = torch.cat([a_BCHW, b_BCHW], dim=1)
-        content_BD = self.content_weight(joint_BDHW)
+        content_BD = self.content_logit(joint_BDHW)
         plain_BCHW = self.join(joint_BDHW)
         perturbed_BCHW = map_channels(lambda x: self.join(self.perturb(x, content_BD, text_BT, wish_BW)), joint_BDHW)
         attended_BCHW = self.attention(self.query_norm(perturbed_BCHW), self.key_value_norm(plain_BCHW))
@@ -83,14 +83,15 @@ class TextGuidedChannelPerturbation(nn.Module):
             out_BCHW = out_BCHW + plain_BCHW
         return out_BCHW + perturbed_BCHW if self.skip_perturbed else out_BCHW
 
-    def content_weight(self, joint_BDHW: Tensor) -> Tensor:
-        """Weigh the joint channels by squeeze and excitation: (B, D) in (0, 1)."""
-        pooled_BD = joint_BDHW.mean(dim=(2, 3))
-        return torch.sigmoid(self.excite(F.relu(self.squeeze(pooled_BD))))
+    def content_logit(self, joint_BDHW: Tensor) -> Tensor:
+        """Weigh the joint channels by squeeze and excitation: (B, D), before the sigmoid."""
+        logit_BD: Tensor = self.excite(F.relu(self.squeeze(joint_BDHW.mean(dim=(2, 3)))))
+        return logit_BD
 
     def perturb(self, joint_BDHW: Tensor, content_BD: Tensor, text_BT: Tensor, wish_BW: Tensor) -> Tensor:
         """Prune the joint channels, expand them back, re-order by the text, gate by its wishes: (B, D, H, W)."""
-        expanded: Tensor = self.expand(keep_top_channels(joint_BDHW, content_BD, self.retention))
+        kept = keep_top_channels(joint_BDHW, content_BD.sigmoid(), self.retention, rank_BC=content_BD)
+        expanded: Tensor = self.expand(kept)
         if not self.text_guided:
             return expanded
         ordered = sort_channels(expanded, self.text_weight(F.relu(self.text_hidden(text_BT))))

@@ -6,12 +6,11 @@ result, so they are never used unasked.
 Shape suffixes: B batch, H height, W width, T text dimension.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from upfusion.network import UPFusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,12 @@ class Tiles:
 
 
 def fuse_in_tiles(
-    network: UPFusion, a_B1HW: Tensor, b_B1HW: Tensor, text_BT: Tensor, balance_B: Tensor, tiles: Tiles
+    network: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    a_B1HW: Tensor,
+    b_B1HW: Tensor,
+    text_BT: Tensor,
+    balance_B: Tensor,
+    tiles: Tiles,
 ) -> Tensor:
     """Fuse lumas tile by tile, blended linearly where tiles overlap: (B, 1, H, W), unclamped."""
     height, width = a_B1HW.shape[-2:]

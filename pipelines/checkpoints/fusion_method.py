@@ -7,10 +7,10 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -20,15 +20,18 @@ from pipelines.errors.exceptions import UsageError
 from upfusion.baseline_fuser import BaselineFuser
 from upfusion.baselines import BASELINES_VERSION, RULES
 from upfusion.checkpoint import Checkpoint, parse_checkpoint
+from upfusion.exported_network import export_for_runtime, fastest_runtime
 from upfusion.fuser import Fuser
 from upfusion.guidance import Guidance, check_balance
 from upfusion.model import FusionModel, Precision
 from upfusion.onnx_fuser import OnnxFuser
 from upfusion.prompts import TASKS
-from upfusion.runtimes import RuntimeMissingError
+from upfusion.runtimes import OnnxRuntimeName, Runtime, RuntimeMissingError
 from upfusion.tiles import Tiles
 
 ONNX = "onnx:"
+
+RuntimeChoice = Runtime | Literal["auto"]
 
 
 class Embedder(Protocol):
@@ -42,6 +45,8 @@ class FusionMethod(ABC):
     """How pairs are fused."""
 
     name: str
+    runtime: Runtime = "torch"
+    """What computes it; torch for a rule, which needs none."""
     takes_prompts = takes_balance = uses_gpu = has_color_rule = has_tiles = has_bf16 = has_encoder = False
 
     @property
@@ -56,6 +61,15 @@ class FusionMethod(ABC):
     @abstractmethod
     def build(self, device: str, precision: Precision, tiles: Tiles | None) -> Fuser:
         """Build what fuses, in an actor."""
+
+    def in_runtime(self, runtime: RuntimeChoice, *, on_cpu: bool, bf16: bool) -> "FusionMethod":  # noqa: ARG002
+        """Return the same method in another runtime; `on_cpu` says that no GPU will be used, for auto.
+
+        Raises ValueError where it has no such runtime, and RuntimeMissingError where that is not installed.
+        """
+        if runtime in ("torch", "auto"):
+            return self
+        raise ValueError(f"{self.name} has no network, so --runtime {runtime} has no meaning; leave it out")
 
     @contextmanager
     def embedder(self, text_encoder: str | None) -> Iterator[Embedder]:  # noqa: ARG002  # for methods with an encoder
@@ -75,16 +89,38 @@ class CheckpointMethod(FusionMethod):
     checkpoint: Checkpoint = field(repr=False)
     data: bytes = field(repr=False)
     """The checkpoint's file."""
+    runtime: Runtime = "torch"
+    onnx: bytes | None = field(default=None, repr=False)
+    """The exported network, for other runtimes than torch."""
     scheme, suffix = "", ".safetensors"
-    uses_gpu = has_color_rule = has_tiles = has_bf16 = has_encoder = True
+    has_color_rule = has_tiles = has_encoder = True
 
     @classmethod
-    def parse(cls, data: bytes) -> "CheckpointMethod":
+    def parse(cls, data: bytes, runtime: Runtime = "torch", onnx: bytes | None = None) -> "CheckpointMethod":
         """Read a checkpoint from its file's bytes; raises ValueError as `parse_checkpoint` does."""
-        return cls(parse_checkpoint(data, "checkpoint"), data)
+        return cls(parse_checkpoint(data, "checkpoint"), data, runtime, onnx)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CheckpointMethod.parse, (self.data,)  # half of the bytes
+        return CheckpointMethod.parse, (self.data, self.runtime, self.onnx)  # the weights once
+
+    def in_runtime(self, runtime: RuntimeChoice, *, on_cpu: bool, bf16: bool) -> "CheckpointMethod":
+        if runtime == "auto":
+            runtime = fastest_runtime() if on_cpu and not bf16 else "torch"
+        if runtime == "torch":
+            return self
+        method = replace(self, runtime=runtime, onnx=export_for_runtime(self.checkpoint))
+        method.build("cpu", "fp32", None)  # raises what an actor would
+        return method
+
+    @property
+    def uses_gpu(self) -> bool:  # type: ignore[override]
+        """Whether it runs on GPUs."""
+        return self.runtime == "torch"
+
+    @property
+    def has_bf16(self) -> bool:  # type: ignore[override]
+        """Whether it computes in bfloat16 on request."""
+        return self.runtime == "torch"
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -104,7 +140,9 @@ class CheckpointMethod(FusionMethod):
         return {"name": self.name, "digest": self.digest} | asdict(self.checkpoint.provenance)
 
     def build(self, device: str, precision: Precision, tiles: Tiles | None) -> FusionModel:
-        return FusionModel(self.checkpoint, device, precision=precision, tiles=tiles)
+        return FusionModel(
+            self.checkpoint, device, precision=precision, tiles=tiles, runtime=self.runtime, onnx=self.onnx
+        )
 
     @contextmanager
     def embedder(self, text_encoder: str | None) -> Iterator[Embedder]:
@@ -140,7 +178,15 @@ class OnnxMethod(FusionMethod):
     name: str
     data: bytes = field(repr=False)
     """The file."""
+    runtime: OnnxRuntimeName = "onnxruntime"
     scheme, suffix = ONNX, ".onnx"
+
+    def in_runtime(self, runtime: RuntimeChoice, *, on_cpu: bool, bf16: bool) -> "OnnxMethod":  # noqa: ARG002
+        if runtime != "openvino":
+            return self
+        method = replace(self, runtime="openvino")
+        method.build("cpu", "fp32", None)  # raises what an actor would
+        return method
 
     @cached_property
     def fuser(self) -> OnnxFuser:
@@ -148,7 +194,7 @@ class OnnxMethod(FusionMethod):
         return OnnxFuser(self.data, self.name, threads=1)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxMethod, (self.name, self.data)  # a session of the runtime does not travel
+        return OnnxMethod, (self.name, self.data, self.runtime)  # a session of the runtime does not travel
 
     @property
     def digest(self) -> str:
@@ -174,7 +220,7 @@ class OnnxMethod(FusionMethod):
         return {"name": self.name, "digest": self.digest, "kind": "onnx"} | lines
 
     def build(self, device: str, precision: Precision, tiles: Tiles | None) -> OnnxFuser:  # noqa: ARG002
-        return OnnxFuser(self.data, self.name)
+        return OnnxFuser(self.data, self.name, runtime=self.runtime)
 
     @contextmanager
     def embedder(self, text_encoder: str | None) -> Iterator[Embedder]:  # noqa: ARG002

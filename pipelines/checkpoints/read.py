@@ -51,8 +51,13 @@ def refuse_existing(uri: str) -> None:
 def write_model(checkpoint: Checkpoint, uri: str) -> None:
     """Write a checkpoint file, never over an existing one; raises UsageError if it cannot be written."""
     refuse_existing(uri)
+    write_bytes(uri, checkpoint.to_bytes())
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write the file --out; raises UsageError if it cannot be written."""
     try:
-        storage.write_bytes(uri, checkpoint.to_bytes())
+        storage.write_bytes(uri, data)
     except UNREACHABLE as error:
         raise UsageError(f"--out {uri} cannot be written: {_said(error)}") from error
 

@@ -6,10 +6,12 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from pipelines.archive.discover import discover
 from pipelines.archive.schema import Discovery
 from pipelines.checkpoints.fusion_method import FusionMethod, read_method
+from pipelines.cluster.environment import is_remote
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.errors.exceptions import UsageError
@@ -33,6 +35,7 @@ from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
 from upfusion.registration.rig import Rig, RigError
 from upfusion.registration.rig_set import RigSet
+from upfusion.runtimes import RuntimeMissingError
 from upfusion.version import __version__
 
 MADE_WITH = ("torch", "ray", "pyarrow", "pillow", "opencv-python-headless", "numpy", "av")
@@ -106,7 +109,7 @@ def plan_fuse(
     check_shared_paths(config)
     on_activity(f"loading the model {config.model}")
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    method = read_method(config.model, config.tracking_uri)
+    method = _in_runtime(config, read_method(config.model, config.tracking_uri), on_activity)
     _check_options(config, method)
     on_activity(f"looking for pairs in {config.source}")
     try:
@@ -115,16 +118,21 @@ def plan_fuse(
         raise UsageError(f"SOURCE cannot be read: {storage.redact(str(error))}") from error
     texts = _embed_prompts(config, method, found.pairs, {})
     _check_balances(config, method, found.pairs)
-    result = config.result_settings() | {"model": method.digest, "metrics_version": METRICS_VERSION}
+    result = config.result_settings() | {
+        "model": method.digest,
+        "runtime": method.runtime,
+        "metrics_version": METRICS_VERSION,
+    }
     result |= _colors_of_tasks(config.guide, found.pairs) if method.has_color_rule else {}
     rigs = find_rigs(config, found.pairs, on_activity)
     result |= {} if rigs is None else {"rig": rigs.digest()}
+    made_with = MADE_WITH if method.runtime == "torch" else (*MADE_WITH, method.runtime)
     run: dict[str, Any] = {
         "digest": digest_of(result),
         "result": result,
         "config": config.model_dump(),
         "model": method.about(),
-        "versions": {name: version(name) for name in MADE_WITH} | {"upfusion": __version__},
+        "versions": {name: version(name) for name in made_with} | {"upfusion": __version__},
         "git_commit": git_commit(),
     }
     try:
@@ -170,6 +178,17 @@ def _colors_of_tasks(guide: Guide, pairs: pa.Table) -> dict[str, Any]:
     rules = {task: guide.color_of({"task": task}) for task in sorted(pairs["task"].unique().to_pylist())}
     others = {task: rule for task, rule in rules.items() if rule != "keep-chroma"}
     return {"color_of_tasks": others} if others else {}
+
+
+def _in_runtime(config: FuseConfig, method: FusionMethod, on_activity: Callable[[str], None]) -> FusionMethod:
+    if config.runtime == "torch":
+        return method
+    on_activity(f"preparing {method.name} for another runtime, which takes up to a minute the first time")
+    on_cpu = config.gpus_per_actor == 0 or not (torch.cuda.is_available() or is_remote())
+    try:
+        return method.in_runtime(config.runtime, on_cpu=on_cpu, bf16=config.precision == "bf16")
+    except (RuntimeMissingError, ValueError) as error:
+        raise UsageError(f"--runtime {config.runtime}: {error}") from error
 
 
 def _check_options(config: FuseConfig, method: FusionMethod) -> None:

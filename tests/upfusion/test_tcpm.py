@@ -20,7 +20,7 @@ def test_half_of_the_joint_channels_is_kept_and_the_text_orders_them() -> None:
     nn.init.zeros_(tcpm.expand.bias)
     nn.init.zeros_(tcpm.text_weight.weight)
     tcpm.text_weight.bias.data = torch.tensor([0.0, 7, 1, 6, 2, 5, 3, 4])
-    content = tcpm.content_weight(joint)
+    content = tcpm.content_logit(joint)
     perturbed = tcpm.perturb(joint, content, torch.rand(1, 6), NO_WISH)
     # By weight: places 1, 3, 5, 7, 6, 4, 2, 0 of [7, 6, 5, 4, 7, 6, 5, 4].
     assert (perturbed[0, :, 0, 0] * 8).tolist() == [6, 4, 6, 4, 5, 7, 5, 7]
@@ -58,7 +58,7 @@ def test_the_perturbed_features_are_added_on_request() -> None:
     plain, skipping = _tcpm(), _tcpm(skip_perturbed=True)
     a, b, text = torch.randn(1, 8, 5, 6), torch.randn(1, 8, 5, 6), torch.randn(1, 6)
     joint = torch.cat([a, b], dim=1)
-    added = plain.join(plain.perturb(joint, plain.content_weight(joint), text, NO_WISH))
+    added = plain.join(plain.perturb(joint, plain.content_logit(joint), text, NO_WISH))
     torch.testing.assert_close(skipping(a, b, text, NO_WISH), plain(a, b, text, NO_WISH) + added)
 
 
@@ -66,7 +66,7 @@ def test_the_gate_multiplies_the_ordered_channels_by_what_is_wished() -> None:
     plain, gated = _tcpm(), _tcpm(text_gate=True)
     gated.load_state_dict(plain.state_dict(), strict=False)
     joint, text, wish = torch.randn(2, 16, 5, 6), torch.randn(2, 6), torch.tensor([[-0.5, 0, 1, 0], [1, 0.2, 0, 0]])
-    content = plain.content_weight(joint)
+    content = plain.content_logit(joint)
     gate = 1 + gated.gate(F.relu(gated.wish_hidden(wish)))
     expected = plain.perturb(joint, content, text, wish) * gate[:, :, None, None]
     torch.testing.assert_close(gated.perturb(joint, content, text, wish), expected)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from upfusion.images import read_image
 
 def config(folder: Path, **settings: object) -> FuseConfig:
     given = {"metrics": ("ssim",), "images": "files", "no_tracking": True, "runner": "inline"} | settings
-    return FuseConfig(source=str(folder / "in"), out=str(folder / "out"), **given)
+    return FuseConfig(**{"source": str(folder / "in"), "out": str(folder / "out")} | given)
 
 
 @pytest.fixture
@@ -133,3 +134,51 @@ def test_info_describes_a_baseline_and_a_network_of_others(network):
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["kind"] == kind
         assert CliRunner().invoke(main, ["info", model]).exit_code == 0
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> str:
+    """A small trained checkpoint, exported into a cache of its own."""
+    pytest.importorskip("onnxscript")
+    from tests.exported import small_checkpoint, small_onnx
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("upfusion.exported_network.export_onnx", lambda _: small_onnx())
+    small_checkpoint().save(tmp_path / "small.safetensors")
+    return str(tmp_path / "small.safetensors")
+
+
+@pytest.mark.slow
+def test_a_job_in_another_runtime_gives_the_same_images_within_a_level(tmp_path, small):
+    ids = make_archive(tmp_path / "in", 2)
+    outcome = fuse(plan_fuse(config(tmp_path, model=small, runtime="auto", gpus_per_actor=0)))
+    assert outcome.ok == 2
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["result"]["runtime"] == "onnxruntime"
+    assert run["versions"]["onnxruntime"]
+    fuse(plan_fuse(config(tmp_path, model=small, out=str(tmp_path / "torch"))))
+    for name in ids:
+        one, other = (read_image(tmp_path / out / "images" / f"{name}.png").astype(int) for out in ("out", "torch"))
+        assert np.abs(one - other).max() <= 1
+    with pytest.raises(UsageError, match="runtime"):
+        fuse(plan_fuse(config(tmp_path, model=small)))
+    assert fuse(plan_fuse(config(tmp_path, model=small, runtime="onnxruntime"))).fused_now == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [({"model": "mean", "runtime": "openvino"}, ()), ({"model": "tiny", "runtime": "onnxruntime"}, ("onnxscript",))],
+)
+def test_a_runtime_that_a_method_lacks_or_that_is_not_installed_is_refused(tmp_path, monkeypatch, given, missing):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    make_archive(tmp_path / "in", 1)
+    with pytest.raises(UsageError, match="--runtime"):
+        plan_fuse(config(tmp_path, **given))
+
+
+def test_the_network_of_others_runs_in_openvino(tmp_path, network):
+    pytest.importorskip("openvino")
+    make_archive(tmp_path / "in", 1)
+    assert fuse(plan_fuse(config(tmp_path, model=network, runtime="openvino"))).ok == 1
