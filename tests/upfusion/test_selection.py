@@ -63,3 +63,10 @@ def test_half_precision_stays() -> None:
 
 def _numbered(batch: int, channels: int) -> Tensor:
     return torch.arange(float(batch * channels)).view(batch, channels, 1, 1).expand(-1, -1, 2, 2)
+
+
+def test_channels_whose_sigmoids_saturate_are_ranked_by_what_went_in() -> None:
+    logits = torch.tensor([[18.0, 25.0, -1.0, 30.0]])
+    assert (logits.sigmoid()[0, [0, 1, 3]] == 1).all()
+    kept = keep_top_channels(_numbered(1, 4), logits.sigmoid(), 0.75, rank_BC=logits)
+    assert kept[0, :, 0, 0].tolist() == _numbered(1, 4)[0, [3, 1, 0], 0, 0].tolist()
