@@ -19,7 +19,7 @@ def command(config: ExportModelConfig, verbose: bool) -> int:  # noqa: ARG001  #
     lines = {
         "File": f"{exported.uri}, {exported.bytes / 1e6:.1f} MB, {config.size}, {config.precision}",
         "Inputs": ", ".join(exported.inputs),
-        "Compared": f"with PyTorch at {sizes}: differs by at most {max(exported.compared.values()):.2g} of 255 levels",
+        "Compared": f"with PyTorch at {sizes}: differs by at most {max(exported.compared.values()):.4f} of 255 levels",
     }
     for heading, text in lines.items():
         console.print(f"[bold]{heading:10s}[/]", end=" ", highlight=False)
