@@ -11,6 +11,7 @@ from s3fs import S3FileSystem
 
 from pipelines.storage import objects as storage
 from pipelines.storage.retry import retrying_at_most
+from pipelines.storage.stores import S3_OPTIONS
 
 # Each name beside one that a pattern, a query or a percent code in it would stand for.
 NAMES = {
@@ -60,7 +61,7 @@ def impatient(monkeypatch) -> Iterator[None]:
     """For tests whose store does not answer."""
     once = {"total_max_attempts": 1, "mode": "standard"}
     quick = {"connect_timeout": 0.2, "read_timeout": 0.2, "retries": once}
-    monkeypatch.setitem(storage.S3_OPTIONS, "config_kwargs", quick)
+    monkeypatch.setitem(S3_OPTIONS, "config_kwargs", quick)
     S3FileSystem.clear_instance_cache()
     with retrying_at_most(0):
         yield
