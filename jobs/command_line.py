@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ def job_command(
     def decorate(run: Callable[[Config, bool], int]) -> click.Command:
         def callback(**given: Any) -> None:
             verbose = given.pop("verbose")
+            # Read when PyTorch is loaded: its threads sleep where they would spin, which on busy cores costs the most.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             try:
                 with Terminal(stderr=True).status("getting ready"):  # choosing metrics imports PyTorch
                     settings = made.read(click.get_current_context())[0]
