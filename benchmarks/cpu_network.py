@@ -23,7 +23,7 @@ from torch import nn
 import upfusion
 
 SIZES = ((480, 640), (1024, 1280))
-ROUNDS = 9
+ROUNDS, WARM_UP = 9, 3
 MEMORY_OF = "memory-of"
 
 
@@ -55,11 +55,11 @@ def main() -> None:
 def _alternating(*functions: Callable[[], object]) -> list[float]:
     """Return the median seconds of each function, called in turn."""
     times: list[list[float]] = [[] for _ in functions]
-    for turn in range(ROUNDS + 1):
+    for turn in range(ROUNDS + WARM_UP):
         for function, own in zip(functions, times, strict=True):
             began = time.perf_counter()
             function()
-            if turn:
+            if turn >= WARM_UP:
                 own.append(time.perf_counter() - began)
     return [statistics.median(own) for own in times]
 

@@ -24,7 +24,7 @@ from pipelines.demo.street import draw_moment
 from pipelines.demo.street.video import write_video
 
 WIDTH, HEIGHT, LOOP = 64, 48, 20
-SPEED_SIZE, SPEED_SECONDS, SPEED_RATE = (640, 480), (10, 40), 25
+SPEED_SIZE, SPEED_SECONDS, SPEED_RATE = (640, 480), (40, 120), 25
 SAMPLE_SECONDS = 2.0
 
 
