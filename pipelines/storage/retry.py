@@ -163,6 +163,8 @@ def _status(error: BaseException) -> int:
     """Return the HTTP status of a store's response, 0 without one."""
     if answer := _answer(error):
         return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if type(error).__module__.startswith("aiohttp"):
+        return 0  # the hosts of single http objects are no stores
     # Of Azure, of Google, of Hugging Face.
     found = getattr(error, "status_code", None) or getattr(error, "code", None)
     found = found or getattr(getattr(error, "response", None), "status_code", None)
