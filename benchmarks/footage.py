@@ -39,16 +39,16 @@ def main() -> None:
         folder = Path(name)
         frames = _draw(folder, seconds, rate)
         print(f"{seconds} s at {rate} frames/s: {frames} frames of {WIDTH}x{HEIGHT}", flush=True)
-        whole, memory = _run(folder, "film", "whole")
+        whole, memory = _run(folder, "recording", "whole")
         print(f"as a recording: {whole:.0f} s, {frames / whole:.2f} frames/s", flush=True)
         _say_memory(memory)
         images, _ = _run(folder, "images", "images")
         print(f"as images: {images:.0f} s, {frames / images:.2f} frames/s", flush=True)
         print(f"a recording has {images / whole:.0%} of the speed of its frames as images", flush=True)
         segments = _rows(folder / "whole")
-        killed, _ = _run(folder, "film", "killed", kill_at=segments // 2)
+        killed, _ = _run(folder, "recording", "killed", kill_at=segments // 2)
         done = f"{_rows(folder / 'killed')} of {segments}"
-        rest, _ = _run(folder, "film", "killed")
+        rest, _ = _run(folder, "recording", "killed")
         print(f"killed after {killed:.0f} s with {done} segments done, continued for {rest:.0f} s")
         same = _digest(folder / "whole") == _digest(folder / "killed")
         print(f"the joined recording {'equals' if same else 'DIFFERS FROM'} the undisturbed one byte for byte")
@@ -62,11 +62,11 @@ def _measure_speed() -> None:
             folder = Path(name)
             loop = [draw_moment(7, n / 5, *SPEED_SIZE) for n in range(50)]
             for side, sensor in enumerate(("visible", "infrared")):
-                file = folder / "film" / sensor / "street.mp4"
+                file = folder / "recording" / sensor / "street.mp4"
                 file.parent.mkdir(parents=True)
                 write_video(file, [loop[n // 5 % 50][side] for n in range(seconds * SPEED_RATE)], SPEED_RATE)
             frames.append(seconds * SPEED_RATE)
-            spent.append(_run(folder, "film", "out", options=("--model", "nano"))[0])
+            spent.append(_run(folder, "recording", "out", options=("--model", "nano"))[0])
         print(
             f"{frames[-1]} frames: {spent[-1]:.1f} s, {frames[-1] / spent[-1]:.1f} frames/s, start included", flush=True
         )
@@ -77,7 +77,7 @@ def _draw(folder: Path, seconds: int, rate: int) -> int:
     loop = [draw_moment(7, n / rate, WIDTH, HEIGHT) for n in range(LOOP * rate)]
     frames = [loop[n % len(loop)] for n in range(seconds * rate)]
     for side, sensor in enumerate(("visible", "infrared")):
-        file = folder / "film" / sensor / "street.mp4"
+        file = folder / "recording" / sensor / "street.mp4"
         file.parent.mkdir(parents=True)
         write_video(file, [pair[side] for pair in frames], rate)
         images = folder / "images" / sensor

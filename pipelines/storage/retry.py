@@ -119,7 +119,7 @@ def to_os_error(error: Exception, uri: str) -> OSError:
     number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or _number_of(error)
     # The cause has the store's code (NoSuchBucket); the message itself may be empty.
     reason = str(error.__cause__ or getattr(error, "strerror", None) or error)
-    if "\nRequestId:" in reason:  # Azure's goes on with the whole answer
+    if "\nRequestId:" in reason:  # Azure's message continues with the whole response
         reason = f"{reason.partition(chr(10))[0].strip()} ({_code(error)})"
     reason = redact(reason) or type(error).__name__
     unknown = any(

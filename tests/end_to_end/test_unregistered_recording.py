@@ -29,7 +29,7 @@ RATE, SECONDS, SCENES = 4, 60, 5
 TRUTH = planted()
 
 
-def film(side: int, seen: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+def frames_of(side: int, seen: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
     """Five scenes after each other with three things that move in each, and noise, as one of two cameras sees them."""
     scenes = [scene(seed)[side] for seed in range(SCENES)]
     rng = np.random.default_rng(side)
@@ -60,8 +60,8 @@ def test_it_is_fused_by_the_rig_of_its_own_frames_and_flickers_no_more_than_a_re
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder, seen in (("in", lambda b: seen_through(TRUTH, b)), ("registered", lambda b: b)):
-        write_recording(tmp_path / folder / "visible" / "cam.mp4", film(0, lambda a: a), rate=RATE, gop=24)
-        write_recording(tmp_path / folder / "infrared" / "cam.mp4", film(1, seen), rate=RATE, gop=24)
+        write_recording(tmp_path / folder / "visible" / "cam.mp4", frames_of(0, lambda a: a), rate=RATE, gop=24)
+        write_recording(tmp_path / folder / "infrared" / "cam.mp4", frames_of(1, seen), rate=RATE, gop=24)
     source, out, rig = tmp_path / "in", tmp_path / "out", tmp_path / "rig.json"
     assert invoke("align", source, "--out", rig) == 0
     assert distance(TRUTH, Rig.from_json(rig.read_text()).matrix, SIZE, SIZE) < 0.3

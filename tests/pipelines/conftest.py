@@ -31,7 +31,7 @@ def place(request, tmp_path) -> str:
 
 @pytest.fixture
 def proxy(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """A store that breaks when it is told to, and counts its answers; the environment points to it.
+    """A store that fails on demand, and counts its answers; the environment points to it.
 
     What is tested is that calls are retried, not how long they pause: both retriers pause for a twentieth of the time.
     """

@@ -1,6 +1,5 @@
 """Objects that may be written once."""
 
-import threading
 from collections.abc import Iterator
 from errno import EPERM
 from pathlib import Path
@@ -10,21 +9,11 @@ import pytest
 from pipelines.storage import objects as storage
 from pipelines.storage.create import create_bytes
 from tests.fault_proxy import Fault, FaultProxy
+from tests.pipelines.storage.racing import race_to_create
 
 
 def test_of_several_writers_at_once_one_succeeds(place: str) -> None:
-    start, made = threading.Barrier(8), list[int]()
-
-    def create(number: int) -> None:
-        start.wait()
-        if create_bytes(f"{place}/new/once", str(number).encode()):
-            made.append(number)
-
-    threads = [threading.Thread(target=create, args=[number]) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    made = race_to_create(f"{place}/new/once")
     assert len(made) == 1
     assert storage.read_bytes(f"{place}/new/once") == str(made[0]).encode()
     assert storage.list_files(f"{place}/new") == [f"{place}/new/once"]

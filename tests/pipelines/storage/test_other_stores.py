@@ -1,6 +1,5 @@
 """What Google's and Azure's stores must do as S3 does, each where its server is installed."""
 
-import threading
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from pipelines.storage.parquet import read_table, write_table
 from pipelines.storage.retry import CredentialsError, retrying_at_most
 from tests.fault_proxy import Fault
 from tests.other_stores import KINDS, OtherStore, broken, serve
+from tests.pipelines.storage.racing import race_to_create
 
 ODD = "in/a b#?%20ü*[1].txt"
 
@@ -60,18 +60,7 @@ def test_many_are_read_at_once_and_each_has_its_own_error(store: OtherStore) -> 
 
 
 def test_of_several_writers_at_once_one_succeeds(store: OtherStore) -> None:
-    start, made = threading.Barrier(8), list[int]()
-
-    def create(number: int) -> None:
-        start.wait()
-        if create_bytes(f"{store.bucket}/once", str(number).encode()):
-            made.append(number)
-
-    threads = [threading.Thread(target=create, args=[number]) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    made = race_to_create(f"{store.bucket}/once")
     assert len(made) == 1
     assert storage.read_bytes(f"{store.bucket}/once") == str(made[0]).encode()
 
