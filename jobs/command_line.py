@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from jobs.exit_codes import EXIT_CRASH, EXIT_USAGE, traceback_of
 from jobs.terminal import Terminal
+from pipelines.cluster.allocator import keep_freed_memory
 from pipelines.errors.escaping import printable
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
@@ -76,6 +77,7 @@ def job_command(
             verbose = given.pop("verbose")
             # Read when PyTorch is loaded: its threads sleep where they would spin, which on busy cores costs the most.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            keep_freed_memory()
             try:
                 with Terminal(stderr=True).status("getting ready"):  # choosing metrics imports PyTorch
                     settings = made.read(click.get_current_context())[0]

@@ -4,6 +4,7 @@ Cb and Cr are multiples of `B - Y` and `R - Y`, so exchanging Y while keeping bo
 difference to R, G and B. Nothing has to be converted there and back, and no rounding is added.
 """
 
+from functools import reduce
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -70,13 +71,21 @@ def exchange_luma(
         scaled = image.astype(np.float32) * (top / np.float32(np.iinfo(image.dtype).max))
         before = luma(image) * top
         if rule == "keep-chroma":
-            room_down, room_up = -scaled.min(axis=-1), top - scaled.max(axis=-1)
+            low, high = _extremes(scaled)
+            room_down, room_up = -low, top - high
             exchanged = scaled + np.clip(exchanged - before, room_down, room_up)[..., None]
         else:
             exchanged = np.clip(exchanged, 0, top)
             chroma = scaled - before[..., None]
-            most_up, most_down = (np.maximum(side, 1e-3) for side in (chroma.max(axis=-1), -chroma.min(axis=-1)))
+            low, high = _extremes(chroma)
+            most_up, most_down = np.maximum(high, 1e-3), np.maximum(-low, 1e-3)
             kept = np.minimum(np.minimum((top - exchanged) / most_up, exchanged / most_down), 1)
             exchanged = exchanged[..., None] + kept[..., None] * chroma
     rounded: Pixels = np.rint(np.clip(exchanged, 0, top)).astype(dtype)
     return rounded
+
+
+def _extremes(image_HWC: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the lowest and the highest channel of each pixel; `min(axis=-1)` takes ten times as long."""
+    first, *others = np.moveaxis(image_HWC, -1, 0)
+    return reduce(np.minimum, others, first), reduce(np.maximum, others, first)

@@ -12,7 +12,7 @@ from upfusion.color import Pixels
 from upfusion.image_errors import ImageError, unsupported
 from upfusion.tiff_header import CMYK, PALETTE, RGB, TiffHeader, is_tiff, read_tiff_header
 
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _START_OF_SCAN, _END_OF_IMAGE, _START_OF_IMAGE = 0xDA, 0xD9, 0xD8
 _MOST_SEGMENTS = 100_000
 _JPEG_KINDS = {

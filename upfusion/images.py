@@ -1,8 +1,8 @@
 """Image files to arrays and back, without losing size, colour, depth or orientation.
 
 Pillow reads all but TIFF, whose samples are read by their header (tiff_pixels.py), and 16-bit colour of PNG, which it
-would silently cut to 8 bits: OpenCV reads that, and it writes. Whatever decoded an image, its pixels are checked
-against what the file's header declares (declared.py).
+would silently cut to 8 bits: OpenCV reads that, and it writes all but PNG (png_encoder.py). Whatever decoded an image,
+its pixels are checked against what the file's header declares (declared.py).
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from upfusion.image_errors import ImageError, unsupported
 from upfusion.image_guard import MAX_PIXELS, as_image_errors, check_kind, check_size, count_frames, open_image
 from upfusion.image_metadata import orientation_of, without_metadata
 from upfusion.png_data import check_png_data
+from upfusion.png_encoder import encode_png
 from upfusion.tiff_header import BITS, PHOTOMETRIC, WHITE_IS_ZERO, count_pages, is_tiff, read_tiff_header
 from upfusion.tiff_pixels import is_read_by_pillow, is_read_here, read_tiff_pixels
 
@@ -45,10 +46,7 @@ ImageFormat = Literal["png", "jpeg", "webp", "tiff"]
 FORMATS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 """Formats that fused images are written in, with their file suffix; jpeg and webp hold 8 bits per channel."""
 
-_OPTIONS: dict[ImageFormat, tuple[int, ...]] = {
-    # Deflate that looks for runs alone: a third to two thirds of the time of Pillow's level 1, and files that are 10 %
-    # smaller (synthetic streets, with noise) to 7 % larger (photographs).
-    "png": (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+_OPENCV_OPTIONS: dict[ImageFormat, tuple[int, ...]] = {
     "jpeg": (
         *(cv2.IMWRITE_JPEG_QUALITY, 95),
         *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
@@ -155,10 +153,12 @@ def encode_image(pixels: Pixels, image_format: ImageFormat) -> bytes:
         raise ImageError(
             "write_failed", f"{width}x{height} pixels, and {image_format} holds at most {longest} per side; choose png"
         )
-    kept = pixels if image_format in ("png", "tiff") else to_8_bits(pixels)
+    if image_format == "png":
+        return encode_png(pixels)
+    kept = pixels if image_format == "tiff" else to_8_bits(pixels)
     # A view with the channels turned takes longer than their copy.
     turned = kept if kept.ndim == 2 else cv2.cvtColor(kept, cv2.COLOR_RGB2BGR)
-    whole, data = cv2.imencode(FORMATS[image_format], turned, _OPTIONS[image_format])
+    whole, data = cv2.imencode(FORMATS[image_format], turned, _OPENCV_OPTIONS[image_format])
     if not whole:
         raise ImageError("write_failed", f"{width}x{height} pixels could not be written as {image_format}")
     return bytes(data)

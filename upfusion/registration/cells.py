@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ Model = Literal["shift", "similarity", "affine", "homography"]
 
 _LEAST_SEEN = 0.3
 _LEAST_ENERGY = 0.05
+_CELLS_AT_ONCE = 4
+"""More would be new memory for every pair, which takes as long as the FFTs, fewer would repeat what a call costs."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,15 @@ def pooled_volumes(fields: Sequence[tuple[Field, Field]], seen: Mask, window: in
     origins = origins[share >= _LEAST_SEEN]
     if not len(origins):
         return Volumes(np.zeros((0, 2)), np.zeros((0, 2 * reach + 1, 2 * reach + 1), np.float32))
-    taper = _taper(patch, window)
-    total = np.zeros((len(origins), patch, patch), np.complex64)
-    energy_a, energy_b = np.zeros(len(origins), np.float32), np.zeros(seen.shape, np.float32)
-    for a, b in fields:
-        patches = _cut(a, origins, patch) * taper
-        energy_a += np.sum(taper * _cut(a.real**2 + a.imag**2, origins, patch), axis=(1, 2))
-        energy_b += b.real**2 + b.imag**2
-        total += np.conj(scipy.fft.fft2(patches, overwrite_x=True)) * scipy.fft.fft2(_cut(b, origins, patch))
-    cross = _central(scipy.fft.ifft2(total, overwrite_x=True).real, reach)
-    spectrum = np.conj(scipy.fft.rfft2(taper)) * scipy.fft.rfft2(_cut(energy_b, origins, patch))
-    local = np.maximum(_central(scipy.fft.irfft2(spectrum, (patch, patch)), reach), 0)
-    product = energy_a[:, None, None] * local
+    profile = _profile(window)
+    taper = np.outer(profile, profile)
+    groups = (origins[start : start + _CELLS_AT_ONCE] for start in range(0, len(origins), _CELLS_AT_ONCE))
+    cross = np.concatenate([_correlations(fields, group, taper, reach) for group in groups])
+    energy_a, energy_b = (sum(field.real**2 + field.imag**2 for field in side) for side in zip(*fields, strict=True))
+    # A filter that is separable, and not as matrix products, which would wake the threads of BLAS.
+    weighed_b = cv2.sepFilter2D(energy_b, -1, profile, profile, anchor=(0, 0))
+    local = np.maximum(_cut(weighed_b, origins, 2 * reach + 1), 0)
+    product = np.sum(_cut(energy_a, origins + reach, window) * taper, axis=(1, 2))[:, None, None] * local
     floor = _LEAST_ENERGY * float(np.median(product)) + 1e-9
     agreement = (cross / np.sqrt(np.maximum(product, floor))).astype(np.float32)
     kept = product[:, reach, reach] > floor
@@ -118,21 +118,31 @@ def _spread(room: int, stride: int) -> NDArray[np.int64]:
     return np.round(np.linspace(0, room, 1 + max(1, round(room / stride)) if room else 1)).astype(np.int64)
 
 
-def _taper(patch: int, window: int) -> NDArray[np.float32]:
-    """Return a cos^2 window of this width in the middle of a patch."""
-    distance = np.abs(np.arange(patch) - (patch - 1) / 2) / (window / 2)
-    profile = np.where(distance < 1, np.cos(np.pi / 2 * distance) ** 2, 0)
-    return np.outer(profile, profile).astype(np.float32)
+def _profile(window: int) -> NDArray[np.float32]:
+    """Return a cos^2 window of this width."""
+    distance = np.abs(np.arange(window) - (window - 1) / 2) / (window / 2)
+    return np.asarray(np.cos(np.pi / 2 * distance) ** 2, np.float32)
+
+
+def _correlations(
+    fields: Sequence[tuple[Field, Field]], origins: NDArray[np.int64], taper: NDArray[np.float32], reach: int
+) -> NDArray[np.float32]:
+    """Correlate some of A's cells with B's patches around them, summed over pairs, `(N, 2 reach + 1, 2 reach + 1)`."""
+    window, count = len(taper), 2 * reach + 1
+    patch = window + 2 * reach
+    total = np.zeros((len(origins), patch, patch), np.complex64)
+    for a, b in fields:
+        # A's cell lies at the corner of its padding, so the smallest displacement is at 0. Padding is not transformed.
+        rows = scipy.fft.fft(_cut(a, origins + reach, window) * taper, patch, axis=2)
+        total += np.conj(scipy.fft.fft(rows, patch, axis=1)) * scipy.fft.fft2(_cut(b, origins, patch), overwrite_x=True)
+    # Only the rows and columns that are kept are transformed back.
+    columns = scipy.fft.ifft(total, axis=2, overwrite_x=True)[:, :, :count]
+    return np.asarray(scipy.fft.ifft(columns, axis=1)[:, :count].real)
 
 
 def _cut(field: NDArray[Any], origins: NDArray[np.int64], patch: int) -> NDArray[Any]:
     windows = np.lib.stride_tricks.sliding_window_view(field, (patch, patch))
     return windows[origins[:, 1], origins[:, 0]]
-
-
-def _central(circular: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
-    """Return displacements up to `reach` of circular correlations, no displacement in the middle."""
-    return np.roll(circular, (reach, reach), axis=(1, 2))[:, : 2 * reach + 1, : 2 * reach + 1]
 
 
 def _parabola(line: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float64]:
