@@ -20,6 +20,37 @@ def collected() -> str:
     return "\n".join(f"## {path}\n{text}" for path, text in _by_file() if text)
 
 
+def repeated_in_tests() -> list[str]:
+    """Return where a test asserts the wording of a message: four of its words in a row, in an assert or a `match`."""
+    known = {run for text in collected().splitlines() for run in _runs(re.sub(r"\{[^}]*\}", "|", text))}
+    return [
+        f"{file.relative_to(ROOT)}:{text.lineno}: {text.value!r}"
+        for file in sorted(GOLDEN.parent.rglob("*.py"))
+        for text in _asserted(ast.parse(file.read_text(encoding="utf-8")))
+        if not known.isdisjoint(_runs(text.value))
+    ]
+
+
+def _asserted(tree: ast.AST) -> Iterator[ast.Constant]:
+    for node in ast.walk(tree):
+        looked_for: list[ast.AST] = []
+        if isinstance(node, ast.Assert):
+            looked_for = [node.test]
+        elif isinstance(node, ast.Call):
+            looked_for = [word.value for word in node.keywords if word.arg == "match"]
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "parametrize":
+                looked_for = [*node.args[1:]]
+        for part in looked_for:
+            yield from (one for one in ast.walk(part) if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield every four words in a row between other characters."""
+    for part in re.split(r"[^A-Za-z'\- ]+", text.replace("\\b", "|")):
+        words = part.lower().split()
+        yield from (tuple(words[at : at + 4]) for at in range(len(words) - 3))
+
+
 def _by_file() -> Iterator[tuple[Path, str]]:
     files = (file for ring in RINGS for file in (ROOT / ring).rglob("*.py") if file.name not in TRAINED_ON)
     for path in sorted(files):

@@ -56,6 +56,8 @@ def main(written: str, rows: int) -> None:
         workers = cluster.workers(None, None, len(left))
         if is_first:
             workers = replace(workers, actors=4, cpus=0.5, task_cpus=1.0, tasks=None)
+        else:
+            sys.stderr.write("built anew\n")
         is_first = False
         graph = begin_with([pa.table({"pair_id": left[at : at + 2]}) for at in range(0, len(left), 2)])
         graph.context.target_max_block_size = 1

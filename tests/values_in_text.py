@@ -5,4 +5,4 @@ import re
 
 def numbers_in(text: str) -> list[str]:
     """Return the numbers of a text as they are written, such as `2,420` or `0.5`, without those of words like `s3`."""
-    return re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])", text)
+    return re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?![\w])", text)

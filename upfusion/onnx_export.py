@@ -58,8 +58,19 @@ def export_onnx(
         raise RuntimeMissingError(
             "exporting needs the packages onnx and onnxscript: pip install 'upfusion[export]'"
         ) from error
-    exported = _Exported(checkpoint, size, precision, text_T, balance)
     multiple = checkpoint.config.size_multiple
+    model = _to_graph(_Exported(checkpoint, size, precision, text_T, balance), size, multiple)
+    if size is None:
+        _pad_inside(model, multiple)
+    _forget_source(model)
+    onnx.helper.set_model_props(model, _metadata(checkpoint, text_T is None, precision) | (notes or {}))
+    model.producer_name, model.producer_version = "upfusion", __version__
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _to_graph(exported: "_Exported", size: Size | None, multiple: int) -> Any:
+    """Return the network as an ONNX model for one size, or for all whose sides are such multiples."""
     shapes: dict[str, Any] | None = None
     if size is None:
         sides = [multiple * torch.export.Dim(name, min=2, max=LARGEST_SIDE // multiple) for name in ("rows", "columns")]
@@ -77,19 +88,13 @@ def export_onnx(
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    if size is None:
-        _pad_inside(model, multiple)
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, _metadata(checkpoint, text_T is None, precision) | (notes or {}))
-    model.producer_name, model.producer_version = "upfusion", __version__
-    for node in model.graph.node:
-        node.ClearField("metadata_props")  # stack traces, with paths of this machine
-    for value in model.graph.value_info:
-        value.ClearField("metadata_props")
-    model.graph.ClearField("metadata_props")
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return program.model_proto
+
+
+def _forget_source(model: Any) -> None:
+    """Remove the exporter's metadata: stack traces, with paths of this machine."""
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        part.ClearField("metadata_props")
 
 
 class _Exported(nn.Module):

@@ -1,18 +1,16 @@
 """Discovery of pairs: files are matched by relative path and stem, never by sorting two listings."""
 
-import os
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from pipelines.archive import formats as footage
 from pipelines.archive.allowlist import is_manifest
-from pipelines.archive.camera_names import Placement, Side, find_radiometric
+from pipelines.archive.camera_names import Placement, Side
 from pipelines.archive.config import ArchiveConfig
-from pipelines.archive.manifest import check_count, empty_shard, read_manifest, read_manifests
+from pipelines.archive.manifest import empty_shard, read_manifest, read_manifests
+from pipelines.archive.pairing import check_utf8, pair_files
 from pipelines.archive.placement import by_key, place_files
 from pipelines.archive.schema import DEFAULT_TASK, MANIFEST_SCHEMA, Discovery
 from pipelines.archive.sensor_names import SENSORS
@@ -21,7 +19,6 @@ from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
 from pipelines.storage.parts import PARQUET, TAR
 from pipelines.storage.retry import RETRY_SECONDS_PLANNING, retrying_at_most
-from upfusion.counted import counted
 from upfusion.file_names import is_hidden, is_image_name
 
 
@@ -75,7 +72,7 @@ def _pair_below(source: str, archive: ArchiveConfig, recordings: bool) -> Discov
             return _pair_in_tars(source, tars, archive)
         if tables := {uri: name for uri, name in seen.items() if name.endswith(PARQUET)}:
             return read_manifests(tables, archive)
-    return _pair_files(source, names, place_files(names, archive), archive, recordings)
+    return pair_files(source, names, place_files(names, archive), archive, recordings)
 
 
 def _pair_in_tars(source: str, tars: dict[str, str], archive: ArchiveConfig) -> Discovery:
@@ -85,8 +82,8 @@ def _pair_in_tars(source: str, tars: dict[str, str], archive: ArchiveConfig) -> 
     names = list_members(tars, most=2 * archive.max_pairs)
     place = place_files(names, archive)
     if archive.a is not None:
-        return _pair_files(source, names, place, archive, recordings=False)
-    return _pair_files(source, names, lambda name: by_key(name) or place(name), archive, recordings=False)
+        return pair_files(source, names, place, archive, recordings=False)
+    return pair_files(source, names, lambda name: by_key(name) or place(name), archive, recordings=False)
 
 
 def _pair_two(a: str, b: str, archive: ArchiveConfig, recordings: bool) -> Discovery:
@@ -109,7 +106,7 @@ def _pair_two(a: str, b: str, archive: ArchiveConfig, recordings: bool) -> Disco
         side: Side = "a" if name.startswith("a/") else "b"
         return str(PurePosixPath(name[2:]).with_suffix("")), side, task
 
-    return _pair_files(f"{a} and {b}", names, place, archive, recordings)
+    return pair_files(f"{a} and {b}", names, place, archive, recordings)
 
 
 def _pair_of_files(a: str, b: str, task: str, recordings: bool) -> Discovery:
@@ -118,7 +115,7 @@ def _pair_of_files(a: str, b: str, task: str, recordings: bool) -> Discovery:
         name = PurePosixPath(uri).name
         if not is_image_name(name) and not (recordings and footage.is_recording(name)):
             raise UsageError(f"{uri} is neither an image nor a recording by its extension")
-        _check_utf8(uri)
+        check_utf8(uri)
     row = {"pair_id": PurePosixPath(unicodedata.normalize("NFC", a)).stem, "a_uri": a, "b_uri": b, "task": task}
     return Discovery(pa.Table.from_pylist([row], MANIFEST_SCHEMA))
 
@@ -132,103 +129,3 @@ def _names_below(source: str, option: str) -> dict[str, str]:
     depth = len(source.rstrip("/").split("/"))
     # In one Unicode normalization form: macOS decomposes accented characters, other systems do not.
     return {uri: unicodedata.normalize("NFC", "/".join(uri.split("/")[depth:])) for uri in uris}
-
-
-def _pair_files(
-    source: str,
-    names: dict[str, str],
-    place: Callable[[str], Placement | None],
-    archive: ArchiveConfig,
-    recordings: bool,
-) -> Discovery:
-    """Pair files by the places that their names give them."""
-    sides: dict[str, dict[Side, str]] = defaultdict(dict)
-    tasks: dict[str, str] = {}
-    part, ignored, elsewhere = archive.part, 0, 0
-    unplaced: dict[str, str] = {}
-    for uri, name in names.items():
-        wanted = is_image_name(name) or (recordings and not is_hidden(name) and footage.is_recording(name))
-        placed = place(name) if wanted else None
-        if wanted and placed is None and is_image_name(name):
-            unplaced[name] = uri
-        if placed is None:
-            ignored += 1
-            continue
-        pair_id, side, task = placed
-        _check_utf8(uri)
-        if recordings and archive.frame_rate and is_image_name(name):
-            pair_id, uri = pair_id.rpartition("/")[0] or "recording", uri.rpartition("/")[0] + "/"
-        if not part.contains(pair_id):
-            elsewhere += 1
-            continue
-        if sides[pair_id].get(side, uri) != uri:
-            raise UsageError(
-                f"two files claim side {side.upper()} of pair {pair_id!r}: {sides[pair_id][side]} and {uri}"
-                f"{_look_alike(sides[pair_id][side], uri)}. "
-                "Keep one of them, point SOURCE at a smaller folder, or select one with --a and --b."
-            )
-        sides[pair_id][side] = uri
-        if task:
-            tasks[pair_id] = task
-    if not sides and archive.a is None and archive.source_b is None:
-        for name in find_radiometric(unplaced):
-            _check_utf8(unplaced[name])
-            pair_id = name[: len(name) - len(PurePosixPath(name).suffix)]
-            ignored -= 1
-            if part.contains(pair_id):
-                sides[pair_id] = {"a": unplaced[name], "b": unplaced[name]}
-            else:
-                elsewhere += 1
-    check_count(source, len(sides), archive.max_pairs)
-    if long := next((pair_id for pair_id in sides if len(pair_id.encode()) > archive.max_id), None):
-        raise UsageError(
-            f"{source}: the id of pair {long!r} has {len(long.encode())} bytes, more than --max-id {archive.max_id}"
-        )
-    complete = sorted(pair_id for pair_id, uris_of in sides.items() if len(uris_of) == 2)
-    pairs = pa.table(
-        {
-            "pair_id": complete,
-            "a_uri": [sides[pair_id]["a"] for pair_id in complete],
-            "b_uri": [sides[pair_id]["b"] for pair_id in complete],
-            "task": [archive.task or tasks.get(pair_id, DEFAULT_TASK) for pair_id in complete],
-            "prompt": [None] * len(complete),
-            "balance": [None] * len(complete),
-        },
-        schema=MANIFEST_SCHEMA,
-    )
-    unpaired = sorted(uri for uris_of in sides.values() if len(uris_of) == 1 for uri in uris_of.values())
-    if not complete and elsewhere:
-        raise UsageError(empty_shard(source, archive))
-    if not complete:
-        raise UsageError(_nothing_found(source, archive, len(unpaired), ignored))
-    return Discovery(pairs, unpaired, ignored)
-
-
-def _look_alike(first: str, second: str) -> str:
-    alike = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
-    return ", whose names differ only in Unicode normalization (NFC and NFD)" if alike else ""
-
-
-def _check_utf8(uri: str) -> None:
-    try:
-        uri.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the name of {os.fsencode(uri)!r} is not UTF-8; rename the file") from error
-
-
-def _nothing_found(source: str, archive: ArchiveConfig, unpaired: int, ignored: int) -> str:
-    if archive.source_b is not None:
-        return (
-            f"{source}: no file of one has the path and name of a file of the other, apart from the extension "
-            f"({counted(unpaired, 'image')}, {counted(ignored, 'other file')}). For any other naming use a "
-            "manifest, or give their common folder with --a PATTERN --b PATTERN or --pair-by."
-        )
-    if archive.a is not None:
-        looked_for = f"no pairs match --a {archive.a!r} and --b {archive.b!r}"
-    else:
-        looked_for = "no pairs in sub-folders such as visible + infrared, vi + ir, a + b or ct + mri"
-    return (
-        f"{source}: {looked_for} ({counted(unpaired, 'image')} without a partner, {counted(ignored, 'other file')}). "
-        "Paired files share path and name apart from the sensor folder and the extension; "
-        "for any other naming use --a PATTERN --b PATTERN, or a manifest."
-    )

@@ -14,7 +14,7 @@ from pipelines.evaluate.rows import FAILED, MISSING
 from pipelines.evaluate.sets import EvaluationSet
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.job import fuse
-from pipelines.fuse.plan import plan_fuse
+from pipelines.fuse.plan import Plan, plan_fuse
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import digest_of
 
@@ -63,7 +63,22 @@ def _fuse_with(
     *,
     verbose: bool,
 ) -> None:
-    """Run the fuse job for one network, into a folder named after its weights, and collect its rows."""
+    """Run the fuse job for one network, and collect its rows."""
+    fuse_plan = _plan_fuse_with(method, plan, folder)
+    outcome = fuse(fuse_plan, lambda progress: on_progress(f"fusing with {method.name}", progress), verbose=verbose)
+    columns = ["pair_id", "status", "error_code", "error", "fused_uri", "fuse_ms"]
+    rows = {row["pair_id"]: row for row in outcome.destination.read_columns(columns).to_pylist()}
+    for one, pair in plan.pairs:
+        row = rows[f"{one.name}/{pair['pair_id']}"]
+        if row["status"] == FAILED:
+            fusions.without.append(_final(one, pair, method, FAILED, row["error_code"], row["error"]))
+        else:
+            image = {"uri": row["fused_uri"], "version": method.identity, "fuse_ms": row["fuse_ms"]}
+            fusions.files[method.name, one.name, pair["pair_id"]] = image
+
+
+def _plan_fuse_with(method: Method, plan: EvaluationPlan, folder: EvaluationFolder) -> Plan:
+    """Plan the fuse job of all sets with one network, into a folder named after its weights."""
     assert isinstance(method.network, CheckpointMethod | OnnxMethod)
     sources, changed = plan.sources, plan.sources.changed
     settings = {name: getattr(plan.config, name) for name in SHARED_WITH_FUSE}
@@ -90,17 +105,7 @@ def _fuse_with(
         **settings,
     )
     # Not read back from the manifest, whose allowlist would differ from that of the sets.
-    fuse_plan = plan_fuse(fuse_config, Discovery(join_manifests(plan.sets))).with_ranges(sources.ranges)
-    outcome = fuse(fuse_plan, lambda progress: on_progress(f"fusing with {method.name}", progress), verbose=verbose)
-    columns = ["pair_id", "status", "error_code", "error", "fused_uri", "fuse_ms"]
-    rows = {row["pair_id"]: row for row in outcome.destination.read_columns(columns).to_pylist()}
-    for one, pair in plan.pairs:
-        row = rows[f"{one.name}/{pair['pair_id']}"]
-        if row["status"] == FAILED:
-            fusions.without.append(_final(one, pair, method, FAILED, row["error_code"], row["error"]))
-        else:
-            image = {"uri": row["fused_uri"], "version": method.identity, "fuse_ms": row["fuse_ms"]}
-            fusions.files[method.name, one.name, pair["pair_id"]] = image
+    return plan_fuse(fuse_config, Discovery(join_manifests(plan.sets))).with_ranges(sources.ranges)
 
 
 def _look_up(method: Method, plan: EvaluationPlan, fusions: Fusions) -> None:

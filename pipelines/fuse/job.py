@@ -6,7 +6,6 @@ Fetching, decoding, encoding and writing are CPU tasks, the network is in actors
 process. Data flows in blocks of a few pairs; a failed pair is a row, never an exception.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -14,28 +13,33 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.cluster.destination_lock import SHARD_PATIENCE, own_destination
+from pipelines.cluster.destination_lock import own_destination
 from pipelines.cluster.inline import SEGMENT_IN_PAIRS, InlineRunner, runs_inline
 from pipelines.cluster.runner import Progress, Runner
 from pipelines.errors.exceptions import UsageError
-from pipelines.errors.failures import Rows
 from pipelines.fuse.alignment import sum_up_alignment
 from pipelines.fuse.allowed import check_others, may_read
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.counts import Counts, count, frames_of, undefined_metrics
-from pipelines.fuse.destination import Destination, aggregate, as_job_manifest, first_failures, first_image, without
-from pipelines.fuse.footage.cuts import cut_recordings, find_uncut, split_recordings
+from pipelines.fuse.destination import (
+    Destination,
+    Finished,
+    aggregate,
+    as_job_manifest,
+    first_failures,
+    first_image,
+    without,
+)
+from pipelines.fuse.footage.cuts import cut_recordings
 from pipelines.fuse.footage.graph import join_complete
-from pipelines.fuse.footage.segment_files import lost_segments
 from pipelines.fuse.graph import run_graphs
 from pipelines.fuse.plan import Plan
 from pipelines.fuse.price import Price, price_of
 from pipelines.fuse.report.page import write_report
+from pipelines.fuse.resume import check_claims, claim, prepare_destination
 from pipelines.fuse.tracking import track
 from pipelines.measure.summary import Undefined
-from pipelines.sources.ranges import agree_on_ranges
 from pipelines.storage import objects as storage
 from pipelines.storage.lock import Lock
 from pipelines.storage.names import ids_alike
@@ -89,7 +93,7 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
     """
     say = on_progress or (lambda _: None)
     destination = Destination(plan.config.destination)
-    _check_claims(plan, destination)  # no lock is left in a folder that is refused
+    check_claims(plan, destination)  # no lock is left in a folder that is refused
     with own_destination(destination.uri, "fuse job", _notice(say)) as lock:
 
         def report(progress: Progress) -> None:
@@ -97,13 +101,6 @@ def fuse(plan: Plan, on_progress: Callable[[Progress], None] | None = None, *, v
             say(progress)
 
         return _fuse(plan, destination, report, lock, verbose=verbose)
-
-
-def _check_claims(plan: Plan, destination: Destination) -> None:
-    defaults = plan.config.result_defaults()
-    destination.is_claimed(plan.run, defaults)
-    if plan.config.shard:
-        Destination(plan.config.out).is_claimed(plan.run_of_all_shards, defaults)
 
 
 def _notice(say: Callable[[Progress], None]) -> Callable[[str], None]:
@@ -116,38 +113,23 @@ def _fuse(
     started = time.monotonic()
     config = plan.config
     try:
-        plan = _claim(plan, destination, say)
-        if plan.rigs is not None:
-            destination.keep_rigs(plan.rigs.to_json())
-        finished = destination.finished()
+        plan = claim(plan, destination, _notice(say))
+        there = prepare_destination(plan, destination)
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
-    damaged = finished.damaged
-    if config.retry_failed and finished.failed:
-        destination.remove_failed(finished)
-        finished = destination.finished()
-    images, wanted = split_recordings(plan.found.pairs)
-    try:
-        manifest = destination.merge_manifest(images)
-        lost = lost_segments(destination, config, manifest, finished)
-        if len(lost):
-            destination.remove_rows(finished, lost)
-            finished = destination.finished()
-        recordings = find_uncut(wanted, manifest, finished, destination, wanted_only=config.limit is not None)
-    except OSError as error:
-        raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
+    manifest, done = there.manifest, there.finished.ids
     if config.limit is None:  # Without one, everything in the manifest: also what only an earlier run found.
-        check_others(without(manifest, finished.ids), plan, destination)
-    data = InputData("manifest", destination.manifest, _digest_of(manifest, wanted))
+        check_others(without(manifest, done), plan, destination)
+    data = InputData("manifest", destination.manifest, there.digest)
     with open_run(config, plan.run, kind="fuse", uri=destination.uri, data=data) as tracked:
         with ExitStack() as stack:
             connect = _connecting(stack, config, tracked, verbose=verbose)
-            work = SEGMENT_IN_PAIRS * len(recordings.uncut) + without(images, finished.ids).num_rows
-            segments = cut_recordings(recordings, config, destination, lambda: connect(work), say)
+            work = SEGMENT_IN_PAIRS * len(there.recordings.uncut) + without(there.images, done).num_rows
+            segments = cut_recordings(there.recordings, config, destination, lambda: connect(work), say)
             if segments.rows.num_rows:
                 manifest = destination.merge_manifest(segments.rows, segments.outdated)
-            found = pa.concat_tables([as_job_manifest(images), segments.rows])
-            todo = without(found.sort_by("pair_id") if config.limit else manifest, finished.ids)
+            found = pa.concat_tables([as_job_manifest(there.images), segments.rows])
+            todo = without(found.sort_by("pair_id") if config.limit else manifest, done)
             if todo.num_rows:
                 # It describes the previous rows and is outdated while new ones are written.
                 storage.delete(destination.success)
@@ -159,20 +141,7 @@ def _fuse(
             joined = join_complete(manifest, config, destination, connect, say)
         lock.check()
         outcome = _close(plan, destination, manifest, tracked, todo, time.monotonic() - started, joined)
-        return replace(outcome, damaged=damaged)
-
-
-def _claim(plan: Plan, destination: Destination, say: Callable[[Progress], None]) -> Plan:
-    """Claim DEST, and return the plan with its ranges: those of all shards, which agree on them one after the other."""
-    defaults = plan.config.result_defaults()
-    if plan.config.shard:
-        of_all = Destination(plan.config.out)
-        kind = f"fuse job that starts shard {plan.config.part}"
-        with own_destination(of_all.uri, kind, _notice(say), patience=SHARD_PATIENCE):
-            of_all.claim(plan.run_of_all_shards, defaults)
-            plan = plan.with_ranges(agree_on_ranges(of_all.uri, plan.ranges))
-    destination.claim(plan.run, defaults)
-    return plan.with_ranges(agree_on_ranges(destination.uri, plan.ranges))
+        return replace(outcome, damaged=there.damaged)
 
 
 def _connecting(stack: ExitStack, config: FuseConfig, tracked: TrackedRun, *, verbose: bool) -> Callable[[int], Runner]:
@@ -209,18 +178,6 @@ def _in_pairs(todo: pa.Table) -> int:
     return images + SEGMENT_IN_PAIRS * (todo.num_rows - images)
 
 
-def _digest_of(manifest: pa.Table, recordings: Rows) -> str:
-    """Return the digest of the names of all pairs, of recordings as a whole: these may not be cut yet."""
-    listed = pc.coalesce(manifest["recording"], manifest["pair_id"]).chunks
-    names = pc.unique(pa.chunked_array([*listed, pa.array([row["pair_id"] for row in recordings], pa.string())]))
-    names = names.take(pc.sort_indices(names))
-    digest = hashlib.sha256()
-    for start in range(0, len(names), 10_000):
-        ids = names.slice(start, 10_000).to_pylist()
-        digest.update(("\n" * (start > 0) + "\n".join(ids)).encode())
-    return digest.hexdigest()
-
-
 def _close(
     plan: Plan,
     destination: Destination,
@@ -235,8 +192,6 @@ def _close(
     if len(finished.repeated):
         destination.remove_repeated(finished)
         finished = destination.finished()
-    missing = without(manifest, finished.ids)["pair_id"]
-    surplus = without(finished.rows, manifest["pair_id"].combine_chunks())["pair_id"]
     counted = count(manifest, finished, recordings)
     counts: dict[str, Any] = {
         **counted.summary(),
@@ -247,14 +202,8 @@ def _close(
     if alignment is not None:
         counts |= {"scored": alignment.scored, "misaligned": alignment.flagged}
         counts |= {"alignment": alignment.describe(plan.config.source)}
-    if not len(missing) and not len(surplus):
+    if _is_complete(manifest, finished, limited=plan.config.limit is not None):
         destination.succeed(counts)
-    elif plan.config.limit is None:
-        first = min(name[0].as_py() for name in (missing, surplus) if len(name))
-        raise RuntimeError(
-            f"{len(missing)} pairs of the manifest have no row and {len(surplus)} rows no pair (first: {first!r}); "
-            "rerun the same command to resume"
-        )
     frames_now = frames_of(todo, destination)
     price = price_of(plan.config.price_per_hour, seconds, todo.num_rows, frames_now)
     write_report(destination.uri, may_read(plan, destination), price)
@@ -278,6 +227,24 @@ def _close(
         alignment=counts.get("alignment"),
         first_image=first_image(destination),
         failures=first_failures(destination) if finished.failed else (),
+    )
+
+
+def _is_complete(manifest: pa.Table, finished: Finished, *, limited: bool) -> bool:
+    """Tell whether every pair of the manifest has a row, and every row a pair.
+
+    Raises RuntimeError if not, unless only a limited number of pairs was to be fused.
+    """
+    missing = without(manifest, finished.ids)["pair_id"]
+    surplus = without(finished.rows, manifest["pair_id"].combine_chunks())["pair_id"]
+    if not len(missing) and not len(surplus):
+        return True
+    if limited:
+        return False
+    first = min(name[0].as_py() for name in (missing, surplus) if len(name))
+    raise RuntimeError(
+        f"{len(missing)} pairs of the manifest have no row and {len(surplus)} rows no pair (first: {first!r}); "
+        "rerun the same command to resume"
     )
 
 

@@ -9,6 +9,18 @@ from pipelines.storage import objects as storage
 from pipelines.storage.schema_version import SCHEMA_VERSION, check_version
 
 
+class DifferentSettingsError(UsageError):
+    """An output folder was made with other settings: `differing` has for each one the value there and the value now."""
+
+    def __init__(self, uri: str, differing: dict[str, tuple[Any, Any]]) -> None:
+        advice = "Choose another --out, or use the settings it was made with."
+        if set(differing) <= {"images", "format"}:
+            advice = f"Its images can be had as other files with: upfusion export {uri} --to FOLDER --format FORMAT"
+        values = "; ".join(f"{name}: {there!r} there, {now!r} now" for name, (there, now) in differing.items())
+        super().__init__(f"{uri} was made with different settings ({values}). {advice}")
+        self.differing = differing
+
+
 def digest_of(result: dict[str, Any]) -> str:
     """Return the digest of the settings that affect a result."""
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
@@ -31,7 +43,7 @@ def is_claimed(uri: str, run: dict[str, Any], defaults: dict[str, Any] | None = 
     A setting that an earlier version did not have counts as its value in `defaults`, so that a new option refuses no
     existing destination.
 
-    Raises UsageError, listing the settings that differ, if it was made with other ones.
+    Raises DifferentSettingsError if it was made with other ones.
     """
     there = read_claim(uri)
     if there is None:
@@ -39,17 +51,14 @@ def is_claimed(uri: str, run: dict[str, Any], defaults: dict[str, Any] | None = 
     if there["digest"] == run["digest"]:
         return True
     known, now = (defaults or {}) | there["result"], run["result"]
-    differing = [
-        f"{name}: {known.get(name)!r} there, {now.get(name)!r} now"
+    differing = {
+        name: (known.get(name), now.get(name))
         for name in sorted(set(there["result"]) | set(now))
         if known.get(name) != now.get(name)
-    ]
-    if not differing:
-        return True
-    advice = "Choose another --out, or use the settings it was made with."
-    if {one.partition(":")[0] for one in differing} <= {"images", "format"}:
-        advice = f"Its images can be had as other files with: upfusion export {uri} --to FOLDER --format FORMAT"
-    raise UsageError(f"{uri} was made with different settings ({'; '.join(differing)}). {advice}")
+    }
+    if differing:
+        raise DifferentSettingsError(uri, differing)
+    return True
 
 
 def read_claim(uri: str) -> dict[str, Any] | None:

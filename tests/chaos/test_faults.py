@@ -178,6 +178,6 @@ def test_a_full_disk_stops_the_job_and_more_room_lets_it_go_on(archive: Path, tm
 
 def test_a_disk_that_is_read_only_is_refused_before_anything_starts(archive: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "ro"):
-        with pytest.raises(UsageError, match=r"--out .* cannot be used: .*Read-only file system"):
+        with pytest.raises(UsageError, match=r"--out .*Read-only file system"):
             fuse_here(archive, tmp_path / "disk")
         assert not list((tmp_path / "disk").iterdir())

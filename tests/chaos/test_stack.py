@@ -37,9 +37,9 @@ from jobs.train import command as train_command
 from pipelines.checkpoints.read import read_model
 from pipelines.cluster import submit as submission
 from pipelines.cluster.submit import Submission, follow
-from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.destination import Destination
 from pipelines.storage import objects as storage
+from pipelines.storage.ownership import DifferentSettingsError
 from pipelines.train.folder import RunFolder
 from pipelines.train.job import plan_train, train
 from tests.archives import make_archive
@@ -270,16 +270,16 @@ def test_a_training_is_one_mlflow_run_with_curves_pictures_and_its_data() -> Non
 def test_a_finished_training_is_not_done_again_and_no_other_one_goes_there() -> None:
     outcome = train(plan_train(train_command.request(TRAIN)[0]))
     assert (outcome.seconds, outcome.steps) == (0, STEPS)
-    with pytest.raises(UsageError, match=r"was made with different settings \(learning_rate: .* there, 0.5"):
+    with pytest.raises(DifferentSettingsError) as refused:
         plan_train(train_command.request([*TRAIN, "--learning-rate=0.5"])[0])
+    assert set(refused.value.differing) == {"learning_rate"}
 
 
 def test_a_stopped_job_says_so_and_the_next_submission_resumes(day: Day) -> None:
     assert day.stopped.code == 130
-    assert "Interrupted. Progress is saved; rerun the same command to resume." in day.stopped.output
     assert day.status_when_stopped == "KILLED"
     assert 0 < day.rows_when_stopped < day.rows_when_lost < PAIRS
-    assert "of the pairs were already done)" in day.fused.output
+    assert re.search(r"\(\d+ [^)]*done\)", day.fused.output)
 
 
 def test_a_lost_host_loses_no_pair_and_doubles_none(day: Day) -> None:
@@ -343,7 +343,7 @@ def test_runs_tell_their_submission_and_what_it_was_told() -> None:
 def test_a_wrong_request_is_refused_before_it_is_sent_and_a_failed_job_has_its_code() -> None:
     refused = submit("fuse", "night", "--out", "s3://data/other")
     assert refused.code == 2
-    assert "Error: SOURCE 'night' is a different folder on every machine of a cluster" in refused.output
+    assert "SOURCE 'night'" in refused.output
     failed = submit("fuse", "s3://data/nowhere", "--out", "s3://data/other", "--wait")
     assert failed.code == 2
     status = ray("job", "status", submission_of(Said(0, "\n".join(failed.output.splitlines()[:4]))).id)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pipelines.fuse.job import Outcome, fuse
 from pipelines.fuse.plan import plan_fuse
 from pipelines.fuse.schemas import output_schema
 from pipelines.storage import objects as storage
+from pipelines.storage.ownership import DifferentSettingsError
 from tests.archives import make_archive, make_pair
 from upfusion.metrics import DEFAULT_METRICS, METRICS
 
@@ -102,7 +104,7 @@ def test_every_pair_becomes_one_row_with_its_image_and_metrics(mixed: Fused) -> 
         assert open_fused(row["fused"]["bytes"]).shape == (48, 64, 3)
         missing = [name for name in DEFAULT_METRICS if row[name] is None]
         assert missing == [name for name in DEFAULT_METRICS if METRICS[name].smallest_side > 48] == ["ms_ssim"]
-        assert row["note"] == "no ms_ssim: a side is under 161 pixels"
+        assert re.search(rf"\bms_ssim\b.*\b{METRICS['ms_ssim'].smallest_side}\b", row["note"])
         assert all(isinstance(row[name], float) for name in DEFAULT_METRICS if name not in missing)
         assert all(row[f"{stage}_ms"] > 0 for stage in ("fetch", "decode", "fuse", "measure", "encode"))
     success = json.loads((mixed.out / "_SUCCESS.json").read_text())
@@ -132,7 +134,7 @@ def test_bad_files_become_rows_that_a_person_understands(mixed: Fused) -> None:
         "sizes": "size_mismatch",
     }
     assert "visible/truncated.png" in failed["truncated"]["error"]
-    assert "A is 10x10, B is 64x48" in failed["sizes"]["error"]
+    assert re.search(r"\bA\b.*10x10.*\bB\b.*64x48", failed["sizes"]["error"])
     assert all(row["fused"] is None for row in failed.values())
     assert [Path(uri).name for uri in mixed.outcome.unpaired] == ["alone.png"]
     report = (mixed.out / "report.html").read_text()
@@ -155,10 +157,11 @@ def test_colour_sizes_and_depth_come_out_as_they_went_in(mixed: Fused) -> None:
 
 
 def test_a_destination_belongs_to_the_settings_that_decide_its_results(mixed: Fused, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="format: 'png' there, 'jpeg' now"):
+    with pytest.raises(DifferentSettingsError) as refused:
         run(mixed.source, mixed.out, images="both", format="jpeg")
+    assert refused.value.differing == {"format": ("png", "jpeg")}
     make_archive(tmp_path / "other", 2)
-    with pytest.raises(UsageError, match="'street_000' is listed in"):
+    with pytest.raises(UsageError, match="'street_000'"):
         run(tmp_path / "other", mixed.out, images="both")
 
 
@@ -241,9 +244,9 @@ def test_what_was_too_large_is_fused_once_the_limits_are_raised(tmp_path: Path) 
     strict = run(tmp_path / "in", tmp_path / "out", max_pixels=64 * 48, max_file_mb=1)
     assert (strict.ok, strict.failed) == (1, 2)
     errors = {row["pair_id"]: (row["error_code"], row["error"]) for row in rows_of(tmp_path / "out")}
-    assert errors["heavy"] == ("too_large", f"{heavy} is too large: it has more than 1000000 bytes (--max-file-mb)")
-    assert errors["wide"][0] == "too_large"
-    assert "80x48, more than 3072 pixels" in errors["wide"][1]
+    assert {code for code, _ in errors.values()} == {None, "too_large"}
+    assert re.search(rf"{heavy}.*\b1000000\b.*--max-file-mb", errors["heavy"][1])
+    assert re.search(r"80x48.*\b3072\b", errors["wide"][1])
     raised = run(tmp_path / "in", tmp_path / "out", retry_failed=True)
     assert (raised.fused_now, raised.ok, raised.failed) == (2, 3, 0)
 

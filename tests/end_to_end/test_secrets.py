@@ -190,7 +190,7 @@ def test_no_secret_is_in_what_a_refusal_says(planted: Path, words: tuple[str, ..
     result = CliRunner().invoke(main, ["fuse", *given, "--out", str(planted / "out"), "--verbose"])
     said = result.output
     assert result.exit_code == 2
-    assert "Credentials belong in the environment" in said
+    assert "AWS_ACCESS_KEY_ID" in said  # where credentials belong
     assert found_in(said.encode()) == set()
     assert not (planted / "out").exists()
 
@@ -207,7 +207,6 @@ def test_no_secret_is_in_what_is_said_of_a_tracking_server(
     result = CliRunner().invoke(main, ["fuse", str(planted / "in"), "--out", str(planted / "out"), "--verbose"])
     assert result.exit_code == 2
     assert "***" in result.output
-    assert "cannot be used" in result.output
     assert found_in(result.output.encode()) == set()
     assert leaks(planted / "out") == {}
 

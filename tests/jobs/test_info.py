@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.command_line import main
+from tests.values_in_text import numbers_in
 from upfusion.checkpoint import EMBEDDED, parse_checkpoint
 from upfusion.presets import PRESETS
 from upfusion.prompts import PROMPTS
@@ -26,19 +27,17 @@ def lines(*words: object) -> list[str]:
 
 def test_a_preset_without_weights_says_what_it_is_costs_and_needs():
     shown = lines("base")
-    assert shown[:9] == [
-        "base (preset, ships without trained weights)",
-        "Network widths 48 96 192 384, blocks 2 3 3 4, heads 1 2 4 8",
-        "Retention SCPM 0.7, TCPM 0.5, attention 0.9",
-        f"Prior {CONVNEXT_TINY}, pretrained as convnext_tiny.fb_in1k (timm), frozen",
-        "Text ViT-B-32-quickgelu/openai (open_clip), T = 512",
-        "Guidance a text reorders TCPM's channels, without a measured effect; no balance",
-        "Not as in paper stem_stride = 2, residual = True, skip_unperturbed = True",
-        "Parameters 57.0 M, of these 29.2 M trainable",
-        "height x width GFLOP memory (float32)",
-    ]
-    assert shown[9].startswith("480x640 282 ")
-    assert shown[10].startswith("1024x1280 1,171 ")
+    values = {line.split()[0]: line.partition(" ")[2] for line in shown}
+    assert shown[0].startswith("base ")
+    assert numbers_in(values["Network"]) == ["48", "96", "192", "384", "2", "3", "3", "4", "1", "2", "4", "8"]
+    assert numbers_in(values["Retention"]) == ["0.7", "0.5", "0.9"]
+    assert re.fullmatch(rf"{CONVNEXT_TINY}\b.*\bconvnext_tiny\.fb_in1k\b.*", values["Prior"])
+    assert values["Text"] == "ViT-B-32-quickgelu/openai (open_clip), T = 512"
+    assert "TCPM" in values["Guidance"]
+    assert values["Not"].endswith(" stem_stride = 2, residual = True, skip_unperturbed = True")
+    assert numbers_in(values["Parameters"]) == ["57.0", "29.2"]
+    assert values["480x640"].startswith("282 ")
+    assert values["1024x1280"].startswith("1,171 ")
 
 
 def test_a_checkpoint_shows_its_card():

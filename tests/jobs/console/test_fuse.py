@@ -115,10 +115,8 @@ def test_an_outcome_shows_the_first_image_and_the_first_failures():
 
 
 def test_an_outcome_has_its_price():
-    assert table(price=price_of(2.5, 4.0, 10, 0))["Cost"].startswith(
-        "3,600 pairs per unit of currency; this run 0.00278,"
-    )
-    assert price_of(1000.0, 3600.0, 1, 20).describe().startswith("0.02 frames per unit of currency")
+    assert re.match(r"3,600 pairs\b.*\b0\.00278\b", table(price=price_of(2.5, 4.0, 10, 0))["Cost"])
+    assert price_of(1000.0, 3600.0, 1, 20).describe().startswith("0.02 frames ")
     assert price_of(None, 4.0, 10, 0) is price_of(2.5, 4.0, 0, 0) is None
 
 

@@ -1,6 +1,7 @@
 """From an unregistered archive to its rig, and fused by it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,6 @@ def test_its_page_shows_before_and_after_and_loads_nothing(rig_file: Path) -> No
     page = rig_file.with_suffix(".html").read_text()
     assert page.count("Before: A") == page.count("After: edges") == 3
     assert "http" not in page.replace("http-equiv", "")
-    assert "two halves of the pairs" in page
 
 
 def test_fused_by_its_rig_and_without(archive: Path, rig_file: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_fused_by_its_rig_and_without(archive: Path, rig_file: Path, tmp_path: P
     assert {row["rig"] for row in warped} == {rig.digest()}
     assert min(row["alignment"] for row in warped) > 0.9  # type: ignore[type-var]
     assert max(row["alignment"] for row in plain) < 0.45  # type: ignore[type-var]
-    assert all("unaligned by about" in str(row["note"]) for row in plain)
+    assert all(re.search(r"\bA\b.*\bB\b.* \d+ px\b", str(row["note"])) for row in plain)
     assert {row["rig"] for row in plain} == {None}
     assert warped[0]["width"] < plain[0]["width"]  # type: ignore[operator]
 
@@ -94,7 +94,7 @@ def test_pairs_of_other_scenes_are_refused_before_anything_is_written(
 ) -> None:
     search_one_turn(monkeypatch)
     source = write_pairs(tmp_path / "in", [(scene(0)[0], scene(100)[1])])
-    with pytest.raises(UsageError, match="no transform makes these 1 pairs agree"):
+    with pytest.raises(UsageError, match=r"\b0\.\d\d\b"):
         plan_fuse(FuseConfig(source=str(source), out=str(tmp_path / "out"), rig="auto", no_tracking=True))
     assert not (tmp_path / "out").exists()
 

@@ -300,8 +300,8 @@ def test_an_overview_of_a_metric_that_was_not_compared_is_refused():
     ("metrics", "methods", "reference", "said"),
     [
         (["vfi"], ["mean"], "mean", "'vfi'"),
-        (["vif"], ["mean", "mean"], "mean", "expected different names of methods, got mean, mean"),
-        (["vif"], ["mean"], "tiny", "expected a reference that is one of mean, got 'tiny'"),
+        (["vif"], ["mean", "mean"], "mean", "mean, mean"),
+        (["vif"], ["mean"], "tiny", "mean.*'tiny'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(metrics, methods, reference, said):

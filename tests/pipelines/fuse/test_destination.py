@@ -316,9 +316,8 @@ def test_a_whole_parquet_file_of_another_writer_is_refused_by_name(destination):
     destination.write_pairs(rows_of(x="ok"))
     uri, data = f"{destination.pairs}/theirs.parquet", parquet(pa.table({"name": ["x"], "status": ["ok"]}))
     storage.write_bytes(uri, data)
-    with pytest.raises(UsageError, match="was not written by an upfusion job") as refused:
+    with pytest.raises(UsageError, match=re.escape(uri)):
         destination.finished()
-    assert uri in str(refused.value)
     assert storage.read_bytes(uri) == data
 
 

@@ -127,7 +127,7 @@ def test_16_bit_images_give_the_values_of_8_bit_ones(tmp_path):
 @pytest.mark.parametrize(
     ("break_it", "reason"),
     [
-        (lambda path: path.write_bytes(b""), "1.png: the file is empty"),
+        (lambda path: path.write_bytes(b""), "0 bytes"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "1.png: "),
         (lambda path: draw(path, 0, size=(48, 61)), "61x48"),
     ],

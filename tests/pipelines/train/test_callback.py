@@ -77,9 +77,9 @@ def test_a_run_that_diverged_and_lost_workers_are_told_without_secrets(monkeypat
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-secret")
     board = Board()
     reporter = Reporter(board, "nowhere", None)
-    reporter.after_report(None, [{"log": [], "diverged": "non-finite gradient in step 7"}], None)
+    reporter.after_report(None, [{"log": [], "diverged": "NaN at step 7"}], None)
     reporter.after_exception(None, {3: OSError("Traceback ...\nno access with hidden-secret")})
     assert board == [
-        {"diverged": "non-finite gradient in step 7"},
+        {"diverged": "NaN at step 7"},
         {"lost": "worker 3: OSError: no access with ***"},
     ]

@@ -122,15 +122,15 @@ def test_boxes_are_clipped_to_the_image_and_left_out_outside_of_it() -> None:
         ("7.xml", b"<annotation>\n<object>\n</annotation>", "7.xml, line 3"),
         ("7.xml", b"<html></html>", "<html>"),
         ("7.xml", b"<annotation><object><name>person</name></object></annotation>", "<bndbox>"),
-        ("7.xml", voc(thing(), thing(box=(1, "two", 3, 4))), "7.xml, object 2: expected a number in <ymin>, got 'two'"),
+        ("7.xml", voc(thing(), thing(box=(1, "two", 3, 4))), "7.xml, object 2.*<ymin>.*'two'"),
         ("7.xml", voc(thing(box=(1, "nan", 3, 4))), "7.xml, object 1"),
         ("7.xml", voc(thing(box=(30, 20, 10, 60))), "7.xml, object 1"),
         ("7.xml", voc(size=(640, 512)), "640x512"),
-        ("7.xml", b"<annotation><size/></annotation>", "7.xml, <size>: expected a number in <width>, got None"),
+        ("7.xml", b"<annotation><size/></annotation>", "7.xml, <size>.*<width>"),
     ],
 )
 def test_what_is_malformed_is_named(name, data, said) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+    with pytest.raises(ValueError, match=said):
         parse_boxes(data, name, 100, 80)
 
 

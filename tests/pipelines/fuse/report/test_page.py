@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.errors.failures import ERROR_CODES
 from pipelines.fuse.report import page as report
 from pipelines.fuse.report.page import write_report
 from pipelines.storage import objects as storage
@@ -89,13 +90,13 @@ def test_failures_are_grouped_by_error_code(tmp_path):
             failed(tmp_path, "four", None, None),
         ],
     )
-    start = page.rows.index(["not_an_image: a source file is not an image · 2 pairs"])
+    start = page.rows.index([f"not_an_image: {ERROR_CODES['not_an_image']} · 2 pairs"])
     assert page.rows[start : start + 3] == [
-        ["not_an_image: a source file is not an image · 2 pairs"],
+        [f"not_an_image: {ERROR_CODES['not_an_image']} · 2 pairs"],
         ["two", "The file two is empty."],
         ["three", "The file three is empty."],
     ]
-    start = page.rows.index(["size_mismatch: the sources of a pair differ in size · 1 pair"])
+    start = page.rows.index([f"size_mismatch: {ERROR_CODES['size_mismatch']} · 1 pair"])
     assert page.rows[start + 1] == ["one", "A is 10x10, B is 20x20."]
     assert ["unknown · 1 pair"] in page.rows
     assert re.search(r"\b4\b[^.\d]*\b5\b[^.\d]*\b3\b", page.text)
