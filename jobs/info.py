@@ -10,6 +10,7 @@ from pydantic import Field
 from jobs.command_line import job_command
 from jobs.terminal import Terminal
 from pipelines.config.base import JobConfig
+from upfusion.presets import PRESETS
 
 if TYPE_CHECKING:
     from pipelines.checkpoints.describe import ModelInfo
@@ -19,7 +20,7 @@ class InfoConfig(JobConfig):
     """Options of `upfusion info`."""
 
     model: str = Field(
-        description="Preset (paper, base, tiny), checkpoint file (local or s3://), or registered model in MLflow "
+        description=f"Preset ({', '.join(PRESETS)}), checkpoint file (local or s3://), or registered model in MLflow "
         "(models:/NAME@ALIAS or models:/NAME/VERSION); laplacian, mean or max; or onnx:FILE, a network of others."
     )
     as_json: bool = Field(False, alias="json", description="Print JSON.")

@@ -7,7 +7,7 @@ its pixels are checked against what the file's header declares (declared.py).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from upfusion.color import Pixels
 from upfusion.declared import declared, declared_by_tiff, webp_size
 from upfusion.file_names import SUFFIXES
 from upfusion.image_errors import ImageError, unsupported
+from upfusion.image_formats import FORMATS, ImageFormat
 from upfusion.image_guard import MAX_PIXELS, as_image_errors, check_kind, check_size, count_frames, open_image
 from upfusion.image_metadata import orientation_of, without_metadata
 from upfusion.png_data import check_png_data
@@ -41,10 +42,6 @@ __all__ = [
     "to_8_bits",
     "to_array",
 ]
-
-ImageFormat = Literal["png", "jpeg", "webp", "tiff"]
-FORMATS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-"""Formats that fused images are written in, with their file suffix; jpeg and webp hold 8 bits per channel."""
 
 _OPENCV_OPTIONS: dict[ImageFormat, tuple[int, ...]] = {
     "jpeg": (

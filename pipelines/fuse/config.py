@@ -26,13 +26,14 @@ from pipelines.fuse.footage.config import FootageConfig
 from pipelines.fuse.guide import Guide
 from pipelines.rigs.config import RigFields
 from upfusion.file_names import SUFFIXES
+from upfusion.image_formats import FORMATS, ImageFormat
 from upfusion.image_guard import MAX_PIXELS
 
 if TYPE_CHECKING:
     from upfusion.tiles import Tiles
 
-SUFFIX_OF_FORMAT = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-FORMAT_OF_SUFFIX = {suffix: name for name, suffix in SUFFIX_OF_FORMAT.items()} | {".jpeg": "jpeg", ".tiff": "tiff"}
+FORMAT_OF_SUFFIX: dict[str, ImageFormat] = {suffix: name for name, suffix in FORMATS.items()}
+FORMAT_OF_SUFFIX |= {".jpeg": "jpeg", ".tiff": "tiff"}
 
 
 def _suffix_of(path: str) -> str:
@@ -84,7 +85,7 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         json_schema_extra={"shown_default": "files, in a bucket parquet"},
         description="Keep fused images inside the Parquet rows, as files under images/, or both.",
     )
-    format: Literal["png", "jpeg", "webp", "tiff"] = Field(
+    format: ImageFormat = Field(
         "png",
         description="File format of fused images; jpeg and webp have 8 bits per channel, at quality 95, and tiff keeps "
         "A's georeference.",
@@ -177,7 +178,7 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         sources = [str(given.get(name, "")) for name in ("source", "source_b")]
         two_images = all(_suffix_of(one) in SUFFIXES for one in sources)
         if two_images and given.get("out") is None:
-            given = given | {"out": f"fused{SUFFIX_OF_FORMAT.get(given.get('format', 'png'), '.png')}"}
+            given = given | {"out": f"fused{FORMATS.get(given.get('format', 'png'), '.png')}"}
         named = FORMAT_OF_SUFFIX.get(_suffix_of(str(given.get("out", ""))))
         if named is None:
             return given

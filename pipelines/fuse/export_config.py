@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipelines.config.base import JobConfig
+from upfusion.image_formats import ImageFormat
 
 
 class ExportConfig(JobConfig):
@@ -21,6 +22,6 @@ class ExportConfig(JobConfig):
         "nothing has changed.",
     )
     shard_mb: int = Field(256, ge=1, description="Largest size of a tar in MiB.")
-    format: Literal["same", "png", "jpeg", "webp", "tiff"] = Field(
+    format: Literal["same", ImageFormat] = Field(
         "same", description="Convert the images; same leaves them as they are, to the byte."
     )
