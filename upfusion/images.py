@@ -155,7 +155,7 @@ def encode_image(pixels: Pixels, image_format: ImageFormat) -> bytes:
     kept = pixels if image_format == "tiff" else to_8_bits(pixels)
     # A view with the channels turned takes longer than their copy.
     turned = kept if kept.ndim == 2 else cv2.cvtColor(kept, cv2.COLOR_RGB2BGR)
-    whole, data = cv2.imencode(FORMATS[image_format], turned, _OPENCV_OPTIONS[image_format])
+    whole, data = cv2.imencode(FORMATS[image_format], turned, _OPENCV_OPTIONS.get(image_format, ()))
     if not whole:
         raise ImageError("write_failed", f"{width}x{height} pixels could not be written as {image_format}")
     return bytes(data)

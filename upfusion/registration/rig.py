@@ -87,12 +87,7 @@ class Rig:
     @classmethod
     def from_json(cls, text: str) -> "Rig":
         """Read what `to_json` wrote. Raises RigError naming the field that is missing or wrong."""
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise RigError(f"expected a rig as JSON, got something else: {error}") from None
-        if not isinstance(values, dict):
-            raise RigError(f"expected a rig as a JSON object, got {type(values).__name__}")
+        values = parse_object(text)
         return cls(
             a_size=_size(values, "a_size"),
             b_size=_size(values, "b_size"),
@@ -121,6 +116,17 @@ class Rig:
         if self.field is not None:
             parts.append("with a field for lens distortion")
         return ", ".join(parts)
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Parse the JSON object of a rig, or of several. Raises RigError for anything else."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise RigError(f"expected a rig as JSON, got something else: {error}") from None
+    if not isinstance(values, dict):
+        raise RigError(f"expected a rig as a JSON object, got {type(values).__name__}")
+    return values
 
 
 def _transform(rig: Rig) -> dict[str, Any]:

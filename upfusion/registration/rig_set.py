@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upfusion.registration.camera_names import ALL, camera_of
-from upfusion.registration.rig import Rig, RigError
+from upfusion.registration.rig import Rig, RigError, parse_object
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,4 @@ class RigSet:
     @classmethod
     def from_json(cls, text: str) -> "RigSet":
         """Read what `to_json` wrote. Raises RigError."""
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise RigError(f"expected rigs as JSON, got something else: {error}") from None
-        if not isinstance(values, dict):
-            raise RigError(f"expected rigs as a JSON object, got {type(values).__name__}")
-        return cls.from_values(values)
+        return cls.from_values(parse_object(text))

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from pipelines.archive.config import ArchiveConfig
-from pipelines.archive.discover import check_local_sources, discover
-from pipelines.archive.schema import MANIFEST_SCHEMA, Discovery
+from pipelines.archive.discover import check_local_sources
+from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.archive.shard import Shard
 from pipelines.errors.exceptions import UsageError
 from pipelines.storage import objects as storage
+from tests.pipelines.archive.found import find, named
 
 LLVIP = ["visible/train/010001.jpg", "infrared/train/010001.jpg", "visible/test/1.jpg", "infrared/test/1.jpg"]
 
@@ -21,18 +22,6 @@ LLVIP = ["visible/train/010001.jpg", "infrared/train/010001.jpg", "visible/test/
 def put(place: str, *names: str, data: bytes = b"") -> None:
     for name in names:
         storage.write_bytes(storage.join(place, name), data)
-
-
-def find(place: str, **settings: object) -> Discovery:
-    return discover(ArchiveConfig(source=str(place), **settings))
-
-
-def named(found: Discovery, place: str) -> dict[str, tuple[str, str]]:
-    """The pairs as {pair_id: (A, B)}, with names below the place."""
-    rows = found.pairs.to_pylist()
-    below = len(str(place)) + 1
-    assert len({row["pair_id"] for row in rows}) == len(rows)
-    return {row["pair_id"]: (row["a_uri"][below:], row["b_uri"][below:]) for row in rows}
 
 
 def encoded(size: tuple[int, int] = (32, 24), form: str = "PNG", orientation: int = 1, **options: object) -> bytes:
