@@ -78,7 +78,7 @@ def _fuse_recording(folder: Path, *, verbose: bool) -> int:
     from pipelines.demo.street.video import write_videos
     from pipelines.fuse.footage.animate import animate
 
-    recordings, fused = folder / "films", folder / "fused_films"
+    recordings, fused = folder / "recordings", folder / "fused_recordings"
     write_videos(recordings)
     settings = FuseConfig(
         source=str(recordings),

@@ -13,7 +13,7 @@ THOUSANDTHS = tuple(round(1000 * float(weight)) for weight in LUMA_WEIGHTS)
 
 
 def to_device(image: Pixels, device: torch.device) -> Tensor:
-    """Put an image onto a device; to a GPU the copy is made while this process goes on."""
+    """Put an image onto a device; to a GPU the copy is made while this process continues."""
     if device.type != "cuda":
         return torch.from_numpy(np.array(image, np.int32 if image.dtype == np.uint16 else image.dtype))
     pinned = torch.empty(image.shape, dtype=torch.uint8 if image.dtype == np.uint8 else torch.int32, pin_memory=True)

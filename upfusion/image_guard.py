@@ -1,4 +1,4 @@
-"""Opening image files that nobody vouches for: few formats, bounded memory and time, one kind of error.
+"""Opening untrusted image files: few formats, bounded memory and time, one kind of error.
 
 Memory and time are bounded by the pixels that are allowed and by the size of the file, whatever the file says of
 itself. Pillow bounds most of that since 13.0; here is the rest.

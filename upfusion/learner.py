@@ -1,6 +1,6 @@
 """Training of a network, one optimiser step after another: losses, Adam, schedule, averaged weights.
 
-Everything that a step depends on besides its crops is in `Learner.state`, so a run that goes on from a state takes
+Everything that a step depends on besides its crops is in `Learner.state`, so a run that resumes from a state takes
 the very steps that an uninterrupted one takes.
 
 Shape suffixes: B batch, T text dimension, H height, W width.

@@ -43,7 +43,7 @@ class NetworkConfig:
     prior_trained: bool = False
     """The semantic prior is trained with the rest instead of being frozen."""
     scpm: bool = True
-    """False: the patch embeddings' mean goes on unpruned (ablation)."""
+    """False: the patch embeddings' mean is passed on unpruned (ablation)."""
     gam: bool = True
     """False: both encoders start from the shared features alone (ablation)."""
     tcpm: bool = True

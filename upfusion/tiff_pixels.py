@@ -50,7 +50,7 @@ def is_read_here(header: TiffHeader) -> bool:
 def is_read_by_pillow(header: TiffHeader) -> bool:
     """Tell whether a TIFF is of a kind whose every tag Pillow honours: JPEG and YCbCr, in one plane.
 
-    Not fax (CCITT): libtiff goes on after damage in it, and libraries fill in different pixels.
+    Not fax (CCITT): libtiff continues past damage in it, and libraries fill in different pixels.
     """
     if header.planar or header.sample_format != 1 or header.samples != header.colors:
         return False

@@ -25,5 +25,5 @@ def submitted() -> dict[str, Any]:
 
     Ray hands them over in the environment.
     """
-    told: dict[str, Any] = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    return told
+    runtime_env: dict[str, Any] = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return runtime_env

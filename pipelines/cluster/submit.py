@@ -70,9 +70,9 @@ def submit(
     the way to the cluster.
     """
     command = shlex.join(["python", "-m", f"jobs.{job}", *words])
-    told = dict(metadata or {})
+    tags = dict(metadata or {})
     _refuse_secrets("the job's arguments", [("", command)])
-    _refuse_secrets("--job-metadata", told.items())
+    _refuse_secrets("--job-metadata", tags.items())
     environment = make_runtime_env(runtime_env, working_dir)
     client, address = _connect(address)
     _refuse_second(client, destination, address)
@@ -87,7 +87,7 @@ def submit(
             entrypoint=f"exec {command}",
             submission_id=submission_id,
             runtime_env=environment,
-            metadata={**told, DESTINATION: destination},
+            metadata={**tags, DESTINATION: destination},
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise UsageError(f"the cluster at {address} refused the job: {redact(str(error))}") from error
@@ -159,7 +159,7 @@ def _connect(address: str | None) -> tuple[JobSubmissionClient, str]:
     address = (address or next((one for one in named if one.startswith("http")), DEFAULT_ADDRESS)).rstrip("/")
     if not re.match(r"https?://[^/]", address) or holds_credentials(address):
         raise UsageError(f"--address: expected http://HEAD:8265, the address of Ray's dashboard. {BY_ENVIRONMENT}")
-    # Which Ray takes even before an address that it is told.
+    # Which Ray takes even before an address that it is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address
     try:
         return JobSubmissionClient(address), address
@@ -181,22 +181,22 @@ def _refuse_second(client: JobSubmissionClient, destination: str, address: str) 
 
 
 class _Log:
-    """Writes what a job says, nothing of it twice, however often it is told from the beginning."""
+    """Writes what a job says, nothing of it twice, however often the log is sent from its beginning."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self._written = self._told = 0
+        self._written = self._received = 0
 
     def begin(self) -> "_Log":
-        """Be told from the beginning."""
-        self._told = 0
+        """Start to receive the log from its beginning."""
+        self._received = 0
         return self
 
     def take(self, text: str) -> None:
-        """Be told more."""
-        new = text[max(0, self._written - self._told) :]
-        self._told += len(text)
-        self._written = max(self._written, self._told)
+        """Receive more of it."""
+        new = text[max(0, self._written - self._received) :]
+        self._received += len(text)
+        self._written = max(self._written, self._received)
         if new:
             self._write(new)
 

@@ -11,7 +11,7 @@ LONGEST_QUIET_SECONDS = 600.0
 
 @contextmanager
 def watching(on_quiet: Callable[[float], None]) -> Iterator[Callable[[], None]]:
-    """Give a function to call whenever something moves; when nothing does, `on_quiet` hears for how many seconds.
+    """Give a function to call whenever something moves; while nothing does, `on_quiet` gets the number of seconds.
 
     It is called from a thread of its own, first after QUIET_SECONDS and then at growing intervals.
     """
@@ -28,7 +28,7 @@ def watching(on_quiet: Callable[[float], None]) -> Iterator[Callable[[], None]]:
                 on_quiet(time.monotonic() - since)
                 patience = min(2 * patience, LONGEST_QUIET_SECONDS)
 
-    thread = threading.Thread(target=watch, name="stall", daemon=True)
+    thread = threading.Thread(target=watch, name="stall_watchdog", daemon=True)
     thread.start()
     try:
         yield moved.set

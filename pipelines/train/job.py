@@ -294,5 +294,5 @@ def _finished_before(folder: RunFolder, listener: Listener) -> TrainOutcome:
     if not storage.exists(folder.report):  # an earlier version wrote none
         _show(folder, summary["steps"], listener)
     pairs = TrainingPairs(read_table(folder.data))
-    told = summary["steps"], summary["best"], pairs, 0.0, summary["tracked"], summary["registered"]
-    return TrainOutcome(folder, *told)
+    known = summary["steps"], summary["best"], pairs, 0.0, summary["tracked"], summary["registered"]
+    return TrainOutcome(folder, *known)

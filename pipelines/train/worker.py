@@ -217,20 +217,20 @@ class Worker:
             write_log(self.job.log, self.history)
 
     def _model(self, measured: dict[str, float] | None = None) -> Checkpoint:
-        step, told = self.learner.step, self.job.provenance
+        step, given = self.learner.step, self.job.provenance
         return Checkpoint(
             name=self.start.name,
             config=self.start.config,
             weights=self.learner.weights(),
             prompts=self.start.prompts,
             provenance=Provenance(
-                data=told.data,
+                data=given.data,
                 epochs=round(self.job.epoch(step), 3),
-                git_commit=told.git_commit,
+                git_commit=given.git_commit,
                 metrics={"validation": measured} if measured else {},
-                licence=told.licence,
-                training={**told.training, "step": step},
-                notes=told.notes,
+                licence=given.licence,
+                training={**given.training, "step": step},
+                notes=given.notes,
             ),
         )
 

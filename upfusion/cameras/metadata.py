@@ -143,8 +143,8 @@ def _clean_xmp(xmp: bytes | str | None) -> bytes | None:
 
 def _sound_icc(icc: bytes | None) -> bytes | None:
     """Keep a profile of the length that it says of itself."""
-    sound = icc is not None and 128 < len(icc) <= _LARGEST_ICC and int.from_bytes(icc[:4], "big") == len(icc)
-    return icc if sound and icc is not None and icc[36:40] == b"acsp" else None
+    is_whole = icc is not None and 128 < len(icc) <= _LARGEST_ICC and int.from_bytes(icc[:4], "big") == len(icc)
+    return icc if is_whole and icc is not None and icc[36:40] == b"acsp" else None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def measure(a: Tensor, b: Tensor, f: Tensor, names: Iterable[str]) -> dict[str, 
     """Measure a batch of fused pairs with the metrics called `names`; None where a metric has no meaning.
 
     `a, b, f`: luma `(N, 1, H, W)` on the 0..255 scale, float32 or float64, on one device. Raises ValueError
-    for an unknown name and for tensors of other or differing shapes or types. `why_none` gives the reasons.
+    for an unknown name and for tensors of other or differing shapes or types. `explain_undefined` gives the reasons.
     """
     names = list(names)
     _check_names(names)

@@ -50,7 +50,7 @@ def _write_manifest(path: Path, names: list[str]) -> None:
 
 
 def draw_moment(seed: int, seconds: float, width: int, height: int) -> tuple[Array, Array]:
-    """Draw one street, the same for one seed, at a moment of a film: as `draw_pair`, with noise of that moment."""
+    """Draw one street, the same for one seed, at a moment of a video: as `draw_pair`, with noise of that moment."""
     scene = compose(np.random.default_rng([seed, 0]), width, height, seconds)
     layout = lay_out(scene)
     rng = np.random.default_rng([seed, 1, round(1000 * seconds)])

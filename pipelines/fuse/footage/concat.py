@@ -102,14 +102,14 @@ def join_segments(file: Path, row: Row, origin: int, *, with_audio: bool) -> str
         for packet in _video_info(row, time_base, origin):
             at = float(packet.pts * time_base) if packet.pts is not None else 0.0
             if audio is not None:
-                for heard in audio.until(at):
-                    output.mux(heard)
+                for audio_packet in audio.until(at):
+                    output.mux(audio_packet)
             written.add(packet)
             packet.stream = stream
             output.mux(packet)
         if audio is not None:
-            for heard in audio.until(float("inf")):
-                output.mux(heard)
+            for audio_packet in audio.until(float("inf")):
+                output.mux(audio_packet)
     check_frames(file, written)
     return note
 
@@ -196,12 +196,12 @@ def _audio(stack: ExitStack, output: Any, uri: str, origin: int) -> tuple[_Audio
         container = stack.enter_context(_open(stack, uri))
         if not container.streams.audio:
             return None, None
-        heard = container.streams.audio[0]
-        name = heard.codec_context.name if heard.codec_context else "an unknown codec"
+        recorded = container.streams.audio[0]
+        name = recorded.codec_context.name if recorded.codec_context else "an unknown codec"
         if name not in output.supported_codecs:
             return None, f"the audio of A ({name}) does not fit into {output.format.name} and was dropped"
-        stream = output.add_stream_from_template(heard)
+        stream = output.add_stream_from_template(recorded)
     except (av.FFmpegError, OSError, ValueError) as error:
         return None, f"the audio of A was dropped ({type(error).__name__}: {error})"
     video = container.streams.video[0]
-    return _AudioSource(container, heard, stream, float(origin * Fraction(video.time_base or 0))), None
+    return _AudioSource(container, recorded, stream, float(origin * Fraction(video.time_base or 0))), None

@@ -154,7 +154,7 @@ def _rate(container: InputContainer, stream: VideoStream) -> float:
 def _seconds(container: InputContainer, stream: VideoStream, zero: int, rate: float) -> float | None:
     """Return the length of a video stream from its first frame on, where it is known.
 
-    mkv says only how long the longest of its streams is, sound included, and counts from the time 0 of its clock.
+    mkv says only how long the longest of its streams is, audio included, and counts from the time 0 of its clock.
     """
     time_base = Fraction(stream.time_base or 0)
     if stream.duration:

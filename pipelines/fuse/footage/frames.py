@@ -128,7 +128,7 @@ class Recording(Source):
             at = max(at, self.video.zero)
             # A ts that is asked for its very first moment may give the second key frame.
             early = at - back if at == self.video.zero and self.container.format.name == "mpegts" else at
-            with suppress(av.FFmpegError):  # without a place to go to, reading goes on from the start
+            with suppress(av.FFmpegError):  # without a place to go to, reading continues from the start
                 self.container.seek(early, stream=self.stream, backward=True)
             decoded = self._decode(first)
             found = next(decoded, None)
