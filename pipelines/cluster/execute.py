@@ -16,7 +16,7 @@ from pipelines.errors.exceptions import JobStoppedError
 
 IN_VAIN = 2
 """After so many graphs in a row that have finished nothing, a job stops."""
-RESUME = "What is done is kept; rerun the same command to resume."
+RESUME = "Progress is saved; rerun the same command to resume."
 
 
 class ClusterLostError(JobStoppedError):

@@ -49,7 +49,6 @@ from upfusion.version import __version__
 NOT_ON_MODEL_CARD = frozenset(
     {"preset", "data", "val", "val_share", "val_pairs", "validate_every", "bad_data", "terms"}
 )
-
 """Settings that the model card states elsewhere, or that only affect the choice of the checkpoint."""
 
 
