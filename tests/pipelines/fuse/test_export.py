@@ -23,7 +23,7 @@ def run(folder: Path, out: Path, **settings: Any) -> Outcome:
     for number, name in enumerate(NAMES):
         make_pair(folder, name, seed=number)
     (folder / "infrared" / "plain.png").write_text("no image")
-    given = {"metrics": "none", "no_tracking": True, "runner": "inline", **settings}
+    given = {"model": "mean", "metrics": "none", "no_tracking": True, "runner": "inline", **settings}
     return fuse(plan_fuse(FuseConfig(source=str(folder), out=str(out), **given)))
 
 

@@ -36,8 +36,8 @@ class Killed(BaseException):
 
 
 def config(source: object, out: object, **settings: Any) -> FuseConfig:
-    settings = {"metrics": "none", "segment_seconds": 0.35, "runner": "inline", "no_tracking": True, **settings}
-    return FuseConfig(source=str(source), out=str(out), **settings)
+    given = {"model": "mean", "metrics": "none", "segment_seconds": 0.35, "runner": "inline", "no_tracking": True}
+    return FuseConfig(source=str(source), out=str(out), **given | settings)
 
 
 def plan(source: object, out: object, **settings: Any) -> Plan:
