@@ -7,13 +7,15 @@ A figure of the job takes S seconds (30 by default) and the start of its workers
     network    the network alone, its tensors on the GPU already
     loop       `FusionModel.fuse_batch` in one thread, pixels in memory before and after; both in the passes that suit
                the loop best, found by doubling
-    job        pairs from files to files, in the steady part (steady.py), with N copies on the GPU (1,2 by default)
+    job        pairs from files to files, in the steady part (steady.py), with N copies on the GPU (1,2 by default);
+               how busy GPU and CPUs are, and which of them, with which stage, is saturated first
 
 `base` and `paper` have random weights, which cost the same.
 """
 
 import argparse
 import itertools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -28,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from steady import Timeline, make_archive, plan_job
+from steady import Timeline, make_archive, mean_stages, plan_job, say_what_saturates
 from torch import Tensor
 
 from pipelines.cluster.ray_cluster import Cluster
@@ -43,6 +45,7 @@ from upfusion.presets import PRESETS
 PRESETS_TIMED, SIZES, PRECISIONS = ("tiny", "base", "paper"), ("640x480", "1280x1024"), ("fp32", "bf16")
 CASES = ["@".join(case) for case in itertools.product(PRESETS_TIMED, SIZES, PRECISIONS)]
 FEWEST_PAIRS = 64
+CORES = len(os.sched_getaffinity(0))
 
 
 def main() -> None:
@@ -149,10 +152,11 @@ class _Job:
     rate: float
     busy: float
     cpu: float
+    stages: dict[str, float]
 
     def said(self, loop: float) -> str:
-        share = f"{self.rate:.1f} pairs/s, {self.rate / loop:.0%} of the loop"
-        return f"{share}, GPU busy {self.busy:.0%}, {self.cpu:.0f} ms of CPU per pair"
+        share = f"{self.rate:.1f} pairs/s, {self.rate / loop:.0%} of the loop, {self.cpu:.0f} ms of CPU per pair"
+        return f"{share}; {say_what_saturates(self.rate, self.cpu, CORES, self.stages, self.busy)}"
 
 
 def _run_job(source: Path, out: Path, model: Path, precision: Any, copies: int) -> _Job:
@@ -163,7 +167,7 @@ def _run_job(source: Path, out: Path, model: Path, precision: Any, copies: int) 
         fuse(plan_job(source, out, model=str(model), precision=precision, gpus_per_actor=1 / copies), timeline.hear)
     first, last = timeline.steady[0][0], timeline.steady[-1][0]
     shares = [share for moment, share in busy if first <= moment <= last]
-    return _Job(timeline.rate(), float(np.mean(shares)) if shares else float("nan"), timeline.cpu())
+    return _Job(timeline.rate(), float(np.mean(shares)) if shares else float("nan"), timeline.cpu(), mean_stages(out))
 
 
 @contextmanager

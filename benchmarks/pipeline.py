@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import torch
-from steady import Timeline, cpu_seconds, make_archive, plan_job
+from steady import Timeline, cpu_seconds, make_archive, mean_stages, plan_job, say_what_saturates
 
 from pipelines.cluster.execute import run_graph
 from pipelines.cluster.ray_cluster import Cluster
@@ -107,7 +107,10 @@ def measure_model(folder: Path) -> None:
             run_graph(graph, Progress(MODEL_PAIRS), workers, timeline.hear)
             rate, ideal = timeline.rate(), min(copies, CORES) * alone
             line = f"  job, {copies} copies: {rate:.2f} pairs/s, {rate / ideal:.0%} of {min(copies, CORES)} x one"
-            print(line + (f", {rate / together:.0%} of the bare loops" if copies == CORES else ""), flush=True)
+            print(line + (f", {rate / together:.0%} of the bare loops" if copies == CORES else ""))
+            share = f"{timeline.cpu():.0f} ms of CPU per pair"
+            stages = mean_stages(folder / f"out{copies}")
+            print(f"    {share}; {say_what_saturates(rate, timeline.cpu(), CORES, stages)}", flush=True)
     again, _ = bare_loops(source, CORES)
     print(f"  bare loops once more, to see how even this machine was: {again:.2f} pairs/s")
 

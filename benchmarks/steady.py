@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow.compute as pc
+import pyarrow.dataset
 from PIL import Image
 
 from pipelines.cluster.runner import Progress
@@ -21,6 +23,9 @@ from pipelines.fuse.plan import Plan, plan_fuse
 
 DRAWN = 16
 MEASURED = (0.1, 0.9)
+STAGES = ("fetch", "decode", "fuse", "measure", "encode")
+FULL = 0.9
+"""Share of the time from which on a processor is what limits a job."""
 
 
 class Timeline:
@@ -96,6 +101,28 @@ def cpu_seconds() -> float:
         # What has ended is counted with whoever waited for its end.
         total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def mean_stages(out: Path) -> dict[str, float]:
+    """Return the milliseconds per pair of each stage, as rows have them; on GPUs concurrent passes overlap."""
+    rows = pyarrow.dataset.dataset(out / "pairs").to_table(columns=[f"{stage}_ms" for stage in STAGES])
+    return {stage: pc.mean(rows[f"{stage}_ms"]).as_py() or 0.0 for stage in STAGES}
+
+
+def say_what_saturates(rate: float, cpu: float, cores: int, stages: dict[str, float], gpu: float | None = None) -> str:
+    """Say how busy CPUs and GPU are, which of them is full first, and which stage of the pairs it is full with.
+
+    `rate` is pairs/s, `cpu` milliseconds of CPU per pair, `gpu` the share of the time that the GPU computed.
+    """
+    busy = {"CPUs": rate * cpu / 1000 / cores} | ({} if gpu is None else {"GPU": gpu})
+    fullest = max(busy, key=lambda part: busy[part])
+    on_gpu = ("fuse", "measure") if gpu is not None else ()
+    there = {name: spent for name, spent in stages.items() if (name in on_gpu) == (fullest == "GPU")}
+    largest = max(there, key=lambda name: there[name])
+    shares = ", ".join(f"{part} busy {share:.0%}" for part, share in busy.items())
+    spent = ", ".join(f"{name} {milliseconds:.1f}" for name, milliseconds in stages.items())
+    full = "saturated first" if busy[fullest] >= FULL else "fullest, and not full"
+    return f"{shares}: {fullest} {full}, most of it with {largest}; ms per pair in its stages: {spent}"
 
 
 def plan_job(source: Path, out: Path, **settings: Any) -> Plan:

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pipelines.checkpoints.read import local_copy, read_model, read_object
+from pipelines.config.fields import RuntimeChoice
 from pipelines.errors.exceptions import UsageError
 from upfusion.baseline_fuser import BaselineFuser
 from upfusion.baselines import BASELINES_VERSION, RULES
@@ -30,8 +31,6 @@ from upfusion.runtimes import OnnxRuntimeName, Runtime, RuntimeMissingError
 from upfusion.tiles import Tiles
 
 ONNX = "onnx:"
-
-RuntimeChoice = Runtime | Literal["auto"]
 
 
 class Embedder(Protocol):

@@ -40,6 +40,9 @@ Allow = Annotated[
 RunnerChoice = Literal["auto", "inline", "ray"]
 """What runs the stages of a job: this process, Ray, or whichever suits the job."""
 
+RuntimeChoice = Literal["torch", "onnxruntime", "openvino", "auto"]
+"""What computes networks; auto is the fastest that is installed where they run."""
+
 Experiment = Annotated[str, Field(description="MLflow experiment."), RUNTIME_ONLY]
 TrackingUri = Annotated[
     str | None,

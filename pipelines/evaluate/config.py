@@ -12,6 +12,7 @@ from pipelines.config.fields import (
     MaxFileMB,
     MaxPixels,
     NoTracking,
+    RuntimeChoice,
     TrackingUri,
     Words,
     to_bytes,
@@ -62,6 +63,10 @@ class EvaluationSettings(SourceFields):
     )
     gpus_per_actor: float | None = Field(None, ge=0, description="GPUs of one copy; 0 forces the CPU.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Precision of the networks.")
+    runtime: RuntimeChoice = Field(
+        "torch",
+        description="What computes the networks, as for `upfusion fuse`: torch, onnxruntime, openvino or auto.",
+    )
     text_encoder: str | None = Field(
         None,
         description="Text encoder of checkpoints that lack the embedding of a prompt, for machines that cannot reach "

@@ -84,7 +84,9 @@ def _plan_fuse_with(method: Method, plan: EvaluationPlan, folder: EvaluationFold
     settings = {name: getattr(plan.config, name) for name in SHARED_WITH_FUSE}
     if isinstance(method.network, OnnxMethod):
         settings |= {"precision": "fp32", "text_encoder": None}  # its file says how it computes
+    settings["runtime"] = method.network.runtime if plan.config.runtime != "torch" else "torch"
     decisive = {"model": method.network.digest, "precision": settings["precision"]}
+    decisive |= {"runtime": settings["runtime"]} if settings["runtime"] != "torch" else {}
     out = storage.join(folder.fused, digest_of(decisive | ({"sources": changed} if changed else {}))[:16])
     file = f"{out}{method.network.suffix}"
     if not storage.exists(file):

@@ -61,7 +61,11 @@ class Method:
         """Everything that affects its results, apart from files."""
         if self.kind == "baseline":
             return f"{self.what} in the colour of A, version {BASELINES_VERSION}"
-        return f"{self.kind} {self.network.digest if self.network else self.what}"
+        if self.network is None:
+            return f"{self.kind} {self.what}"
+        # Other runtimes than a method's own round differently.
+        is_own = self.network.runtime == type(self.network).runtime
+        return f"{self.kind} {self.network.digest}" + ("" if is_own else f" in {self.network.runtime}")
 
 
 def find_methods(given: tuple[str, ...], tracking_uri: str | None) -> list[Method]:

@@ -1,6 +1,6 @@
 """The plan of an evaluation: all sets and methods, checked before anything is started."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.archive.schema import MANIFEST_SCHEMA
+from pipelines.checkpoints.runtime_choice import in_runtime
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.errors.exceptions import UsageError
@@ -58,7 +59,12 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     check_shared_paths(config)
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     sets = find_sets(config.sets, config.limit, config.allow)
-    methods = find_methods(config.methods, config.tracking_uri)
+    methods = [
+        replace(one, network=in_runtime(one.network, config.runtime, config.gpus_per_actor, config.precision))
+        if one.network
+        else one
+        for one in find_methods(config.methods, config.tracking_uri)
+    ]
     if config.detect:
         # Detection gain is relative to the sources.
         methods += [Method(name, "baseline", name) for name in sorted(COPIES) if name not in _names(methods)]

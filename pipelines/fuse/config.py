@@ -16,6 +16,7 @@ from pipelines.config.fields import (
     MaxPixels,
     NoTracking,
     RunnerChoice,
+    RuntimeChoice,
     RuntimeOnly,
     TrackingUri,
     to_bytes,
@@ -106,7 +107,7 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 runs convolutions and matrix products in bfloat16: faster on recent GPUs, less exact."
     )
-    runtime: Literal["torch", "onnxruntime", "openvino", "auto"] = Field(
+    runtime: RuntimeChoice = Field(
         "torch",
         description="What computes the network: torch, on CPUs and GPUs; onnxruntime or openvino, on CPUs in fp32; "
         "auto, the fastest installed one, on GPUs torch. A network in an ONNX file has onnxruntime or openvino.",

@@ -6,12 +6,11 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from pipelines.archive.discover import discover
 from pipelines.archive.schema import Discovery
 from pipelines.checkpoints.fusion_method import FusionMethod, read_method
-from pipelines.cluster.environment import is_remote
+from pipelines.checkpoints.runtime_choice import in_runtime
 from pipelines.cluster.git import git_commit
 from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.errors.exceptions import UsageError
@@ -35,7 +34,6 @@ from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
 from upfusion.registration.rig import Rig, RigError
 from upfusion.registration.rig_set import RigSet
-from upfusion.runtimes import RuntimeMissingError
 from upfusion.version import __version__
 
 MADE_WITH = ("torch", "ray", "pyarrow", "pillow", "opencv-python-headless", "numpy", "av")
@@ -109,7 +107,10 @@ def plan_fuse(
     check_shared_paths(config)
     on_activity(f"loading the model {config.model}")
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
-    method = _in_runtime(config, read_method(config.model, config.tracking_uri), on_activity)
+    method = read_method(config.model, config.tracking_uri)
+    if config.runtime != "torch":
+        on_activity(f"preparing {method.name} for another runtime, which takes up to a minute the first time")
+    method = in_runtime(method, config.runtime, config.gpus_per_actor, config.precision)
     _check_options(config, method)
     on_activity(f"looking for pairs in {config.source}")
     try:
@@ -178,17 +179,6 @@ def _colors_of_tasks(guide: Guide, pairs: pa.Table) -> dict[str, Any]:
     rules = {task: guide.color_of({"task": task}) for task in sorted(pairs["task"].unique().to_pylist())}
     others = {task: rule for task, rule in rules.items() if rule != "keep-chroma"}
     return {"color_of_tasks": others} if others else {}
-
-
-def _in_runtime(config: FuseConfig, method: FusionMethod, on_activity: Callable[[str], None]) -> FusionMethod:
-    if config.runtime == "torch":
-        return method
-    on_activity(f"preparing {method.name} for another runtime, which takes up to a minute the first time")
-    on_cpu = config.gpus_per_actor == 0 or not (torch.cuda.is_available() or is_remote())
-    try:
-        return method.in_runtime(config.runtime, on_cpu=on_cpu, bf16=config.precision == "bf16")
-    except (RuntimeMissingError, ValueError) as error:
-        raise UsageError(f"--runtime {config.runtime}: {error}") from error
 
 
 def _check_options(config: FuseConfig, method: FusionMethod) -> None:

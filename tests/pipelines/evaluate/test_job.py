@@ -230,3 +230,30 @@ def test_the_network_of_others_is_evaluated_like_the_rule_it_computes(tmp_path):
     assert len(values) == 4
     for (method, pair_id), value in values.items():
         assert value == pytest.approx(values["max", pair_id], abs=0.05), method
+
+
+def test_a_network_in_another_runtime_is_evaluated_apart_and_the_same_within_rounding(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from tests.exported import small_checkpoint, small_onnx
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("upfusion.exported_network.export_onnx", lambda _: small_onnx())
+    make_archive(tmp_path / "in", 1)
+    small_checkpoint().save(tmp_path / "small.safetensors")
+    settings = {"metrics": ("en",), "no_pictures": True, "no_tracking": True, "tracking_uri": None}
+    found = {}
+    for runtime in ("torch", "auto"):
+        given = config(
+            tmp_path, str(tmp_path / "out"), (str(tmp_path / "small.safetensors"),), runtime=runtime, **settings
+        )
+        with in_this_process():
+            plan = plan_evaluation(given)
+            (row,) = evaluate(plan).rows.to_pylist()
+        found[plan.methods[0].identity] = row["en"]
+    assert len(found) == 2
+    assert any("onnxruntime" in identity for identity in found)
+    assert max(found.values()) == pytest.approx(min(found.values()), abs=0.02)
+    assert len(list((tmp_path / "out" / "fused").glob("*/run.json"))) == 2
+    with pytest.raises(UsageError):
+        plan_evaluation(given.model_copy(update={"runtime": "openvino", "precision": "bf16"}))
