@@ -86,7 +86,9 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         lines["MLflow"] = escape(evaluation.tracked)
     if evaluation.findings:
         lines["Noticed"] = escape(folder.findings)
-    lines |= {"Values": escape(folder.values), "Tables": escape(folder.csv), "Pictures": escape(folder.pictures)}
+    lines |= {"Values": escape(folder.values), "Tables": escape(folder.csv)}
+    if not evaluation.plan.config.no_pictures:
+        lines["Pictures"] = escape(folder.pictures)
     lines["Results"] = escape(folder.page)
     for heading, text in lines.items():
         console.print(f"[bold]{heading:9s}[/] {text}", highlight=False, soft_wrap=True)

@@ -119,6 +119,8 @@ def to_os_error(error: Exception, uri: str) -> OSError:
     number = NUMBERS.get(type(error)) or getattr(error, "errno", None) or _number_of(error)
     # The cause has the store's code (NoSuchBucket); the message itself may be empty.
     reason = str(error.__cause__ or getattr(error, "strerror", None) or error)
+    if isinstance(error, FileNotFoundError) and error.errno is None and error.__cause__ is None:
+        reason = "no such bucket or object"  # Google's driver says the path of its request
     if "\nRequestId:" in reason:  # Azure's message continues with the whole response
         reason = f"{reason.partition(chr(10))[0].strip()} ({_code(error)})"
     reason = redact(reason) or type(error).__name__

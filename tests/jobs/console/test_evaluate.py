@@ -215,3 +215,12 @@ def test_a_wrong_request_is_refused_with_its_reason(tmp_path, monkeypatch, words
     assert (result.exit_code, result.stdout) == (2, "")
     assert named in " ".join(result.stderr.split())
     assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_of_pictures_that_were_not_drawn_is_not_named(evaluation):
+    def named(one: Evaluation) -> bool:
+        return any(one.folder.pictures in line for line in said_by(lambda console: print_evaluation(console, one)))
+
+    config = evaluation.plan.config.model_copy(update={"no_pictures": True})
+    assert named(evaluation)
+    assert not named(replace(evaluation, plan=replace(evaluation.plan, config=config)))

@@ -2,14 +2,14 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from errno import EACCES
+from errno import EACCES, ENOENT
 from io import SEEK_END
 
 import pytest
 
 from pipelines.storage import objects as storage
 from pipelines.storage import retry as store_trouble
-from pipelines.storage.retry import CredentialsError, retrying_at_most
+from pipelines.storage.retry import CredentialsError, retrying_at_most, to_os_error
 from tests.fault_proxy import Fault, FaultProxy, at_random, outage
 from tests.object_store import ObjectStore
 
@@ -96,3 +96,9 @@ def test_credentials_that_are_no_longer_good_are_told_from_an_object_that_may_no
     with pytest.raises(CredentialsError):
         storage.write_bytes(uri, b"other")
     assert proxy.met["expired"] == 3
+
+
+def test_a_missing_bucket_is_not_named_by_the_path_of_a_request() -> None:
+    named = to_os_error(FileNotFoundError("b/nothere/o"), "gs://nothere/in")
+    assert (named.errno, named.filename) == (ENOENT, "gs://nothere/in")
+    assert "b/nothere/o" not in str(named)
