@@ -27,6 +27,7 @@ import pyarrow as pa
 import torch
 from steady import Timeline, cpu_seconds, make_archive, mean_stages, plan_job, say_what_saturates
 
+from pipelines.cluster.allocator import keep_freed_memory
 from pipelines.cluster.execute import run_graph
 from pipelines.cluster.ray_cluster import Cluster
 from pipelines.cluster.runner import Progress, Workers
@@ -150,6 +151,7 @@ def bare_loops(source: Path, processes: int) -> tuple[float, float]:
 
 def _loop(source: Path, names: list[str], barrier: Any, answers: Any) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the job's processes do
     checkpoint = parse_checkpoint((EMBEDDED / "tiny.safetensors").read_bytes(), "tiny")
     model = FusionModel(checkpoint, "cpu")
     text_BT = model.guidance.embed("ir_visible", None)[None]
