@@ -22,6 +22,9 @@ _BLUR_BORDER = 6
 SMALLEST_SIMILARITY = 0.02
 """SSIM can be negative, of which there is no harmonic mean."""
 
+AGREED = 0.5
+"""SSIM of A with B from which on they count as showing the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
@@ -31,6 +34,7 @@ class LossWeights:
     gradient: float = 1.0
     overshoot: float = 0.0
     structure: float = 0.0
+    structure_agreed: float = 0.0
     fidelity: float = 0.0
     feature: float = 0.0
     bounds: float = 0.0
@@ -68,21 +72,23 @@ Term = Callable[[Crops], Tensor]
 def fusion_loss(crops: Crops, weights: LossWeights, feature_share: float = 1.0) -> dict[str, Tensor]:
     """Return every term that has a weight, and their weighted sum under the name `loss`; each is a mean over crops.
 
-    `feature` takes as long as all other terms together, so it may be computed on the first `feature_share` of the
-    crops alone.
+    `feature` takes as long as all other terms together, so it may be computed on the darkest `feature_share` of
+    the crops alone: at night features are fewest.
     """
     wanted: dict[str, tuple[float, Term]] = {
         "intensity": (weights.intensity, intensity_loss),
         "gradient": (weights.gradient, gradient_loss),
         "overshoot": (weights.overshoot, overshoot_loss),
         "structure": (weights.structure, structure_loss),
+        "structure_agreed": (weights.structure_agreed, structure_agreed_loss),
         "fidelity": (weights.fidelity, lambda x: fidelity_loss(x.a, x.b, x.fused, shares(x.wish))),
         "feature": (weights.feature, lambda x: feature_loss(x.a, x.b, x.fused)),
         "bounds": (weights.bounds, bounds_loss),
         "wishes": (weights.wishes, wishes_loss),
         "imitation": (weights.imitation, imitation_loss),
     }
-    some = crops[: max(1, round(feature_share * len(crops.a)))]
+    brightness_B = torch.maximum(crops.a, crops.b).mean(dim=(1, 2, 3))
+    some = crops[brightness_B.argsort()[: max(1, round(feature_share * len(crops.a)))]]
     terms = {name: term(some if name == "feature" else crops) for name, (weight, term) in wanted.items() if weight}
     return {"loss": torch.stack([wanted[name][0] * value for name, value in terms.items()]).sum(), **terms}
 
@@ -120,9 +126,26 @@ def structure_loss(crops: Crops) -> Tensor:
 
     The authors' option is the plain mean, which a copy of one source satisfies by half.
     """
-    fused_B1HW = crops.fused
-    images_B3HW = torch.cat([crops.a, crops.b, fused_B1HW], dim=1)
-    planes_B8HW = torch.cat([images_B3HW, images_B3HW**2, images_B3HW[:, :2] * fused_B1HW], dim=1)
+    return 1 - harmonic_mean(_ssim_with_both(crops, crops.fused), shares(crops.wish)).mean()
+
+
+def structure_agreed_loss(crops: Crops) -> Tensor:
+    """`structure_loss` where both sources show the same: from 0 where their SSIM is AGREED or less to all of it at 1.
+
+    Day and near infrared: what both show needs no emphasis, so there a result can be true to both. Crops with a wish
+    beside the balance do not count, as a lifted dark has less structure.
+    """
+    with torch.no_grad():
+        agreed_B = (_ssim_with_both(crops, crops.a)[:, 1] - AGREED).clamp_min(0) / (1 - AGREED)
+    plain_B = (crops.wish[:, 1:] == 0).all(dim=1)
+    structure_B = harmonic_mean(_ssim_with_both(crops, crops.fused), shares(crops.wish))
+    return (agreed_B * plain_B * (1 - structure_B)).mean()
+
+
+def _ssim_with_both(crops: Crops, image_B1HW: Tensor) -> Tensor:
+    """SSIM of a luma with A and with B: (B, 2)."""
+    images_B3HW = torch.cat([crops.a, crops.b, image_B1HW], dim=1)
+    planes_B8HW = torch.cat([images_B3HW, images_B3HW**2, images_B3HW[:, :2] * image_B1HW], dim=1)
     blurred_B8HW = gaussian_blur(planes_B8HW, 11, 1.5)
     mean_B3HW, square_B3HW, product_B2HW = torch.split(blurred_B8HW, [3, 3, 2], dim=1)
     variance_B3HW = square_B3HW - mean_B3HW**2
@@ -130,8 +153,7 @@ def structure_loss(crops: Crops) -> Tensor:
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mean_B3HW[:, :2] * mean_B3HW[:, 2:] + c1) * (2 * covariance_B2HW + c2)
     energy = (mean_B3HW[:, :2] ** 2 + mean_B3HW[:, 2:] ** 2 + c1) * (variance_B3HW[:, :2] + variance_B3HW[:, 2:] + c2)
-    ssim_B2 = (similarity / energy).mean(dim=(2, 3)).clamp_min(SMALLEST_SIMILARITY)
-    return 1 - harmonic_mean(ssim_B2, shares(crops.wish)).mean()
+    return (similarity / energy).mean(dim=(2, 3)).clamp_min(SMALLEST_SIMILARITY)
 
 
 def bounds_loss(crops: Crops) -> Tensor:

@@ -124,10 +124,16 @@ class TrainConfig(SourceFields):
         0.0, ge=0, description="Weight of the Sobel gradient beyond that of both sources: halos, amplified noise."
     )
     structure: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of SSIM with both sources.")
+    structure_agreed: float = Field(
+        0.0, ge=0, description="Weight of the same where both sources agree, by how far their SSIM exceeds 0.5."
+    )
     fidelity: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of VIF with both sources.")
     feature: float = Field(0.0, ge=0, description="Weight of the loss on the features that Q_P measures.")
     feature_share: float = Field(
-        1.0, gt=0, le=1, description="Share of a step's crops that it is computed on: it takes as long as the rest."
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of a step's crops, the darkest, that it is computed on: it takes as long as the rest.",
     )
     bounds: float = Field(0.0, ge=0, description="Weight of how far luma lies outside its range.")
     wishes: float = Field(

@@ -8,6 +8,7 @@ from torch import Tensor
 from upfusion.feature_loss import feature_loss
 from upfusion.fidelity_loss import fidelity_loss
 from upfusion.losses import (
+    AGREED,
     Crops,
     LossWeights,
     bounds_loss,
@@ -17,6 +18,7 @@ from upfusion.losses import (
     intensity_loss,
     overshoot_loss,
     shares,
+    structure_agreed_loss,
     structure_loss,
     wishes_loss,
 )
@@ -49,6 +51,17 @@ def test_structure_is_one_minus_the_harmonic_mean_of_the_ssim() -> None:
     expected = 1 - 2 * with_a * with_b / (with_a + with_b)
     assert structure_loss(_crops(a, b, fused)).item() == pytest.approx(expected.item(), abs=1e-4)
     assert structure_loss(_crops(a, a, a)).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_structure_counts_more_where_both_sources_agree() -> None:
+    a, b, fused = (image[:1] for image in _three(40))
+    near = a + 0.02 * (b - 0.5)
+    agreed = (_plain_ssim(a, near).item() - AGREED) / (1 - AGREED)
+    expected = agreed * structure_loss(_crops(a, near, fused)).item()
+    assert agreed > 0.5
+    assert structure_agreed_loss(_crops(a, near, fused)).item() == pytest.approx(expected, abs=1e-4)
+    assert structure_agreed_loss(_crops(a, near, fused, dark=0.5)) == 0  # a lifted dark has less structure
+    assert structure_agreed_loss(_crops(a, b, fused)) == 0  # noise and other noise: nothing is common to both
 
 
 def test_overshoot_is_the_gradient_that_no_source_has() -> None:
@@ -108,14 +121,25 @@ def test_imitation_is_the_distance_to_what_a_teacher_made_and_to_its_differences
         imitation_loss(_crops(a, b, fused))
 
 
-def test_features_may_be_compared_on_the_first_crops_alone() -> None:
+def test_features_may_be_compared_on_the_darkest_crops_alone() -> None:
     a, b, fused = _three(48)
+    a, b = (x * torch.tensor([0.9, 0.4])[:, None, None, None] for x in (a, b))
     weights = LossWeights(intensity=0, gradient=0, feature=1)
     half = fusion_loss(_crops(a, b, fused), weights, feature_share=0.5)["feature"]
-    torch.testing.assert_close(half, feature_loss(a[:1], b[:1], fused[:1]))
+    torch.testing.assert_close(half, feature_loss(a[1:], b[1:], fused[1:]))
 
 
-ALL = LossWeights(intensity=2, gradient=3, overshoot=4, structure=5, fidelity=7, feature=11, bounds=13, wishes=17)
+ALL = LossWeights(
+    intensity=2,
+    gradient=3,
+    overshoot=4,
+    structure=5,
+    structure_agreed=6,
+    fidelity=7,
+    feature=11,
+    bounds=13,
+    wishes=17,
+)
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
@@ -127,6 +151,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
         "gradient",
         "overshoot",
         "structure",
+        "structure_agreed",
         "fidelity",
         "feature",
         "bounds",
@@ -140,6 +165,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     expected = expected + 7 * fidelity_loss(a, b, fused) + 11 * feature_loss(a, b, fused)
     crops = _crops(a, b, fused)
     expected = expected + 4 * overshoot_loss(crops) + 13 * bounds_loss(crops) + 17 * wishes_loss(crops)
+    expected = expected + 6 * structure_agreed_loss(crops)
     torch.testing.assert_close(terms["loss"], expected)
 
 
