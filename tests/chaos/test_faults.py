@@ -23,7 +23,6 @@ from tests.tally import COUNTED
 pytestmark = pytest.mark.slow
 
 PAIRS = 100
-RESUMES = "the same command resumes"
 ALL_DAY: dict[Fault, float] = {
     "slow_down": 0.04, "reset": 0.04, "lost_answer": 0.03, "half_body": 0.04, "slow_body": 0.05, "silence": 0.002,
 }  # fmt: skip
@@ -132,7 +131,6 @@ def test_a_destination_that_is_lost_stops_the_job(
     code, said = run(archive, out, proxy)
     assert code == 1, said
     assert word in said
-    assert RESUMES in said
     proxy.choose = lambda _: None
     check_kept(out)
     code, said = run(archive, out, proxy)
@@ -168,7 +166,7 @@ def fuse_here(archive: Path, out: Path) -> None:
 @pytest.mark.extended
 def test_a_full_disk_stops_the_job_and_more_room_lets_it_go_on(archive: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "size=400k") as remount:
-        with pytest.raises(StoreLostError, match=rf"No space left.*{RESUMES}"):
+        with pytest.raises(StoreLostError, match="No space left"):
             fuse_here(archive, tmp_path / "disk")
         check_kept(str(tmp_path / "disk"))
         remount("size=20m")
