@@ -51,10 +51,15 @@ class RayNodes:
     def __init__(self, count: int, cpus: int) -> None:
         self._cluster = Cluster()
         self._add(num_cpus=0, include_dashboard=False, no_monitor=True)
+        self._cpus = cpus
         self._nodes = [self._add(num_cpus=cpus) for _ in range(count)]
 
     def _add(self, **options: Any) -> Any:
         return self._cluster.add_node(object_store_memory=STORE_BYTES, include_log_monitor=False, **options)
+
+    def gain(self) -> None:
+        """Add a node, the last one to be lost."""
+        self._nodes.insert(0, self._add(num_cpus=self._cpus))
 
     def lose(self, count: int, keep: int = 0) -> int:
         """Kill nodes with all that runs on them, but `keep` some; return how many were killed."""

@@ -1,9 +1,12 @@
-"""A job without a network: three stages that sleep. `python -m tests.small_graph WRITTEN ROWS` appends ids to a file.
+"""A job without a network: three stages that sleep.
 
-Its first graph reserves CPUs in the way that cannot proceed on half of a cluster: whole ones for tasks, and actors that
-fill what is left of the cluster.
+    python -m tests.small_graph WRITTEN ROWS [--greedy]
+
+It appends ids to the file WRITTEN, and to WRITTEN.restarts a line for each actor that Ray has started again. A greedy
+job's first graph cannot proceed on half of a cluster: it reserves whole CPUs for tasks, and actors fill what is left.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import ray
 
 from pipelines.cluster import graph_watchdog
 from pipelines.cluster.dataset import add_actors, add_tasks, begin_with
@@ -18,6 +22,7 @@ from pipelines.cluster.execute import run_to_end
 from pipelines.cluster.ray_cluster import Cluster
 from pipelines.cluster.runner import Built, Progress
 
+WEIGHTS = bytes(range(256)) * 20_000
 OUTCOME = pa.schema([(name, pa.string()) for name in ("pair_id", "error_code", "stopped")])
 
 
@@ -29,7 +34,12 @@ def read(block: pa.Table) -> Iterator[pa.Table]:
 
 
 class Work:
-    """Takes its time."""
+    """Takes its time; as large as a network."""
+
+    def __init__(self, weights: bytes, written: str) -> None:
+        assert weights == WEIGHTS
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            append(f"{written}.restarts", [str(os.getpid())])
 
     def __call__(self, block: pa.Table) -> pa.Table:
         time.sleep(0.5)
@@ -37,40 +47,46 @@ class Work:
 
 
 def write(block: pa.Table, written: str) -> pa.Table:
-    """Append the ids of a block to a file."""
+    """Append the ids of a block to a file: twice where Ray repeats a task whose result was lost with its node."""
     ids = block["pair_id"].to_pylist()
-    with Path(written).open("a", encoding="utf-8") as file:
-        file.write("".join(f"{one}\n" for one in ids))
+    append(written, ids)
     return pa.Table.from_pylist([{"pair_id": one} for one in ids], OUTCOME)
 
 
-def main(written: str, rows: int) -> None:
+def append(written: str, lines: list[str]) -> None:
+    """Append lines to a file."""
+    with Path(written).open("a", encoding="utf-8") as file:
+        file.write("".join(f"{one}\n" for one in lines))
+
+
+def main(written: str, rows: int, is_greedy: bool) -> None:
     """Run until every row is written."""
     ids = [f"{number:04d}" for number in range(rows)]
-    is_first = True
+    builds = 0
 
     def build() -> Built | None:
-        nonlocal is_first
+        nonlocal builds
         there = set(Path(written).read_text().split())
         left = [one for one in ids if one not in there]
         workers = cluster.workers(None, None, len(left))
-        if is_first:
+        if is_greedy and builds == 0:
             workers = replace(workers, actors=4, cpus=0.5, task_cpus=1.0, tasks=None)
-        else:
+        if builds:
             sys.stderr.write("built anew\n")
-        is_first = False
+        builds += 1
         graph = begin_with([pa.table({"pair_id": left[at : at + 2]}) for at in range(0, len(left), 2)])
         graph.context.target_max_block_size = 1
-        graph = add_actors(add_tasks(graph, read, workers=workers), Work, workers)
+        graph = add_actors(add_tasks(graph, read, workers=workers), Work, workers, weights=WEIGHTS, written=written)
         return Built(add_tasks(graph, write, written, workers=workers), len(left), workers) if left else None
 
     def report(progress: Progress) -> None:
         sys.stderr.write(f"{progress.done} of {progress.total} {progress.stalled or ''}\n")
 
-    graph_watchdog.STUCK_SECONDS = graph_watchdog.LOST_SECONDS = 10.0
+    if is_greedy:
+        graph_watchdog.STUCK_SECONDS = graph_watchdog.LOST_SECONDS = 10.0
     with Cluster() as cluster:
         run_to_end(build, report)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), "--greedy" in sys.argv)

@@ -4,7 +4,6 @@ A checkpoint holds everything that the next step depends on, and the crops of a 
 a run resumed from any checkpoint takes exactly the steps of an uninterrupted one.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from ray.train.torch import get_device, prepare_model
 from torch import Tensor
 
 from pipelines.storage import objects as storage
+from pipelines.storage.scratch import scratch_folder
 from pipelines.train.crops import CropRules
 from pipelines.train.disk_cache import ImageCache
 from pipelines.train.folder import PICTURES
@@ -240,14 +240,13 @@ class Worker:
         if self.rank:
             yield None
             return
-        with tempfile.TemporaryDirectory(prefix="upfusion-") as name:
-            folder = Path(name)
+        with scratch_folder() as folder:
             write_state(folder / STATE, self.learner.state(), self.best)
             (folder / MODEL).write_bytes(model.to_bytes())
             for number, pair_id in enumerate(sorted(pictures), start=1):
                 (folder / PICTURES).mkdir(exist_ok=True)
                 (folder / PICTURES / f"{number}.png").write_bytes(pictures[pair_id])
-            yield ray.train.Checkpoint.from_directory(name)
+            yield ray.train.Checkpoint.from_directory(str(folder))
 
 
 class _Window:

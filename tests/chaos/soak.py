@@ -9,6 +9,7 @@ something is lost, doubled, different or hangs.
 
 import argparse
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -34,7 +35,12 @@ from tests.ray_nodes import ray_nodes
 from tests.recordings import write_pair
 from tests.tally import COUNTED
 
-PAIRS, NODES, MOST_KILLS = 8, 2, 8
+PAIRS, NODES = 8, 2
+MOST_KILLS = {"driver": 40, "store": 20}
+MOST_KILLS_ON_RAY = 12
+SHARES = (0.2, 0.4, 1.0)
+"""A round kills within this share of the seconds that an undisturbed job takes: a small one kills often and early, in a
+job that has ever less left to do; with 1.0 its end is as likely to be hit as its start."""
 HANG_SECONDS = 300.0
 SECONDS_ON_RAY = 60.0
 """What a job on Ray takes, mostly to start; for jobs in one process it is measured."""
@@ -68,6 +74,9 @@ class Target:
 def main() -> int:
     """Run the rounds, and return the exit code."""
     asked = _parse()
+    # `upfusion fuse` does so before it imports PyTorch, which forks have imported already. Without, a job takes 24 s of
+    # CPU on a busy machine instead of 1.4.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     folder = Path(tempfile.mkdtemp(prefix="upfusion-soak-"))
     with ExitStack() as stack:
         soak = Soak(folder, asked.figures)
@@ -108,7 +117,7 @@ class Soak:
         while idle.poll() is None:
             time.sleep(0.1)
         began = time.monotonic()
-        ended = disturb(self._forked(self.whole), random.Random(0), 0, 0.0)
+        ended = disturb(self._forked(self.whole), random.Random(0), 0, 0.0, 0.0)
         if ended.code != 3:
             raise SystemExit(ended.said)
         self.seconds |= dict.fromkeys(INLINE, time.monotonic() - began)
@@ -121,14 +130,16 @@ class Soak:
         began, ended, wrong = time.monotonic(), Ended(), ""
         try:
             with self._target(number, kind) as (target, out):
-                ended = disturb(target, dice, dice.randint(1, MOST_KILLS), self.seconds.get(kind, SECONDS_ON_RAY))
+                kills = dice.randint(1, MOST_KILLS.get(kind, MOST_KILLS_ON_RAY))
+                usual = self.seconds.get(kind, SECONDS_ON_RAY)
+                ended = disturb(target, dice, kills, usual, usual * dice.choice(SHARES))
                 check(self.undisturbed, out, ended)
         except AssertionError as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             wrong = f"{type(error).__name__} at {where.name}, line {where.lineno}: {error}\n{where.line}"
         COUNTED.update(rounds=1, **{"rounds that ended otherwise": int(bool(wrong))})
         COUNTED["hangs"] += wrong.startswith(HungError.__name__)
-        said = ", ".join(ended.killed) or "nothing"
+        said = ", ".join(f"{count} x {victim}" for victim, count in Counter(ended.killed).items()) or "nothing"
         print(f"{number}: {kind}, {time.monotonic() - began:.0f} s, killed {said}. {wrong or 'ok'}", flush=True)
         if self.figures:
             before = Counter(json.loads(self.figures.read_text())) if self.figures.exists() else Counter()
@@ -182,7 +193,7 @@ class Soak:
             job.kill()
             return "driver"
         self.store.kill()
-        time.sleep(dice.uniform(0, LONGEST_OUTAGE))
+        time.sleep(dice.uniform(0, dice.choice((1.0, LONGEST_OUTAGE))))
         self.store.start_again()
         return "store"
 
@@ -200,8 +211,10 @@ class Soak:
         return Target(start, strike, log)
 
 
-def disturb(target: Target, dice: random.Random, kills: int, usual: float) -> Ended:
-    """Give a command again and again until it ends by itself, with so many kills within the seconds it usually takes.
+def disturb(target: Target, dice: random.Random, kills: int, usual: float, span: float) -> Ended:
+    """Give a command again and again until it ends by itself, with so many kills; `usual` is what it takes if let be.
+
+    Each kill falls within `span` seconds of the one before, or of the start of the process. All are seconds.
 
     Raises HungError, and AssertionError for a job that fails without having been killed.
     """
@@ -209,14 +222,14 @@ def disturb(target: Target, dice: random.Random, kills: int, usual: float) -> En
     while ended.code not in (0, 3):
         assert len(ended.ends) <= len(ended.killed), f"it ended without being killed: {ended.code}\n{ended.said}"
         job = target.start()
-        moment = time.monotonic() + dice.uniform(0, usual)
+        moment = time.monotonic() + dice.uniform(0, span)
         deadline = time.monotonic() + usual + HANG_SECONDS
         while job.poll() is None:
             if len(ended.killed) < kills and time.monotonic() > moment:
                 if victim := target.strike(job, dice):
                     ended.killed.append(victim)
                     deadline = time.monotonic() + HANG_SECONDS
-                moment = time.monotonic() + (dice.uniform(0, usual) if victim else 0.05)
+                moment = time.monotonic() + (dice.uniform(0, span) if victim else 0.05)
             if time.monotonic() > deadline:
                 _end(job)
                 raise HungError(f"no end within {HANG_SECONDS:.0f} s:\n{target.log.read_text(errors='replace')}")

@@ -34,7 +34,7 @@ def target(log: Path, *codes: int | None) -> Target:
 
 
 def test_a_command_is_given_until_it_ends_by_itself(tmp_path: Path) -> None:
-    ended = disturb(target(tmp_path / "log", None, None, 3), random.Random(0), 5, 0.0)
+    ended = disturb(target(tmp_path / "log", None, None, 3), random.Random(0), 5, 0.0, 0.0)
     assert [code for code, _ in ended.ends] == [-9, -9, 3]
     assert ended.killed == ["driver", "driver"]
     assert (ended.code, ended.said) == (3, "said")
@@ -42,10 +42,10 @@ def test_a_command_is_given_until_it_ends_by_itself(tmp_path: Path) -> None:
 
 def test_a_job_that_fails_by_itself_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="without being killed: 1"):
-        disturb(target(tmp_path / "log", None, 1, 1, 0), random.Random(0), 1, 0.0)
+        disturb(target(tmp_path / "log", None, 1, 1, 0), random.Random(0), 1, 0.0, 0.0)
 
 
 def test_a_job_that_does_not_end_after_the_last_kill_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "HANG_SECONDS", 0.1)
     with pytest.raises(HungError, match="no end within"):
-        disturb(target(tmp_path / "log", None, None), random.Random(0), 1, 0.0)
+        disturb(target(tmp_path / "log", None, None), random.Random(0), 1, 0.0, 0.0)

@@ -1,9 +1,7 @@
 """The stage that joins the segments of recordings, shows a small video of each, and removes the segments."""
 
 import json
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 import av
 import pyarrow as pa
@@ -27,6 +25,7 @@ from pipelines.fuse.footage.schemas import RECORDING_OUTCOME
 from pipelines.fuse.footage.segment_files import remove_segments
 from pipelines.storage import objects as storage
 from pipelines.storage.names import check_inside
+from pipelines.storage.scratch import scratch_folder
 
 
 class Joiner:
@@ -65,9 +64,9 @@ class Joiner:
             }
             for name in ids
         ]
-        with tempfile.TemporaryDirectory(prefix="upfusion-join-") as folder:
-            file = Path(folder) / f"joined{CONTAINERS[self.config.video_codec]}"
-            small = Path(folder) / "preview.mp4"
+        with scratch_folder() as folder:
+            file = folder / f"joined{CONTAINERS[self.config.video_codec]}"
+            small = folder / "preview.mp4"
             try:
                 check_inside(uri, self.destination.recordings)
                 check_inside(preview, self.destination.previews)

@@ -1,6 +1,5 @@
 """The stage that fuses segments of recordings (segment_run.py), and writes the row of each."""
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from pipelines.storage import objects as storage
 from pipelines.storage.names import check_inside
 from pipelines.storage.parquet import write_table
 from pipelines.storage.schema_version import SCHEMA_VERSION
+from pipelines.storage.scratch import scratch_folder
 from upfusion.cameras.pair_options import PairOptions
 from upfusion.color import ColorRule, Pixels
 from upfusion.images import ImageError
@@ -76,8 +76,8 @@ class SegmentActor(FuseActor):
     def _finish(self, row: Row) -> Row:
         if row["error_code"] is None:
             try:
-                with tempfile.TemporaryDirectory(prefix="upfusion-segment-") as folder:
-                    row |= self._fuse_segment(row, Path(folder))
+                with scratch_folder() as folder:
+                    row |= self._fuse_segment(row, folder)
             except _StoreError as error:
                 mark_store_unavailable(row, self.destination.uri, error.error)
             except (RecordingError, ImageError) as error:
