@@ -17,7 +17,7 @@ class ForkedJob:
 
     def __init__(self, words: Sequence[object], log: Path) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(IMPORTED)
+        context.set_forkserver_preload(["__main__", *IMPORTED])  # what each would import by itself
         self._process = context.Process(target=_fuse, args=(list(map(str, words)), str(log)))
         self._process.start()
 
