@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from upfusion.channel_map import map_channels
+from upfusion.channel_map import map_channels, multiply_channels
 from upfusion.selection import keep_top_channels, sort_channels
 
 
@@ -38,3 +38,16 @@ def test_the_matrix_is_made_in_full_precision_and_applied_in_that_of_the_feature
         mapped = map_channels(lambda y: (scale * y - y) * 2**12, x.bfloat16())
     assert mapped.dtype == torch.bfloat16
     assert mapped.flatten().tolist() == [1, 1]
+
+
+def test_the_layout_of_the_features_is_kept_and_changes_nothing() -> None:
+    matrix, bias = torch.randn(2, 3, 4), torch.randn(2, 3, 1)
+    x = torch.randn(2, 8, 5, 6)
+    last = x.contiguous(memory_format=torch.channels_last)
+    for given in (bias, None):
+        plain = multiply_channels(matrix, x[:, :4].contiguous(), given)
+        assert plain.is_contiguous()
+        for half in (last[:, :4], last[:, :4].contiguous(memory_format=torch.channels_last)):
+            mapped = multiply_channels(matrix, half, given)
+            assert mapped.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(mapped, plain)

@@ -2,11 +2,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from upfusion.gain_output import (
     CORRECTION,
     apply_gains,
     count_maps,
+    enlarge,
     local_energy,
     merge,
     resize,
@@ -110,3 +112,26 @@ def test_noise_is_taken_away_as_far_as_it_is_wished_for_and_edges_of_either_sour
             left = [(after[i, ..., flat].std() / before[i, ..., flat].std()).item() for i in range(3)]
             assert left == pytest.approx([1, 0.5, 0], abs=0.08)
             torch.testing.assert_close(after[..., edge], before[..., edge], atol=1e-3, rtol=0.02)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (6, 3)])
+def test_enlarging_is_bilinear_interpolation_with_its_gradient(factor: int, size: tuple[int, int]) -> None:
+    x = torch.rand(2, 3, *size, requires_grad=True)
+    expected = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    enlarged = enlarge(x, factor)
+    torch.testing.assert_close(enlarged, expected, atol=1e-6, rtol=0)
+    slope = torch.rand_like(expected)
+    grads = [torch.autograd.grad((result * slope).sum(), x)[0] for result in (enlarged, expected)]
+    torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-5)
+
+
+def test_gains_are_softplus_at_both_ends() -> None:
+    pyramid, nothing = split(torch.rand(1, 1, 16, 16), 1), split(torch.zeros(1, 1, 16, 16), 1)
+    for value in (-200.0, -5.0, 0.0, 5.0, 60.0):
+        maps = torch.zeros(1, count_maps(1), 8, 8)
+        maps[:, 0] = value
+        maps[:, 2] = -40  # the rest of A
+        fused = split(apply_gains(maps, pyramid, nothing) - enlarge(pyramid.rest, 2), 0).rest
+        expected = F.softplus(torch.tensor(value)) * pyramid.bands[0]
+        torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-5)
