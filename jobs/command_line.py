@@ -1,5 +1,6 @@
 """The console script `upfusion`: one subcommand per job, with flags generated from the job's configuration."""
 
+import difflib
 import importlib
 import inspect
 import os
@@ -58,6 +59,14 @@ EXAMPLES = {
     "convert": "upfusion convert Fuse.pth --out paper.safetensors",
 }
 """Shown where an argument is missing."""
+
+
+FIRST_COMMANDS = """\
+upfusion demo                                         draws and fuses a small archive
+upfusion fuse visible.jpg infrared.png -o fused.png   two images
+upfusion fuse ARCHIVE -o DEST                         an archive of pairs
+"""
+"""What to type first."""
 
 
 def job_command(
@@ -167,7 +176,7 @@ def _sentence(config: type[BaseModel], found: Any, positional: tuple[str, ...]) 
     field = str(found["loc"][0]) if found["loc"] else ""
     flag = field.upper() if field in positional else _flag(field)
     if found["type"] == "missing":
-        return f"{flag} is missing: {config.model_fields[field].description}"
+        return f"{flag} is missing: {(config.model_fields[field].description or '').rstrip('.')}"
     if found["type"] == "extra_forbidden":
         return f"unknown option {field!r}; known options: {', '.join(config.model_fields)}"
     message = found["msg"].removeprefix("Value error, ")
@@ -260,6 +269,16 @@ class Jobs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(JOBS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], JOBS, 1)
+            meant = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"{error.format_message()}{meant}", ctx) from error
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in JOBS:
             return None
@@ -267,16 +286,14 @@ class Jobs(click.Group):
         return command
 
 
-@click.group(cls=Jobs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Jobs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Fuse registered image pairs: infrared + visible, CT / PET / SPECT + MRI.\n\n\b\n" + FIRST_COMMANDS,
+)
 @click.version_option(__version__, prog_name="upfusion")
 def main() -> None:
-    r"""Fuse registered image pairs: infrared + visible, CT / PET / SPECT + MRI.
-
-    \b
-    upfusion demo                                         draws and fuses a small archive
-    upfusion fuse visible.jpg infrared.png -o fused.png   two images
-    upfusion fuse ARCHIVE -o DEST                         an archive of pairs
-    """
+    """Run the subcommand of a job."""
 
 
 if __name__ == "__main__":

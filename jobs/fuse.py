@@ -3,7 +3,7 @@
 import sys
 
 from jobs.command_line import job_command
-from jobs.console.fuse import print_image_pair, print_outcome, print_unpaired, warn_of_idle_prompt
+from jobs.console.fuse import print_image_pair, print_outcome, print_unpaired, warn_of_exchange, warn_of_idle_prompt
 from jobs.console.progress import Activity, ProgressLine
 from jobs.exit_codes import EXIT_CRASH, EXIT_OK, EXIT_SOME_FAILED, exit_on_failure
 from jobs.terminal import Terminal, quiet
@@ -21,9 +21,11 @@ def command(config: FuseConfig, verbose: bool) -> int:
     Rerun the same command to resume where the last one stopped. Exit codes: 0 all pairs fused, 3 some failed,
     2 invalid arguments, 1 a crash.
     """
-    from pipelines.archive.discover import check_local_sources
+    from pipelines.archive.discover import are_exchanged, check_local_sources
 
     check_local_sources(config)
+    if are_exchanged(config):
+        warn_of_exchange(Terminal(stderr=True), config)
     return run_image_pair(config) if config.is_image_pair else run_fuse(config, verbose=verbose)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipelines.archive.schema import Discovery
     from pipelines.checkpoints.fusion_method import FusionMethod
     from pipelines.fuse import job as fuse
+    from pipelines.fuse.config import FuseConfig
     from pipelines.fuse.image_pair import FusedPair
     from pipelines.measure.summary import Undefined
     from upfusion.registration.verdict import Verdict
@@ -32,6 +33,15 @@ def print_unpaired(console: Console, found: "Discovery") -> None:
         console.print(f"  {uri}", highlight=False, markup=False, soft_wrap=True)
     if len(found.unpaired) > NAMES_SHOWN:
         console.print(f"  and {len(found.unpaired) - NAMES_SHOWN} more")
+
+
+def warn_of_exchange(console: Console, config: "FuseConfig") -> None:
+    """Warn of a SOURCE and SOURCE_B whose names say that they are exchanged."""
+    console.print(
+        f"[yellow]{escape(str(config.source))} is given as source A, whose colour is kept, and "
+        f"{escape(str(config.source_b))} as B; their names say the opposite[/]",
+        soft_wrap=True,
+    )
 
 
 def warn_of_idle_prompt(console: Console, prompt: str | None, method: "FusionMethod") -> None:

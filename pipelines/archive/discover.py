@@ -52,6 +52,15 @@ def check_local_sources(archive: ArchiveConfig) -> None:
             _check_exists(storage.absolute(source), option)
 
 
+def are_exchanged(archive: ArchiveConfig) -> bool:
+    """Tell whether SOURCE and SOURCE_B are, or lie in, folders named after the other side, as `infrared/ visible/`."""
+    if archive.source_b is None:
+        return False
+    paths = [PurePosixPath(storage.absolute(one)) for one in (archive.source, archive.source_b)]
+    names = [path.parent.name if is_image_name(path.name) else path.name for path in paths]
+    return [SENSORS.get(name.lower(), (None, None))[0] for name in names] == ["b", "a"]
+
+
 def _check_exists(source: str, option: str) -> None:
     if not storage.exists(source):
         raise UsageError(f"{option} {source} does not exist")

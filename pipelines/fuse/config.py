@@ -184,7 +184,8 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
         if named is None:
             return given
         if not two_images:
-            raise ValueError(f"--out {given['out']} names an image, and the sources are not two: give a folder")
+            other = next(one for one in sources if _suffix_of(one) not in SUFFIXES)
+            raise ValueError(f"--out {given['out']} names an image, but {other} is none by its extension")
         if given.get("format", named) != named:
             raise ValueError(f"--out {given['out']} and --format {given['format']} contradict each other")
         return {"metrics": ("none",), **given, "format": named, "no_tracking": True}

@@ -11,7 +11,7 @@ import ray
 from click.testing import CliRunner, Result
 from pydantic import BaseModel, BeforeValidator, Field
 
-from jobs.command_line import job_command, main
+from jobs.command_line import FIRST_COMMANDS, job_command, main
 from pipelines.config.fields import split_at_commas
 from pipelines.errors.exceptions import UsageError
 from pipelines.fuse.config import FuseConfig
@@ -353,3 +353,14 @@ def test_the_module_runs_like_the_command():
         [sys.executable, "-m", "jobs.command_line", "--version"], capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stdout.startswith("upfusion")
+
+
+def test_a_mistyped_command_is_answered_with_the_one_that_is_meant():
+    result = CliRunner().invoke(main, ["mesure"])
+    assert result.exit_code == 2
+    assert "'measure'" in result.stderr
+
+
+def test_what_to_type_first_is_a_line_per_command():
+    lines = [line.strip() for line in CliRunner().invoke(main, ["--help"]).stdout.splitlines()]
+    assert all(line in lines for line in FIRST_COMMANDS.splitlines())

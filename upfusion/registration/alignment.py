@@ -51,7 +51,7 @@ class AlignmentScore:
         if not self.misaligned:
             return "registered"
         if self.displacement is None:
-            return "no common structure found"
+            return "alignment unknown: A and B have no structure in common"
         return f"unaligned by about {self.displacement:.0f} px"
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.archive.config import ArchiveConfig
-from pipelines.archive.discover import check_local_sources
+from pipelines.archive.discover import are_exchanged, check_local_sources
 from pipelines.archive.schema import MANIFEST_SCHEMA
 from pipelines.archive.shard import Shard
 from pipelines.errors.exceptions import UsageError
@@ -376,3 +376,19 @@ def test_a_local_source_that_is_not_there_is_refused_before_anything_is_loaded(t
         assert nowhere in str(refused.value)
     check_local_sources(ArchiveConfig(source=there))
     check_local_sources(ArchiveConfig(source="s3://bucket/somewhere"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "exchanged"),
+    [
+        ("infrared", "visible", True),
+        ("IR", "vi", True),
+        ("mri/1.png", "pet/1.png", True),
+        ("visible", "infrared", False),
+        ("infrared", "ir", False),
+        ("infrared", "cam1", False),
+        ("infrared", None, False),
+    ],
+)
+def test_folders_named_after_the_other_side_are_exchanged(a: str, b: str | None, exchanged: bool) -> None:
+    assert are_exchanged(ArchiveConfig(source=a, source_b=b)) is exchanged
