@@ -1,5 +1,6 @@
 """Entry point of `upfusion align SOURCE --out rig.json`: the transform between two cameras, from their pairs."""
 
+import shlex
 import sys
 
 from rich.markup import escape
@@ -10,7 +11,7 @@ from jobs.terminal import Terminal
 from pipelines.align.config import AlignConfig
 
 
-@job_command(AlignConfig, name="align", positional=("source",))
+@job_command(AlignConfig, name="align", positional=("source", "source_b"))
 def command(config: AlignConfig, verbose: bool) -> int:
     """Estimate the transform from B's pixels to A's for two cameras of one rig, from images or recordings.
 
@@ -28,7 +29,8 @@ def command(config: AlignConfig, verbose: bool) -> int:
         console.print(f"[bold]{escape(camera) or 'Rig':9s}[/] {description}", highlight=False, soft_wrap=True)
     for camera, why in outcome.refused.items():
         console.print(f"[yellow]{escape(camera) or 'rest':9s}[/] {escape(why)}", highlight=False, soft_wrap=True)
-    for heading, text in {"File": outcome.file, "Page": outcome.page}.items():
+    fuse = f"upfusion fuse {config.shell_arguments} --rig {shlex.quote(config.out)} --out DEST"
+    for heading, text in {"File": outcome.file, "Page": outcome.page, "Fuse": fuse}.items():
         console.print(f"[bold]{heading:9s}[/] {escape(text)}", highlight=False, soft_wrap=True)
     return EXIT_SOME_FAILED if outcome.refused else EXIT_OK
 

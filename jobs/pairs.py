@@ -44,7 +44,7 @@ def command(config: ArchiveConfig, verbose: bool) -> int:  # noqa: ARG001
     if sizes.looked_at < found.pairs.num_rows:
         console.print(f"Sizes are of {counted(sizes.looked_at, 'pair')}, evenly spread.")
     if verdict is not None:
-        console.print(describe_alignment(verdict, config.source), highlight=False, soft_wrap=True)
+        console.print(describe_alignment(verdict, config.shell_arguments), highlight=False, soft_wrap=True)
     print_unpaired(console, found)
     if found.ignored:
         console.print(f"{found.ignored} other files are ignored.")

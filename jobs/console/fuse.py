@@ -53,10 +53,10 @@ def warn_of_idle_prompt(console: Console, prompt: str | None, method: "FusionMet
         )
 
 
-def describe_alignment(verdict: "Verdict", source: str) -> str:
-    """Say whether an archive is registered, and what to do if it is not."""
+def describe_alignment(verdict: "Verdict", arguments: str) -> str:
+    """Say whether an archive is registered, and what to do if it is not; `arguments` are those of SOURCE."""
     if verdict.unaligned:
-        command = escape(f"upfusion align {source} --out rig.json")
+        command = escape(f"upfusion align {arguments} --out rig.json")
         return f"[yellow]A and B are {verdict.describe()}[/]; estimate a rig with: {command}"
     return f"Registration: {verdict.describe()}."
 

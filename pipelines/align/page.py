@@ -1,6 +1,8 @@
 """The page of a rig: what it does, how sure it is, and pictures that show it; one self-contained file."""
 
 import functools
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from pipelines.align.config import AlignConfig
 from pipelines.errors.escaping import printable
 from pipelines.rigs.load import Viewed
 from pipelines.rigs.pictures import as_jpeg, checkerboards, residuals
@@ -23,29 +26,33 @@ _FOR_RESIDUALS = 16
 
 
 def write_page(
-    uri: str, source: str, rigs: RigSet, shown: Mapping[str, Mapping[str, Any]], refused: Mapping[str, str]
+    uri: str, config: AlignConfig, rigs: RigSet, shown: Mapping[str, Mapping[str, Any]], refused: Mapping[str, str]
 ) -> None:
-    """Write the page of an archive's rigs; `shown` is what `describe_camera` gives of each."""
+    """Write the page of an archive's rigs; `shown` is what `describe_camera` gives of each, parsed."""
     cameras = [
         {"name": name, "rig": rig, "description": rig.describe(), **shown[name]} for name, rig in rigs.rigs.items()
     ]
-    page = _template().render(source=source, cameras=cameras, refused=dict(refused), written=datetime.now(UTC))
+    page = _template().render(
+        source=config.source, arguments=config.shell_arguments, file=shlex.quote(config.out), cameras=cameras,
+        refused=dict(refused), written=datetime.now(UTC),
+    )  # fmt: skip
     storage.write_bytes(uri, page.encode("utf-8", "replace"))
 
 
-def describe_camera(rig: Rig, pairs: Sequence[Viewed]) -> dict[str, Any]:
-    """Return what the page shows of one rig and the pairs it was estimated from, as JSON values."""
+def describe_camera(rig: Rig, pairs: Sequence[Viewed]) -> str:
+    """Return what the page shows of one rig and the pairs it was estimated from, as JSON text."""
     scored = sorted(((pooled_score([one.views], rig.matrix, rig.field), one) for one in pairs), key=lambda s: s[0])
     best = [one for _, one in reversed(scored)][:_SHOWN]
     image, cells = residuals(rig, [one.views for one in pairs][:_FOR_RESIDUALS])
     lengths = np.hypot(cells.displacement[:, 0], cells.displacement[:, 1])
-    return {
+    described = {
         "pairs": [_shown(rig, one) for one in best],
         "worst": [(score, _shown(rig, one)) for score, one in scored[:_WORST]] if len(pairs) > _SHOWN else [],
         "residual": as_jpeg(image),
         "median": float(np.median(lengths)) if len(lengths) else None,
         "cells": len(lengths),
     }
+    return json.dumps(described)
 
 
 def _shown(rig: Rig, one: Viewed) -> dict[str, Any]:

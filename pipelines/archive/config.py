@@ -1,5 +1,7 @@
 """Options that select the pairs of an archive."""
 
+import shlex
+
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.archive.shard import Shard
@@ -86,6 +88,17 @@ class ArchiveConfig(JobConfig):
     def part(self) -> Shard:
         """The selected shard of the archive."""
         return Shard.parse(self.shard) if self.shard else Shard()
+
+    @property
+    def shell_arguments(self) -> str:
+        """SOURCE and how its pairs are found, quoted for the commands that messages suggest."""
+        names = ("a", "b", "pair_by", "task", "frame_rate", "allow")
+        given = {f"--{name.replace('_', '-')}": getattr(self, name) for name in names}
+        words = [self.source] if self.source_b is None else [self.source, self.source_b]
+        for option, value in given.items():
+            if value not in (None, ()):
+                words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words)
 
     @model_validator(mode="after")
     def _both_patterns(self) -> "ArchiveConfig":

@@ -161,6 +161,7 @@ def combine(
     row: Row, a: SourceImage, b: SourceImage, options: PairOptions, register: Register
 ) -> tuple[Pixels, Pixels]:
     """Turn two decoded sources into the arrays that are fused, or fail the row; raises SourceError."""
+    options = options.of(row["pair_id"])
     notes: list[str] = []
     sides: dict[str, SideImage] = {}
     for side, source in (("a", a), ("b", b)):

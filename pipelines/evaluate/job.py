@@ -94,14 +94,14 @@ def _list_wanted(plan: EvaluationPlan, fusions: Fusions) -> list[Row]:
     """List all fusions of every pair (WORK), whether already measured or not."""
     detection = plan.detection
     decisive = [plan.config.metrics, METRICS_VERSION, plan.config.precision, detection and detection.identity]
-    decisive += [plan.sources.changed] if plan.sources.changed else []
+    changed = {one.name: plan.sources.of(one.name).changed for one in plan.sets}
     wanted = []
     for one, pair in plan.pairs:
         row = {"set": one.name} | {name: pair[name] for name in ("pair_id", "task", "a_uri", "b_uri")}
         row["detect"] = detection is not None and detection.has_boxes(one.name, pair["pair_id"])
         made = [_fusion(method.name, fusions, row) for method in plan.methods if method.kind != "baseline"]
         made += [{"method": m.name, "baseline": m.what} for m in plan.methods if m.kind == "baseline"]
-        pair_key = [list(row.values()), decisive]
+        pair_key = [list(row.values()), decisive + ([changed[one.name]] if changed[one.name] else [])]
         row["fusions"] = [fusion | {"key": _key(fusion, pair_key, plan)} for fusion in made if fusion]
         wanted.append(row)
     return wanted
@@ -167,7 +167,7 @@ def _graph(todo: list[Row], plan: EvaluationPlan, folder: EvaluationFolder, work
         on_gpu=workers.gpus > 0,
         detector=plan.detection and (plan.detection.config, plan.detection.weights),
         max_pixels=plan.config.max_pixels,
-        preparation=plan.sources.preparation,
+        preparations={one.name: plan.sources.of(one.name).preparation for one in plan.sets},
     )
     return runner.add_tasks(measured, folder.put_rows, workers=workers)
 

@@ -1,6 +1,7 @@
 """The stages that measure: fetch a pair and its fused images, then decode, fuse (baselines) and measure each."""
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,7 @@ def fetch_fusions(work: pa.Table, max_bytes: int | None = None) -> pa.Table:
 
 
 class MeasureActor:
-    """Measures every fusion of the pairs of a block, on one device."""
+    """Measures every fusion of the pairs of a block, which are prepared as their set is, on one device."""
 
     def __init__(
         self,
@@ -42,10 +43,10 @@ class MeasureActor:
         on_gpu: bool,
         detector: tuple[DetectorConfig, bytes] | None = None,
         max_pixels: int = MAX_PIXELS,
-        preparation: Preparation = AS_THEY_ARE,
+        preparations: Mapping[str, Preparation] | None = None,
     ) -> None:
         torch.set_num_threads(threads)
-        self.preparation = preparation
+        self.preparations = preparations or {}
         self.metrics = metrics
         self.max_pixels = max_pixels
         self.device = torch.device("cuda" if on_gpu else "cpu")
@@ -73,7 +74,7 @@ class MeasureActor:
             return None
         row = {name: pair[name] for name in ("pair_id", "task", "a_uri", "b_uri")} | {"error_code": None, "error": None}
         row |= {name: file["data"] for name, file in named.items()}
-        found = self.preparation.pair(row, self.max_pixels)
+        found = self.preparations.get(pair["set"], AS_THEY_ARE).pair(row, self.max_pixels)
         if found is None:
             fail(common, row["error_code"], row["error"])
         return found

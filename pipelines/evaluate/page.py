@@ -1,7 +1,6 @@
 """The page of results: tables, findings, figures."""
 
 import posixpath
-from collections.abc import Mapping
 from itertools import groupby
 
 from pipelines.evaluate.comparison import overview
@@ -9,6 +8,7 @@ from pipelines.evaluate.detection.detection import Detected
 from pipelines.evaluate.figures.pictures import headlines
 from pipelines.evaluate.findings import Finding, describe_kind, group_findings
 from pipelines.evaluate.outcome import Evaluation
+from pipelines.evaluate.plan import EvaluationPlan
 from pipelines.evaluate.tables import escape_markdown, markdown, markdown_overview, markdown_table
 from upfusion.counted import counted
 
@@ -25,7 +25,7 @@ def write_page(evaluation: Evaluation, pictures: list[str]) -> str:
     sections = [
         f"# Evaluation of {counted(len(plan.methods), 'method')} on {counted(len(plan.sets), 'set')}",
         about,
-        _prepared(plan.sources.changed),
+        _prepared(plan),
         *(markdown_overview(overview(evaluation.comparisons, metric)) for metric in headlines(plan.config.metrics)),
         markdown(evaluation.comparisons),
     ]
@@ -36,12 +36,14 @@ def write_page(evaluation: Evaluation, pictures: list[str]) -> str:
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
 
 
-def _prepared(changed: Mapping[str, object]) -> str:
+def _prepared(plan: EvaluationPlan) -> str:
     """Say how A and B were prepared, unless they were taken as they are stored."""
-    if not changed:
-        return ""
-    listed = ", ".join(f"{name} {value}" for name, value in changed.items())
-    return f"A and B were prepared with: {escape_markdown(listed)}."
+    of_all = plan.sources.changed
+    parts = [f"{name} {value}" for name, value in of_all.items()]
+    for one in plan.sets:
+        own = {name: value for name, value in plan.sources.of(one.name).changed.items() if of_all.get(name) != value}
+        parts += [f"{name} of {one.name} {value}" for name, value in own.items()]
+    return f"A and B were prepared with: {escape_markdown(', '.join(parts))}." if parts else ""
 
 
 def detection_table(detected: list[Detected]) -> str:

@@ -40,7 +40,7 @@ class EvaluationPlan:
     """The matched images of folders, by method and set."""
     run: dict[str, Any]
     sources: SourceSettings
-    """How the files of every pair become A and B."""
+    """How the files of every pair become A and B; `sources.of(set)` are those of one set."""
     detection: Detection | None = None
 
     @property
@@ -79,7 +79,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
         if not any(matched[method.name, one.name].images for one in sets):
             raise UsageError(_nothing_matches(method, sets))
     try:
-        sources = settle_sources(config, methods, join_manifests(sets))
+        sources = settle_sources(config, methods, join_manifests(sets), [one.name for one in sets])
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
     detection = plan_detection(config, sets)

@@ -12,8 +12,11 @@ from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim
 
 
-def settle_sources(config: EvaluateConfig, methods: list[Method], pairs: pa.Table) -> SourceSettings:
-    """Return how all pairs are prepared, whatever the method; ranges stay those of an earlier run of this folder.
+def settle_sources(config: EvaluateConfig, methods: list[Method], pairs: pa.Table, sets: list[str]) -> SourceSettings:
+    """Return how all pairs are prepared, whatever the method, with a range of values for each set.
+
+    Ids of `pairs` begin with the names of their sets. Ranges stay those of an earlier run of this folder, and are those
+    of a fuse job whose images are a method.
 
     Raises UsageError for a rig that cannot be read, and for images of a fuse job that prepared its pairs otherwise.
     """
@@ -27,7 +30,7 @@ def settle_sources(config: EvaluateConfig, methods: list[Method], pairs: pa.Tabl
     known = _kept(config.out, given)
     if first is not None:
         known = {side: first.ranges.get(side, {}) | known[side] for side in "ab"}
-    ranges = sample_ranges(pairs, given, known, Limits(config.max_bytes, config.max_pixels))
+    ranges = sample_ranges(pairs, given, known, Limits(config.max_bytes, config.max_pixels), sets)
     settled = SourceSettings(given, ranges, rigs)
     for name, job in jobs.items():
         if differing := settled.differences(job):

@@ -27,8 +27,8 @@ class ArchiveAlignment:
     """Of eight pairs together, where many are flagged and no rig was used."""
     with_rig: bool
 
-    def describe(self, source: str) -> str | None:
-        """Say what there is to say; None where all is well."""
+    def describe(self, arguments: str) -> str | None:
+        """Say what there is to say, None where all is well; `arguments` are those of SOURCE on a command line."""
         if not self.flagged:
             return None
         summary = f"{self.flagged} of {self.scored} pairs are not registered (alignment below {THRESHOLD}: "
@@ -37,7 +37,7 @@ class ArchiveAlignment:
             return summary + "; with this rig: has a camera moved since it was estimated?"
         if self.verdict is None or not self.verdict.unaligned:
             return summary
-        advice = f"estimate a rig with `upfusion align {source} --out rig.json`"
+        advice = f"estimate a rig with `upfusion align {arguments} --out rig.json`"
         return f"{summary}; together {self.verdict.describe()}: {advice}"
 
 

@@ -201,7 +201,7 @@ def _close(
     alignment = sum_up_alignment(destination, plan)
     if alignment is not None:
         counts |= {"scored": alignment.scored, "misaligned": alignment.flagged}
-        counts |= {"alignment": alignment.describe(plan.config.source)}
+        counts |= {"alignment": alignment.describe(plan.config.shell_arguments)}
     if _is_complete(manifest, finished, limited=plan.config.limit is not None):
         destination.succeed(counts)
     frames_now = frames_of(todo, destination)

@@ -15,14 +15,14 @@ from pipelines.cluster.git import git_commit
 from pipelines.cluster.shared_paths import check_shared_paths
 from pipelines.errors.exceptions import UsageError
 from pipelines.errors.redaction import redact_values
+from pipelines.fuse.camera_rigs import RigEstimator, estimate_rigs
 from pipelines.fuse.config import FuseConfig
 from pipelines.fuse.destination import Destination
-from pipelines.fuse.footage.rig_frames import sample_pairs
 from pipelines.fuse.guide import Guide
 from pipelines.fuse.ranges import settle_ranges
 from pipelines.rigs.config import AUTO
-from pipelines.rigs.estimate import PAIRS, estimate_rig_of, settle
-from pipelines.rigs.load import by_camera, read_rigs
+from pipelines.rigs.estimate import PAIRS
+from pipelines.rigs.load import read_rigs
 from pipelines.rigs.register import Register
 from pipelines.sources.ranges import Ranges, pair_options, with_ranges
 from pipelines.storage import objects as storage
@@ -32,7 +32,6 @@ from pipelines.tracking.run import check_tracking
 from upfusion.cameras.pair_options import PairOptions
 from upfusion.metrics import METRICS_VERSION
 from upfusion.priors import PriorUnavailableError
-from upfusion.registration.rig import Rig, RigError
 from upfusion.registration.rig_set import RigSet
 from upfusion.version import __version__
 
@@ -45,7 +44,7 @@ Texts = dict[tuple[str, str | None], list[float]]
 
 @dataclass(frozen=True)
 class Plan:
-    """Checked arguments; creating a plan writes and starts nothing."""
+    """Checked arguments; creating a plan writes nothing, and starts Ray only to estimate the rigs of many cameras."""
 
     config: FuseConfig
     method: FusionMethod
@@ -146,7 +145,7 @@ def plan_fuse(
 def find_rigs(
     config: FuseConfig, pairs: pa.Table, on_activity: Callable[[str], None] = lambda _: None
 ) -> RigSet | None:
-    """Read the rigs, or estimate them: once per destination, which keeps them. Raises UsageError."""
+    """Read the rigs, or estimate them, a task per camera: once per destination, which keeps them. Raises UsageError."""
     if config.rig is None:
         return None
     if config.rig != AUTO:
@@ -159,19 +158,8 @@ def find_rigs(
             return read_rigs(kept, pairs)
     except OSError as error:
         raise UsageError(f"--out cannot be used: {storage.redact(str(error))}") from error
-    return _estimate_rigs(config, pairs, on_activity)
-
-
-def _estimate_rigs(config: FuseConfig, pairs: pa.Table, on_activity: Callable[[str], None]) -> RigSet:
-    rigs: dict[str, Rig] = {}
-    refused: dict[str, str] = {}
-    for camera, chosen in by_camera(pairs, PAIRS, config.per).items():
-        on_activity(f"estimating the rig{f' of {camera}' if camera else ''}")
-        try:
-            rigs[camera] = estimate_rig_of(sample_pairs(chosen, config, PAIRS))
-        except RigError as error:
-            refused[camera] = str(error)
-    return settle(rigs, refused, config.per)
+    rigs, _ = estimate_rigs(pairs, RigEstimator(config, PAIRS), on_activity)
+    return rigs
 
 
 def _colors_of_tasks(guide: Guide, pairs: pa.Table) -> dict[str, Any]:

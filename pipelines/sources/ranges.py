@@ -1,13 +1,14 @@
 """One range of values for a whole archive: sampled once, kept in run.json, the same after a resume and as it grows."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.archive import formats
@@ -21,7 +22,10 @@ from upfusion.cameras.sources import SideOptions, read_radiometric_pair, read_so
 from upfusion.image_guard import MAX_PIXELS
 
 Ranges = dict[str, dict[str, str | None]]
-"""By side and kind of values LOW:HIGH, or None for the full scale; the form they have in run.json."""
+"""By side and kind of values LOW:HIGH, or None for the full scale; the form they have in run.json.
+
+A kind is that of all pairs (`uint16`), or of those whose ids begin with a folder (`street/uint16`).
+"""
 
 Sample = tuple[str, NDArray[np.float64]]
 """The kind of a source's values, and some of them."""
@@ -70,13 +74,20 @@ def kept_ranges(claim: dict[str, Any] | None) -> Ranges:
     return ranges
 
 
-def sample_ranges(pairs: pa.Table, config: ValueFields, known: Ranges, limits: Limits) -> Ranges:
-    """Return the ranges of an archive: the known ones, and for kinds of values that these lack, sampled ones."""
+def sample_ranges(
+    pairs: pa.Table, config: ValueFields, known: Ranges, limits: Limits, folders: Collection[str] = ()
+) -> Ranges:
+    """Return the ranges of an archive: the known ones, and for kinds of values that these lack, sampled ones.
+
+    Of `folders`, which the ids of the pairs begin with, each gets ranges of its own: they are of other cameras.
+    """
     ranges = {side: dict(known.get(side, {})) for side in "ab"}
     options = pair_options(config, known)
     for side, chosen in (("a", options.a), ("b", options.b)):
         if chosen.choice.needs_sample:
-            ranges[side] = _sampled(pairs, side, chosen, limits) | ranges[side]
+            sampled = _sampled_by_folder(pairs, side, chosen, limits, folders)
+            # What is known of all pairs, from one range for all, stays.
+            ranges[side] |= {key: one for key, one in sampled.items() if not {key, _kind(key)} & ranges[side].keys()}
     return ranges
 
 
@@ -92,6 +103,22 @@ def agree_on_ranges(uri: str, ranges: Ranges) -> Ranges:
     if merged != there["ranges"]:
         write_claim(uri, there | {"ranges": merged})
     return merged
+
+
+def _sampled_by_folder(
+    pairs: pa.Table, side: str, options: SideOptions, limits: Limits, folders: Collection[str]
+) -> dict[str, str | None]:
+    if not folders:
+        return _sampled(pairs, side, options, limits)
+    found: dict[str, str | None] = {}
+    for folder in folders:
+        below = pairs.filter(pc.starts_with(pairs["pair_id"], f"{folder}/"))
+        found |= {f"{folder}/{kind}": one for kind, one in _sampled(below, side, options, limits).items()}
+    return found
+
+
+def _kind(key: str) -> str:
+    return key.rpartition("/")[2]
 
 
 def _sampled(pairs: pa.Table, side: str, options: SideOptions, limits: Limits) -> dict[str, str | None]:

@@ -18,6 +18,7 @@ from pipelines.sources.preparation import Preparation
 from pipelines.sources.ranges import Ranges, kept_ranges, pair_options
 from pipelines.storage import objects as storage
 from pipelines.storage.ownership import read_claim
+from upfusion.cameras.pair_options import ranges_of
 from upfusion.registration.rig import RigError
 from upfusion.registration.rig_set import RigSet
 
@@ -42,14 +43,21 @@ class SourceSettings:
         register = Register(self.rigs.to_json(), self.config.canvas, self.config.refine, judges=False)
         return Preparation(replace(options, resize_b=False), register)
 
+    def of(self, folder: str) -> "SourceSettings":
+        """Return the settings of the pairs whose ids begin with a folder, with the ranges of that folder."""
+        return replace(self, ranges={side: ranges_of(ranges, f"{folder}/") for side, ranges in self.ranges.items()})
+
     @property
     def changed(self) -> dict[str, Any]:
-        """What differs from pairs as they are stored, registered and on their full scales; empty for these."""
+        """What differs from pairs as they are stored, registered and on their full scales; empty for these.
+
+        Ranges that single folders have of their own are in `of(folder).changed`.
+        """
         found: dict[str, Any] = self.config.changed_settings
         if self.rigs is not None:
             found["rig"] = self.rigs.digest()
         for side, of_side in sorted(self.ranges.items()):
-            mapped = {kind: one for kind, one in sorted(of_side.items()) if one is not None}
+            mapped = {kind: one for kind, one in sorted(of_side.items()) if one is not None and "/" not in kind}
             found |= {f"values_{side}": mapped} if mapped else {}
         return found
 

@@ -129,12 +129,13 @@ def plan_train(config: TrainConfig) -> TrainPlan:
 
 
 def _settle_sources(config: TrainConfig, folder: RunFolder, found: pa.Table) -> SourceSettings:
-    """Return how pairs are prepared; a run that resumes keeps the ranges that it began with."""
+    """Return how pairs are prepared; each root has ranges of its own, which a run that resumes keeps."""
     limits = Limits(config.max_bytes, config.max_pixels)
-    ranges = sample_ranges(found, config, kept_ranges(read_claim(folder.uri)), limits)
+    roots = found["root"].unique().to_pylist()  # ids begin with the name of their root
+    folders = roots if len(roots) > 1 else ()
+    ranges = sample_ranges(found, config, kept_ranges(read_claim(folder.uri)), limits, folders)
     rigs = find_rigs(config, found)
-    # Ids begin with the name of their root.
-    return SourceSettings(config, ranges, rigs and rigs.below(found["root"].unique().to_pylist()))
+    return SourceSettings(config, ranges, rigs and rigs.below(roots))
 
 
 def train(plan: TrainPlan, listener: Listener | None = None, *, verbose: bool = False) -> TrainOutcome:

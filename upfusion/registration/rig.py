@@ -112,7 +112,7 @@ class Rig:
         if self.score is not None:
             parts.append(f"score {self.score:.2f}")
         if self.uncertainty is not None:
-            parts.append(f"two halves of the pairs agree within {self.uncertainty:.1f} px")
+            parts.append(f"two halves of the pairs agree within {self.uncertainty:.2f} px")
         if self.field is not None:
             parts.append("with a field for lens distortion")
         return ", ".join(parts)

@@ -127,7 +127,7 @@ def _images(evaluation: Evaluation, one: EvaluationSet, pair: Row) -> dict[str, 
     if any(isinstance(file, Exception) for file in files):
         return {}
     row = pair | {"a_file": files[0], "b_file": files[1], "error_code": None, "error": None}
-    found = evaluation.plan.sources.preparation.pair(row, most)
+    found = evaluation.plan.sources.of(one.name).preparation.pair(row, most)
     if found is None:
         return {}
     a, b = found

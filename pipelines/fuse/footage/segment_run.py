@@ -81,7 +81,8 @@ class SegmentRun:
         self.encoder = Encoder(file, codec, quality, a.video.time_base, a.video.rate, a.video.pixel_aspect)
         self.last: list[torch.Tensor] | None = None
         self.a_seen: float | None = None
-        self.options = {"a": actor.options.a, "b": actor.options.b}
+        options = actor.options.of(row["recording"])
+        self.options = {"a": options.a, "b": options.b}
         self.levels: dict[str, SideImage] = {}
         named = actor.register.warp_for(row["recording"], row["task"])
         self.rig: str | None = named[0] if named else None

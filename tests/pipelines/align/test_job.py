@@ -107,6 +107,11 @@ def test_a_rig_for_each_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     outcome = align(AlignConfig(source=str(tmp_path / "in"), out=str(tmp_path / "rigs.json"), per="1"))
     assert set(outcome.rigs.rigs) == {"cam3", "cam7"}
     assert set(outcome.refused) == {"cam9"}
+    auto = plan_fuse(
+        FuseConfig(source=str(tmp_path / "in"), out=str(tmp_path / "auto"), rig="auto", per="1", no_tracking=True)
+    )
+    assert auto.rigs is not None
+    assert auto.rigs.to_json() == outcome.rigs.to_json()
     rows = rows_of(tmp_path / "in", tmp_path / "out", rig=str(tmp_path / "rigs.json"))
     codes = {row["pair_id"]: row["error_code"] for row in rows}
     assert codes == {"cam3/000": None, "cam7/000": None, "cam9/000": "rig_mismatch"}

@@ -77,10 +77,31 @@ def test_ranges_stay_as_a_set_grows_and_are_sampled_anew_for_another_option(tmp_
     write_thermal(tmp_path / "in", 1, first=5, warmer=4000)
     grown = plan_of(tmp_path, tmp_path / "out", "mean")
     assert grown.sources.ranges == first.sources.ranges
-    assert list(first.sources.ranges["b"]) == ["uint16"]
+    assert list(first.sources.ranges["b"]) == ["thermal/uint16"]
     assert plan_of(tmp_path, tmp_path / "new", "mean").sources.ranges != first.sources.ranges
     other = plan_of(tmp_path, tmp_path / "out", "mean", range_b="percent:1:99")
     assert other.sources.ranges["b"] != first.sources.ranges["b"]
+
+
+def test_every_set_has_a_range_of_its_own_and_stays_measured_as_others_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.evaluate.job.Cluster", lambda **_: InlineRunner())
+    monkeypatch.setattr("pipelines.cluster.inline._is_connected", lambda: False)
+    sets = [f"one={write_thermal(tmp_path / 'one')}", f"other={write_thermal(tmp_path / 'other', warmer=9000)}"]
+    both = {name.partition("=")[0]: name for name in sets}
+    alone = evaluate(plan_of(tmp_path, tmp_path / "out", "nano", "mean", sets=(both["one"],), metrics=("en",)))
+    done = evaluate(plan_of(tmp_path, tmp_path / "out", "nano", "mean", sets=tuple(sets), metrics=("en",)))
+    assert (alone.measured_now, done.measured_now) == (2, 2)
+    ranges = done.plan.sources.ranges["b"]
+    assert set(ranges) == {"one/uint16", "other/uint16"}
+    low, high = (float(str(ranges[f"{name}/uint16"]).partition(":")[0]) for name in both)
+    assert high - low == pytest.approx(9000, abs=1)
+    # The same scene, 9000 counts apart, is the same picture to the network and to a baseline.
+    entropies = {(row["method"], row["set"]): row["en"] for row in done.rows.to_pylist()}
+    for method in ("nano", "mean"):
+        assert entropies[method, "one"] == pytest.approx(entropies[method, "other"], abs=0.02)
+    assert "values_b of other" in Path(done.folder.page).read_text()
 
 
 def test_boxes_move_along_with_a(archive: Path, tmp_path: Path) -> None:

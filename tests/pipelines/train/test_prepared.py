@@ -76,3 +76,15 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ImageError, match=r"infrared/000\.png"):
         PairReader(ImageCache(0)).read(sealed(source))
+
+
+def test_every_root_has_a_range_of_its_own(folder: Path, tmp_path: Path) -> None:
+    roots = (str(folder / "in"), str(write_thermal(tmp_path / "warm", warmer=9000)))
+    plan = plan_of(folder, tmp_path / "run", data=roots)
+    checked = _check(plan.found, 32, plan.sources.preparation, **LIMITS).to_pylist()
+    assert [row["error_code"] for row in checked] == [None] * 3
+    ranges = plan.sources.ranges["b"]
+    assert set(ranges) == {"in/uint16", "warm/uint16"}
+    options = plan.sources.preparation.options
+    assert options.of("warm/000").b.ranges.keys() == {"uint16"}
+    assert str(options.of("warm/000").b.ranges["uint16"]) == ranges["warm/uint16"] != ranges["in/uint16"]
