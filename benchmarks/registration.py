@@ -3,6 +3,7 @@
     python benchmarks/registration.py rigs --sets msrs llvip          # accuracy of rigs
     python benchmarks/registration.py alarm                           # single pairs
     python benchmarks/registration.py verdict                         # archives
+    python benchmarks/registration.py loss                            # what a rig costs a fused image
     python benchmarks/registration.py warp                            # milliseconds
 
 Each prints a table in Markdown. Set OMP_NUM_THREADS=1: times are CPU seconds of one core.
@@ -16,9 +17,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+import upfusion
+from upfusion.color import luma8
 from upfusion.images import read_image
+from upfusion.metrics import measure
 from upfusion.registration.alignment import AlignmentScore, alignment_score
 from upfusion.registration.coordinates import (
     Matrix,
@@ -44,13 +49,14 @@ SETS = (
     *("harvard/ct_mri", "harvard/pet_mri", "harvard/spect_mri"),
 )
 RIG_SETS = ("msrs", "llvip", "m3fd", "m3svd", "roadscene", "tno", "nir_country", "rgb_nir", "sar_optical")
+LOSS_METRICS = ("vif_balanced", "qp")
 CONDITIONS = ("aligned", "4 px", "8 px", "16 px", "32 px", "3 %", "5 %", "2 deg", "4 deg", "other")
 
 
 def main() -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=("rigs", "alarm", "verdict", "warp"))
+    parser.add_argument("table", choices=("rigs", "alarm", "verdict", "loss", "warp"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", nargs="+")
     parser.add_argument("--trials", type=int, default=6)
@@ -63,6 +69,8 @@ def main() -> None:
         alarm(given.data, given.sets or SETS)
     elif given.table == "verdict":
         verdicts(given.data, given.sets or (*RIG_SETS[:7], "vifb"))
+    elif given.table == "loss":
+        losses(given.data, given.sets or RIG_SETS[:5], given.pairs)
     else:
         warping()
 
@@ -232,6 +240,45 @@ def moved(b: Pixels, condition: str, direction: float, sign: float) -> Pixels:
     size = (b.shape[1], b.shape[0])
     transform = displacement(condition, direction, sign, size)
     return np.asarray(cv2.warpPerspective(b, transform, size, borderMode=cv2.BORDER_REFLECT))
+
+
+def losses(data: Path, sets: Sequence[str], count: int, judged: int = 6) -> None:
+    """Print what is left of two metrics of pairs that were made unregistered, with a rig of their own and without.
+
+    Both are measured against A and the registered B, in the field that both cameras see, and are relative to what the
+    registered pair reaches there. `alarm`: how many pairs are reported with the rig, and without.
+    """
+    fuser = upfusion.load("nano")
+    print(f"| set | {' | '.join(f'{metric}: rig, without' for metric in LOSS_METRICS)} | alarm: rig, without |")
+    print("|---|" + "---|" * (len(LOSS_METRICS) + 1))
+    for name in sets:
+        pairs = one_size(load(data, name))
+        chosen = pairs[:: max(1, len(pairs) // count)][:count]
+        unregistered = [plant(pair, 0)[0] for pair in chosen]
+        warp = RigWarp(estimate_from_views(views_of(unregistered)))
+        left, top, width, height = warp.box
+        box = np.s_[top : top + height, left : left + width]
+        values: dict[str, list[list[float]]] = {kind: [] for kind in ("registered", "rig", "without")}
+        alarms = {"rig": 0, "without": 0}
+        for (a, b), (_, moved_b) in list(zip(chosen, unregistered, strict=True))[:judged]:
+            sources = {"registered": b[box], "rig": warp.b(moved_b), "without": moved_b[box]}
+            for kind, seen in sources.items():
+                fused = fuser.fuse(a[box], seen, task="ir_visible")
+                values[kind].append(measured(a[box], b[box], fused))
+                if kind != "registered":
+                    score = alignment_score(a[box], seen)
+                    alarms[kind] += bool(score and score.misaligned)
+        means = {kind: np.mean(of_kind, axis=0) for kind, of_kind in values.items()}
+        shares = [means[kind] / means["registered"] - 1 for kind in ("rig", "without")]
+        cells = " | ".join(f"{rig:+.1%}, {without:+.1%}" for rig, without in zip(*shares, strict=True))
+        reported = min(len(chosen), judged)
+        print(f"| {name} | {cells} | {alarms['rig']}, {alarms['without']} of {reported} |", flush=True)
+
+
+def measured(a: Pixels, b: Pixels, fused: Pixels) -> list[float]:
+    """Return the metrics of a fused image."""
+    luma_a, luma_b, luma_f = (torch.from_numpy(luma8(image))[None, None] for image in (a, b, fused))
+    return [float(values[0] or 0) for values in measure(luma_a, luma_b, luma_f, LOSS_METRICS).values()]
 
 
 def warping() -> None:

@@ -29,8 +29,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan_of(folder: Path, out: Path, **settings: object) -> TrainPlan:
-    told = {"start": "tiny", "val_share": 0.0, "no_tracking": True, "range_b": "auto"}
-    return plan_train(TrainConfig(data=(str(folder / "in"),), out=str(out), **told | settings))
+    told = {
+        "data": (str(folder / "in"),),
+        "out": str(out),
+        "start": "tiny",
+        "val_share": 0.0,
+        "no_tracking": True,
+        "range_b": "auto",
+    }
+    return plan_train(TrainConfig(**told | settings))
 
 
 def sealed(source: Path) -> dict[str, object]:
