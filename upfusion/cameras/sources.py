@@ -123,10 +123,10 @@ def to_side(source: SourceImage, side: str, options: SideOptions) -> SideImage:
         palette = _palette_of(values, options.palette)
         if palette is not None:
             values = to_values(values, palette)
-        elif options.palette == "auto" and (nearest := match_palette(values)) is not None:
+        elif options.palette == "auto" and match_palette(values) is not None:
             notes.append(
-                f"{side} is coloured, and in no palette that is known: its luma is fused (--palette-{side.lower()} "
-                f"{nearest.name}, the nearest, turns colours back into values if it is that one)"
+                f"{side} is coloured, and in no palette that is known: its luma is fused (--palette-b NAME turns the "
+                "colours of one that is similar back into values)"
             )
     found, note = _range_for(values, side, options)
     notes += [note] if note else []
