@@ -243,36 +243,59 @@ def moved(b: Pixels, condition: str, direction: float, sign: float) -> Pixels:
 
 
 def losses(data: Path, sets: Sequence[str], count: int, judged: int = 6) -> None:
-    """Print what is left of two metrics of pairs that were made unregistered, with a rig of their own and without.
+    """Print what two metrics of pairs lose that were made unregistered, with a rig of their own and without.
 
-    Both are measured against A and the registered B, in the field that both cameras see, and are relative to what the
-    registered pair reaches there. `alarm`: how many pairs are reported with the rig, and without.
+    `own`: as the rows of a job have them, against A and B as they were fused, relative to the pair as published. `B`:
+    against A and the registered B, which is the same one, warped by the planted transform and the set's own residual;
+    relative to the pair with that B. All in the field that both cameras see. `alarm`: how many pairs are reported.
     """
     fuser = upfusion.load("nano")
-    print(f"| set | {' | '.join(f'{metric}: rig, without' for metric in LOSS_METRICS)} | alarm: rig, without |")
-    print("|---|" + "---|" * (len(LOSS_METRICS) + 1))
+    columns = [f"{metric}, own: rig | {metric}, B: rig, without" for metric in LOSS_METRICS]
+    print(f"| set | {' | '.join(columns)} | alarm: rig, without |")
+    print("|---|" + "---|" * (2 * len(LOSS_METRICS) + 1))
     for name in sets:
         pairs = one_size(load(data, name))
         chosen = pairs[:: max(1, len(pairs) // count)][:count]
-        unregistered = [plant(pair, 0)[0] for pair in chosen]
-        warp = RigWarp(estimate_from_views(views_of(unregistered)))
-        left, top, width, height = warp.box
-        box = np.s_[top : top + height, left : left + width]
-        values: dict[str, list[list[float]]] = {kind: [] for kind in ("registered", "rig", "without")}
+        planted = [plant(pair, 0) for pair in chosen]
+        unregistered, size = [pair for pair, _ in planted], chosen[0][0].shape[1::-1]
+        rig = estimate_from_views(views_of(unregistered))
+        truth = Rig(size, rig.b_size, own_residual(chosen) @ planted[0][1])
+        by_truth, by_rig, box = RigWarp(truth, "a"), RigWarp(rig, "a"), shared_box(RigWarp(truth), RigWarp(rig))
+        own: dict[str, list[list[float]]] = {kind: [] for kind in ("published", "rig")}
+        against: dict[str, list[list[float]]] = {kind: [] for kind in ("registered", "rig", "without")}
         alarms = {"rig": 0, "without": 0}
-        for (a, b), (_, moved_b) in list(zip(chosen, unregistered, strict=True))[:judged]:
-            sources = {"registered": b[box], "rig": warp.b(moved_b), "without": moved_b[box]}
+        for (_, published), (a, b) in list(zip(chosen, unregistered, strict=True))[:judged]:
+            registered = by_truth.b(b)[box]
+            sources = {
+                "published": published[box], "registered": registered, "rig": by_rig.b(b)[box], "without": b[box],
+            }  # fmt: skip
             for kind, seen in sources.items():
                 fused = fuser.fuse(a[box], seen, task="ir_visible")
-                values[kind].append(measured(a[box], b[box], fused))
-                if kind != "registered":
+                if kind in own:
+                    own[kind].append(measured(a[box], seen, fused))
+                if kind in against:
+                    against[kind].append(measured(a[box], registered, fused))
+                if kind in alarms:
                     score = alignment_score(a[box], seen)
                     alarms[kind] += bool(score and score.misaligned)
-        means = {kind: np.mean(of_kind, axis=0) for kind, of_kind in values.items()}
-        shares = [means[kind] / means["registered"] - 1 for kind in ("rig", "without")]
-        cells = " | ".join(f"{rig:+.1%}, {without:+.1%}" for rig, without in zip(*shares, strict=True))
-        reported = min(len(chosen), judged)
-        print(f"| {name} | {cells} | {alarms['rig']}, {alarms['without']} of {reported} |", flush=True)
+        shares = [
+            np.mean(values[kind], axis=0) / np.mean(values[base], axis=0) - 1
+            for values, kind, base in (
+                (own, "rig", "published"), (against, "rig", "registered"), (against, "without", "registered"),
+            )
+        ]  # fmt: skip
+        cells = [
+            f"{of_own:+.1%} | {of_rig:+.1%}, {without:+.1%}" for of_own, of_rig, without in zip(*shares, strict=True)
+        ]
+        reported = f"{alarms['rig']}, {alarms['without']} of {min(len(chosen), judged)}"
+        print(f"| {name} | {' | '.join(cells)} | {reported} |", flush=True)
+
+
+def shared_box(*warps: RigWarp) -> tuple[slice, slice]:
+    """Return rows and columns that all warps keep."""
+    boxes = np.array([(left, top, left + width, top + height) for left, top, width, height in (w.box for w in warps)])
+    (left, top), (right, bottom) = boxes[:, :2].max(0), boxes[:, 2:].min(0)
+    return np.s_[top:bottom, left:right]
 
 
 def measured(a: Pixels, b: Pixels, fused: Pixels) -> list[float]:
