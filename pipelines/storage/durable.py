@@ -14,6 +14,7 @@ def put_file(target: Path, fill: Callable[[Path], object], *, flush: bool = True
     """Write a file atomically: a reader sees the old bytes or the new ones, never a part, even after a power failure.
 
     `fill` writes it under a temporary name. Without `flush` it may be empty after a power failure, until `flush_files`.
+    Raises OSError, which names the file and not the temporary one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     # A unique name that list_files skips: a process killed here leaves nothing that counts as data.
@@ -25,6 +26,10 @@ def put_file(target: Path, fill: Callable[[Path], object], *, flush: bool = True
         part.replace(target)
         if flush:
             _flush(target.parent)
+    except OSError as error:
+        if error.filename == str(part):
+            error.filename = str(target)
+        raise
     finally:
         part.unlink(missing_ok=True)
 
