@@ -9,11 +9,11 @@ def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary_one(tmp_pa
     target = tmp_path / "fused.png"
 
     def fill(part):
-        raise OSError(errno.ENOSPC, "No space left on device", str(part))
+        raise PermissionError(errno.EACCES, "Permission denied", str(part))
 
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(PermissionError) as caught:
         put_file(target, fill)
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(target))
+    assert (caught.value.errno, caught.value.filename) == (errno.EACCES, str(target))
     assert list(tmp_path.iterdir()) == []
 
 
