@@ -66,5 +66,5 @@ def test_what_is_no_rig_is_refused(text: str) -> None:
 
 
 def test_it_says_what_it_does() -> None:
-    for value in ("160x120", "320x240", "90%", "0.41", "0.3 px"):
+    for value in ("160x120", "320x240", "90%", "0.41", "0.30 px"):
         assert value in RIG.describe()
