@@ -1,6 +1,6 @@
 """What a newcomer waits for, now and before it mattered: one command, and its table.
 
-    python benchmarks/first_half_hour.py --write                  # a quarter of an hour on two idle cores
+    python benchmarks/first_half_hour.py --write                  # six minutes on two idle cores
     python benchmarks/first_half_hour.py --before '' --rounds 1   # this checkout alone, once; prints the table
 
 Every figure is the fastest of a few runs of the whole command, from its start to its exit, each in a process and into

@@ -1,6 +1,5 @@
 """A network of ours in another runtime, called as PyTorch's is."""
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -10,11 +9,8 @@ from torch import Tensor
 
 from upfusion.checkpoint import Checkpoint
 from upfusion.onnx_export import export_onnx
-from upfusion.runtimes import OnnxRuntimeName, Runtime, open_session
+from upfusion.runtimes import OnnxRuntimeName, open_session
 from upfusion.version import __version__
-
-PACKAGES = ("onnxruntime", "onnx", "onnxscript")
-"""What the fastest runtime of a CPU needs (docs/performance.md), and exporting to it."""
 
 
 class ExportedNetwork:
@@ -53,8 +49,3 @@ def export_for_runtime(checkpoint: Checkpoint) -> bytes:
     except OSError:
         pass  # no home to write to: it is exported again next time
     return data
-
-
-def fastest_runtime() -> Runtime:
-    """Return the fastest runtime of a CPU that is installed, with what exporting to it needs."""
-    return "onnxruntime" if all(importlib.util.find_spec(package) for package in PACKAGES) else "torch"

@@ -21,7 +21,7 @@ from upfusion.fuser import Fuser, in_colors_of_a, lumas_of, on_device
 from upfusion.guidance import Guidance, check_balance
 from upfusion.image_sources import Array, ImageSource, as_given, to_pixels
 from upfusion.presets import PRESETS
-from upfusion.runtimes import Runtime
+from upfusion.runtimes import FASTEST, Runtime
 from upfusion.tiles import Tiles, fuse_in_tiles
 
 Precision = Literal["fp32", "bf16"]
@@ -45,7 +45,7 @@ def load(
     `device` is a GPU where there is one, else the CPU. `weights` (ConvNeXt, for an untrained preset) and
     `text_encoder` are local copies of priors, for machines that reach no model hub; `pretrained=False` makes an
     untrained preset without them. `runtime` computes the network: torch, onnxruntime or openvino (on the CPU, in fp32;
-    the first time it is exported, which takes up to a minute), or auto, the fastest one for the device. Raises
+    the first time it is exported, which takes up to a minute), or auto, the fastest as measured, now torch. Raises
     FileNotFoundError when there is neither a preset nor a file of that name, ValueError when a file is not what it
     should be, PriorUnavailableError when a prior cannot be had, and RuntimeMissingError without the runtime.
     """
@@ -99,12 +99,9 @@ class FusionModel(Fuser):
         return f"FusionModel({self.checkpoint.name}, {state}{weights:.2f} M weights, {self.precision} on {self.device})"
 
     def _choose(self, runtime: Runtime | Literal["auto"]) -> Runtime:
-        on_cpu = self.device.type == "cpu"
         if runtime == "auto":
-            from upfusion.exported_network import fastest_runtime
-
-            return fastest_runtime() if on_cpu and self.precision == "fp32" else "torch"
-        if runtime != "torch" and not (on_cpu and self.precision == "fp32"):
+            return FASTEST
+        if runtime != "torch" and not (self.device.type == "cpu" and self.precision == "fp32"):
             raise ValueError(
                 f"the runtime {runtime} computes in fp32 on the CPU, not in {self.precision} on {self.device}"
             )

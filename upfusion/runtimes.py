@@ -13,6 +13,9 @@ Array = NDArray[Any]
 Runtime = Literal["torch", "onnxruntime", "openvino"]
 OnnxRuntimeName = Literal["onnxruntime", "openvino"]
 
+FASTEST: Runtime = "torch"
+"""What `auto` stands for, on CPUs as on GPUs, as measured (docs/performance.md, "Runtimes")."""
+
 
 @dataclass(frozen=True)
 class Port:

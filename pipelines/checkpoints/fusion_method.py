@@ -21,13 +21,13 @@ from pipelines.errors.exceptions import UsageError
 from upfusion.baseline_fuser import BaselineFuser
 from upfusion.baselines import BASELINES_VERSION, RULES
 from upfusion.checkpoint import Checkpoint, parse_checkpoint
-from upfusion.exported_network import export_for_runtime, fastest_runtime
+from upfusion.exported_network import export_for_runtime
 from upfusion.fuser import Fuser
 from upfusion.guidance import Guidance, check_balance
 from upfusion.model import FusionModel, Precision
 from upfusion.onnx_fuser import OnnxFuser
 from upfusion.prompts import TASKS
-from upfusion.runtimes import OnnxRuntimeName, Runtime, RuntimeMissingError
+from upfusion.runtimes import FASTEST, OnnxRuntimeName, Runtime, RuntimeMissingError
 from upfusion.tiles import Tiles
 
 ONNX = "onnx:"
@@ -61,8 +61,8 @@ class FusionMethod(ABC):
     def build(self, device: str, precision: Precision, tiles: Tiles | None) -> Fuser:
         """Build what fuses, in an actor."""
 
-    def in_runtime(self, runtime: RuntimeChoice, *, on_cpu: bool, bf16: bool) -> "FusionMethod":  # noqa: ARG002
-        """Return the same method in another runtime; `on_cpu` says that no GPU will be used, for auto.
+    def in_runtime(self, runtime: RuntimeChoice) -> "FusionMethod":
+        """Return the same method in another runtime.
 
         Raises ValueError where it has no such runtime, and RuntimeMissingError where that is not installed.
         """
@@ -102,9 +102,9 @@ class CheckpointMethod(FusionMethod):
     def __reduce__(self) -> tuple[Any, ...]:
         return CheckpointMethod.parse, (self.data, self.runtime, self.onnx)  # the weights once
 
-    def in_runtime(self, runtime: RuntimeChoice, *, on_cpu: bool, bf16: bool) -> "CheckpointMethod":
+    def in_runtime(self, runtime: RuntimeChoice) -> "CheckpointMethod":
         if runtime == "auto":
-            runtime = fastest_runtime() if on_cpu and not bf16 else "torch"
+            runtime = FASTEST
         if runtime == "torch":
             return self
         method = replace(self, runtime=runtime, onnx=export_for_runtime(self.checkpoint))
@@ -180,7 +180,7 @@ class OnnxMethod(FusionMethod):
     runtime: OnnxRuntimeName = "onnxruntime"
     scheme, suffix = ONNX, ".onnx"
 
-    def in_runtime(self, runtime: RuntimeChoice, *, on_cpu: bool, bf16: bool) -> "OnnxMethod":  # noqa: ARG002
+    def in_runtime(self, runtime: RuntimeChoice) -> "OnnxMethod":
         if runtime != "openvino":
             return self
         method = replace(self, runtime="openvino")

@@ -41,7 +41,7 @@ RunnerChoice = Literal["auto", "inline", "ray"]
 """What runs the stages of a job: this process, Ray, or whichever suits the job."""
 
 RuntimeChoice = Literal["torch", "onnxruntime", "openvino", "auto"]
-"""What computes networks; auto is the fastest that is installed where they run."""
+"""What computes networks; auto is the fastest as measured."""
 
 Experiment = Annotated[str, Field(description="MLflow experiment."), RUNTIME_ONLY]
 TrackingUri = Annotated[

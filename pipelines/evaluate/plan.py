@@ -60,9 +60,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     check_tracking(config.tracking_uri, no_tracking=config.no_tracking)
     sets = find_sets(config.sets, config.limit, config.allow)
     methods = [
-        replace(one, network=in_runtime(one.network, config.runtime, config.gpus_per_actor, config.precision))
-        if one.network
-        else one
+        replace(one, network=in_runtime(one.network, config.runtime, config.precision)) if one.network else one
         for one in find_methods(config.methods, config.tracking_uri)
     ]
     if config.detect:

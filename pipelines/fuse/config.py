@@ -110,7 +110,7 @@ class FuseConfig(RigFields, CameraConfig, FootageConfig, ArchiveConfig):
     runtime: RuntimeChoice = Field(
         "torch",
         description="What computes the network: torch, on CPUs and GPUs; onnxruntime or openvino, on CPUs in fp32; "
-        "auto, the fastest installed one, on GPUs torch. A network in an ONNX file has onnxruntime or openvino.",
+        "auto, the fastest as measured, now torch. A network in an ONNX file has onnxruntime or openvino.",
     )
     tile: int | None = Field(
         None,

@@ -109,7 +109,7 @@ def plan_fuse(
     method = read_method(config.model, config.tracking_uri)
     if config.runtime != "torch":
         on_activity(f"preparing {method.name} for another runtime, which takes up to a minute the first time")
-    method = in_runtime(method, config.runtime, config.gpus_per_actor, config.precision)
+    method = in_runtime(method, config.runtime, config.precision)
     _check_options(config, method)
     on_activity(f"looking for pairs in {config.source}")
     try:

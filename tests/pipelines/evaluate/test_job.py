@@ -243,7 +243,7 @@ def test_a_network_in_another_runtime_is_evaluated_apart_and_the_same_within_rou
     small_checkpoint().save(tmp_path / "small.safetensors")
     settings = {"metrics": ("en",), "no_pictures": True, "no_tracking": True, "tracking_uri": None}
     found = {}
-    for runtime in ("torch", "auto"):
+    for runtime in ("torch", "onnxruntime"):
         given = config(
             tmp_path, str(tmp_path / "out"), (str(tmp_path / "small.safetensors"),), runtime=runtime, **settings
         )
