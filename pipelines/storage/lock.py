@@ -33,6 +33,8 @@ BEAT_SECONDS = 10.0
 DEAD_SECONDS = 60.0
 """An owner on another machine that has not done so for this long is dead."""
 POLL_SECONDS = 1.0
+_held: set[str] = set()
+"""Tokens of the locks that this process holds. It may live on with one that it could not release: the disk was full."""
 SAME_START_SECONDS = 60.0
 """Start times of one process, read twice, differ by less: the machine's clock may be set meanwhile."""
 
@@ -90,6 +92,8 @@ class Owner:
             return True
         if self.machine != _machine():
             return None
+        if self.pid == os.getpid():
+            return self.token not in _held
         try:
             process = psutil.Process(self.pid)
             is_same = abs(process.create_time() - self.process_started) < SAME_START_SECONDS
@@ -112,11 +116,16 @@ def locked(
     Raises DestinationBusyError, naming the owner, if it is alive, and OSError from the store.
     """
     folder = storage.join(storage.absolute(uri), FOLDER)
-    lock = Lock(folder, *_acquire(folder, Owner(job), on_wait or (lambda _: None), patience))
+    me = Owner(job)
+    _held.add(me.token)
     try:
-        yield lock
+        lock = Lock(folder, *_acquire(folder, me, on_wait or (lambda _: None), patience))
+        try:
+            yield lock
+        finally:
+            lock.release()
     finally:
-        lock.release()
+        _held.discard(me.token)
 
 
 class Lock:
@@ -141,7 +150,7 @@ class Lock:
         )
 
     def release(self) -> None:
-        """Give the lock back; a store that is away finds out by itself that its owner is gone."""
+        """Give the lock back; where that cannot be written, the next job sees that its owner is gone."""
         self._over.set()
         self._thread.join(timeout=BEAT_SECONDS)
         if not self._is_lost:

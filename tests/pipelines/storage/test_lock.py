@@ -1,5 +1,6 @@
 """One job at a time writes an output folder, and a dead one keeps nobody out."""
 
+import errno
 import subprocess
 import sys
 import threading
@@ -98,6 +99,17 @@ def test_a_lock_that_was_given_back_is_free(place: str) -> None:
         with locked(place, "fuse job"):
             assert storage.list_files(place) == [f"{place}/_lock/{number:08d}.json"]
         assert owner_of(place).released
+
+
+def test_a_lock_that_could_not_be_given_back_keeps_the_same_process_out_no_longer(place: str, monkeypatch) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk, locked(place, "fuse job"):
+        disk.setattr(storage, "write_bytes", full)
+    assert not owner_of(place).released
+    with locked(place, "fuse job"), pytest.raises(DestinationBusyError), locked(place, "training run"):
+        pass
 
 
 @pytest.mark.usefixtures("quick", "elsewhere")
