@@ -97,10 +97,7 @@ class TrainConfig(SourceFields):
         "at full size shows little.",
     )
     unrelated: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Share of the crops whose B is of another pair, as dissimilar to A as CT is to MRI.",
+        0.0, ge=0, le=1, description="Share of the crops whose B is of another pair, as unlike A as CT is unlike MRI."
     )
     augment: Words = Field(
         ("flip",), description=f"Augmentations of crops, comma-separated, or none: {', '.join(AUGMENTATIONS)}."
@@ -130,16 +127,11 @@ class TrainConfig(SourceFields):
     fidelity: float = Field(0.0, ge=0, description="Weight of 1 - the harmonic mean of VIF with both sources.")
     feature: float = Field(0.0, ge=0, description="Weight of the loss on the features that Q_P measures.")
     feature_share: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Share of a step's crops, the darkest, that it is computed on: it takes as long as the rest.",
+        1.0, gt=0, le=1, description="Share of a step's crops, the darkest, that it compares, as it takes long."
     )
     bounds: float = Field(0.0, ge=0, description="Weight of how far luma lies outside its range.")
     wishes: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of what phrases ask for beside a balance: bright targets, a lifted dark, less noise.",
+        0.0, ge=0, description="Weight of what phrases ask for beside a balance: bright targets, a lifted dark."
     )
     imitation: float = Field(0.0, ge=0, description="Weight of the L1 distance to the results of the --teacher.")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's initial learning rate.")
