@@ -65,6 +65,11 @@ class Crops:
         a, b, fused = sobel_magnitude(torch.cat([self.a, self.b, self.fused])).chunk(3)
         return a, b, fused
 
+    @cached_property
+    def structure(self) -> Tensor:
+        """Harmonic mean of the SSIM of the result with A and with B, weighed by the balance: (B,)."""
+        return harmonic_mean(_ssim_with_both(self, self.fused), shares(self.wish))
+
 
 Term = Callable[[Crops], Tensor]
 
@@ -126,7 +131,7 @@ def structure_loss(crops: Crops) -> Tensor:
 
     The authors' option is the plain mean, which a copy of one source satisfies by half.
     """
-    return 1 - harmonic_mean(_ssim_with_both(crops, crops.fused), shares(crops.wish)).mean()
+    return 1 - crops.structure.mean()
 
 
 def structure_agreed_loss(crops: Crops) -> Tensor:
@@ -138,8 +143,7 @@ def structure_agreed_loss(crops: Crops) -> Tensor:
     with torch.no_grad():
         agreed_B = (_ssim_with_both(crops, crops.a)[:, 1] - AGREED).clamp_min(0) / (1 - AGREED)
     plain_B = (crops.wish[:, 1:] == 0).all(dim=1)
-    structure_B = harmonic_mean(_ssim_with_both(crops, crops.fused), shares(crops.wish))
-    return (agreed_B * plain_B * (1 - structure_B)).mean()
+    return (agreed_B * plain_B * (1 - crops.structure)).mean()
 
 
 def _ssim_with_both(crops: Crops, image_B1HW: Tensor) -> Tensor:

@@ -98,7 +98,6 @@ class GatedFeedForward(nn.Module):
     def gate_and_project(self, x_BCHW: Tensor) -> Tensor:
         """Feed one strip forward."""
         gate, value = self.depthwise(self.project_in(x_BCHW)).chunk(2, dim=1)
-        gate = gate.clone() if gate.stride(1) == 1 else gate
         projected: Tensor = self.project_out(F.gelu(gate) * value)
         return projected
 

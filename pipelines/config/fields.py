@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from upfusion.image_guard import PILLOWS_LIMIT
+from upfusion.runtimes import Runtime
 
 Value = TypeVar("Value")
 
@@ -40,7 +41,7 @@ Allow = Annotated[
 RunnerChoice = Literal["auto", "inline", "ray"]
 """What runs the stages of a job: this process, Ray, or whichever suits the job."""
 
-RuntimeChoice = Literal["torch", "onnxruntime", "openvino", "auto"]
+RuntimeChoice = Literal[Runtime, "auto"]
 """What computes networks; auto is the fastest as measured."""
 
 Experiment = Annotated[str, Field(description="MLflow experiment."), RUNTIME_ONLY]

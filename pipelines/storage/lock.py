@@ -33,10 +33,11 @@ BEAT_SECONDS = 10.0
 DEAD_SECONDS = 60.0
 """An owner on another machine that has not done so for this long is dead."""
 POLL_SECONDS = 1.0
-_held: set[str] = set()
-"""Tokens of the locks that this process holds. It may live on with one that it could not release: the disk was full."""
 SAME_START_SECONDS = 60.0
 """Start times of one process, read twice, differ by less: the machine's clock may be set meanwhile."""
+
+_held: set[str] = set()
+"""Tokens of the locks that this process holds: one that it could not release, as on a full disk, still names it."""
 
 
 class DestinationBusyError(UsageError):
